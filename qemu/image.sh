@@ -1,0 +1,105 @@
+#!/bin/bash
+# image.sh NAME RELEASE: makes the guest of a kernel in build/vm-NAME/, inside
+# the trixie chroot:
+#
+#   vmlinuz      the archive's kernel
+#   initrd       busybox, init and the four modules that reach the root disk
+#   tools.erofs  the guest's tools with the libraries they need, and the
+#                kernel's modules; read-only, mapped, nothing of it is unpacked
+#                at boot
+set -euo pipefail
+name=$1 release=$2
+top=/bailey vm=/bailey/build/vm-$1 image=/bailey/build/kernel-$2/image
+stage=$vm/stage
+
+# Whole packages, without their documents; libraries follow by themselves.
+PACKAGES="base-files base-passwd bash bpftool bpftrace coreutils diffutils ethtool findutils
+    grep iproute2 iputils-ping kmod libc-bin libmemcached-tools login mawk memcached
+    mount ncurses-base ncurses-bin netbase netcat-openbsd passwd procps sed strace tar
+    tcpdump util-linux xdp-tools busybox-static hostname gzip libbpf1 libxdp1"
+
+# Modules of the initramfs; their dependencies follow.
+BOOT_MODULES="virtio_blk virtio_pci erofs overlay"
+
+rm -rf "$stage"
+mkdir -p "$stage/root" "$stage/initrd" "$vm"
+cp "$image/usr/lib/modules/$release/vmlinuz" "$vm/vmlinuz"
+
+root=$stage/root
+mkdir -p "$root"/{dev,proc,sys,run,tmp,files,script,root,mnt,var/run,var/tmp,etc}
+mkdir -p "$root"/usr/{bin,sbin,lib,lib64,lib/modules}
+for d in bin sbin lib lib64; do
+    ln -s "usr/$d" "$root/$d"
+done
+
+# The files of the packages. dpkg lists some by their old path (/bin/x); a path
+# through the chroot's links is made plain first.
+for p in $PACKAGES; do
+    dpkg -L "$p" 2>/dev/null || dpkg -L "$p:amd64" 2>/dev/null || echo "no package $p" >&2
+done | grep -vE '^/usr/share/(doc|man|locale|bash-completion|lintian|bug|info|zsh)(/|$)' |
+    while read -r f; do
+        if [ -f "$f" ] || [ -L "$f" ] && [ ! -d "$f" ]; then
+            printf '%s/%s\n' "$(realpath "$(dirname "$f")")" "$(basename "$f")"
+        fi
+    done | sort -u >"$stage/files"
+# Alternatives (awk, nc ...) are links that no package lists.
+find /etc/alternatives /usr/bin /usr/sbin -maxdepth 1 -type l \
+    -lname '/etc/alternatives/*' >>"$stage/files"
+find /etc/alternatives -maxdepth 1 -type l >>"$stage/files"
+
+# Libraries: what the loader would take for every program in the list.
+while read -r f; do
+    if [ -f "$f" ] && [ -x "$f" ] && head -c 4 "$f" | grep -q ELF; then
+        # A static program is not an error.
+        { ldd "$f" 2>/dev/null || true; } |
+            awk '$2 == "=>" && $3 ~ /^\// { print $3 } $1 ~ /^\/.*ld-linux/ { print $1 }'
+    fi
+done <"$stage/files" | sort -u |
+    while read -r f; do
+        printf '%s/%s\n' "$(realpath "$(dirname "$f")")" "$(basename "$f")"
+        realpath "$f"
+    done | sort -u >"$stage/libraries"
+cat "$stage/files" "$stage/libraries" | sort -u | rsync -a --files-from=- / "$root/"
+
+# base-files and base-passwd make these when they are configured.
+cp /etc/{passwd,group,shadow,nsswitch.conf,protocols,services} "$root/etc/" 2>/dev/null || true
+cp -a /etc/ld.so.conf* "$root/etc/"
+echo bailey >"$root/etc/hostname"
+printf '127.0.0.1 localhost bailey\n' >"$root/etc/hosts"
+rm -f "$root/etc/mtab"
+ln -s /proc/mounts "$root/etc/mtab"
+printf 'PS1="guest \\w # "\n' >"$root/root/.bashrc"
+printf '. /root/.bashrc\n' >"$root/root/.profile"
+ldconfig -r "$root"
+
+gcc -O2 -Wall -Wextra -Werror -static -o "$root/usr/sbin/bailey-guest" "$top/qemu/guest.c"
+
+# The kernel's modules, with config and System.map where bpftool and others
+# look for them. DWARF is not in them; unpacked they load faster under TCG.
+rsync -a --exclude=vmlinuz --exclude='drivers/gpu' "$image/usr/lib/modules/$release" "$root/usr/lib/modules/"
+mkdir -p "$root/boot"
+ln -s "/lib/modules/$release/config" "$root/boot/config-$release"
+ln -s "/lib/modules/$release/System.map" "$root/boot/System.map-$release"
+find "$root/usr/lib/modules/$release" -name '*.ko.xz' -print0 | xargs -0 -r -n 64 xz -d
+depmod -b "$root" "$release"
+
+# Not compressed: the guest reads only what it uses, and TCG unpacks slowly.
+rm -f "$vm/tools.erofs"
+mkfs.erofs -x-1 "$vm/tools.erofs.new" "$root" >/dev/null
+mv "$vm/tools.erofs.new" "$vm/tools.erofs"
+
+# The initramfs.
+ram=$stage/initrd
+mkdir -p "$ram"/{bin,dev,proc,sys,modules,tools,payload,top,root}
+cp "$(command -v busybox)" "$ram/bin/busybox"
+install -m 755 "$top/qemu/init" "$ram/init"
+for m in $BOOT_MODULES; do
+    modprobe -d "$root" -S "$release" --show-depends "$m" | awk '$1 == "insmod" { print $2 }'
+done | awk '!seen[$0]++' | while read -r ko; do
+    cp "$ko" "$ram/modules/"
+    basename "$ko" >>"$ram/modules/order"
+done
+(cd "$ram" && find . | cpio --quiet -o -H newc) >"$vm/initrd.new"
+mv "$vm/initrd.new" "$vm/initrd"
+rm -rf "$stage"
+ls -l "$vm"

@@ -1,0 +1,215 @@
+#!/usr/bin/env python3
+# run.py: boots one guest in QEMU and reports its verdict as exit code:
+# the script's own, 124 on time-out, 125 when the machine died without one.
+#
+# Four files in the run's folder: console.log (kernel), verdict (one line,
+# through a port of its own), qemu.log (QEMU's complaints), qmp (socket). The
+# script's output comes on stdout as the guest writes it.
+import argparse
+import ctypes
+import json
+import os
+import re
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+TIMED_OUT, DIED = 124, 125
+CONSOLE_TAIL = 40
+
+
+def options():
+    p = argparse.ArgumentParser()
+    p.add_argument("--vm", required=True, help="folder with vmlinuz, initrd, tools.erofs")
+    p.add_argument("--run", required=True, help="folder of this run, with payload.erofs")
+    p.add_argument("--markers", required=True)
+    p.add_argument("--smp", type=int, default=2)
+    p.add_argument("--mem", default="2G")
+    p.add_argument("--timeout", type=float, default=600)
+    p.add_argument("--append", default="")
+    p.add_argument("--icount", action="store_true")
+    p.add_argument("--nmi", type=float, default=0, help="NMIs per second, sent from outside")
+    p.add_argument("--shell", action="store_true")
+    p.add_argument("--qemu", default="", help="more QEMU arguments")
+    return p.parse_args()
+
+
+def command(o):
+    run = o.run
+    # reboot on panic and -no-reboot: a panic and a triple fault both end QEMU.
+    line = ["console=ttyS0", "panic=-1", "rdinit=/init", "printk.devkmsg=on", o.append]
+    accel = ["-accel", "tcg,thread=" + ("multi" if o.smp > 1 else "single")]
+    if o.icount:
+        accel = ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"]
+    return ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-nographic", "-no-reboot",
+            "-machine", "q35", "-cpu", "max", "-m", o.mem, "-smp", "1" if o.icount else str(o.smp),
+            *accel,
+            "-kernel", f"{o.vm}/vmlinuz", "-initrd", f"{o.vm}/initrd", "-append", " ".join(line).strip(),
+            "-drive", f"if=none,id=tools,format=raw,readonly=on,file={o.vm}/tools.erofs",
+            "-device", "virtio-blk-pci,drive=tools",
+            "-drive", f"if=none,id=payload,format=raw,readonly=on,file={run}/payload.erofs",
+            "-device", "virtio-blk-pci,drive=payload",
+            "-chardev", f"file,id=console,path={run}/console.log", "-serial", "chardev:console",
+            "-device", "virtio-serial-pci",
+            "-device", "virtio-rng-pci",
+            "-chardev", f"file,id=verdict,path={run}/verdict",
+            "-device", "virtserialport,name=bailey.verdict,chardev=verdict",
+            "-chardev", "stdio,id=output,signal=off",
+            "-device", "virtconsole,chardev=output" if o.shell
+            else "virtserialport,name=bailey.output,chardev=output",
+            "-qmp", f"unix:{run}/qmp,server=on,wait=off",
+            *o.qemu.split()]
+
+
+def die_with_parent():
+    """If this process is killed hard, QEMU must not live on."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+class Console:
+    """The kernel's console file, looked through for markers as it grows."""
+
+    def __init__(self, path, markers):
+        self.path, self.offset, self.rest = path, 0, b""
+        self.markers = []
+        for line in open(markers):
+            if line.strip() and not line.startswith("#"):
+                grace, pattern = line.rstrip("\n").split(None, 1)
+                self.markers.append((float(grace), re.compile(pattern.encode())))
+
+    def news(self):
+        """The first marker among the new lines: (grace, line), or None."""
+        try:
+            with open(self.path, "rb") as f:
+                f.seek(self.offset)
+                data = f.read()
+        except FileNotFoundError:
+            return None
+        self.offset += len(data)
+        *lines, self.rest = (self.rest + data).split(b"\n")
+        for line in lines:
+            for grace, pattern in self.markers:
+                if pattern.search(line):
+                    return grace, line.decode(errors="replace").strip()
+        return None
+
+    def tail(self):
+        try:
+            text = open(self.path, errors="replace").read()
+        except FileNotFoundError:
+            return []
+        return text.replace("\r", "").splitlines()[-CONSOLE_TAIL:]
+
+
+def verdict(run):
+    """The script's exit code once its whole line is there."""
+    try:
+        m = re.fullmatch(r"exit (\d+)\n", open(f"{run}/verdict").read())
+    except FileNotFoundError:
+        return None
+    return int(m[1]) if m else None
+
+
+class Monitor:
+    """Sends NMIs through QMP, at a rate; the kernel has no source of its own
+    under TCG that hits any instruction."""
+
+    def __init__(self, path, rate):
+        self.path, self.period, self.sock, self.next = path, 1 / rate if rate else None, None, 0
+
+    def tick(self, now):
+        if not self.period or now < self.next:
+            return
+        self.next = now + self.period
+        try:
+            if self.sock is None:
+                self.sock = socket.socket(socket.AF_UNIX)
+                self.sock.connect(self.path)
+                self.sock.sendall(json.dumps({"execute": "qmp_capabilities"}).encode())
+            self.sock.sendall(json.dumps({"execute": "inject-nmi"}).encode())
+            self.sock.setblocking(False)
+            while self.sock.recv(65536):
+                pass
+        except BlockingIOError:
+            self.sock.setblocking(True)
+        except OSError:
+            self.sock = None
+
+
+def note(text):
+    sys.stdout.flush()
+    print(f"vm: {text}", file=sys.stderr, flush=True)
+
+
+def supervise(o, qemu):
+    start = time.monotonic()
+    deadline, reason = start + o.timeout, None
+    console = Console(f"{o.run}/console.log", o.markers)
+    monitor = Monitor(f"{o.run}/qmp", o.nmi)
+    select = selectors.DefaultSelector()
+    select.register(qemu.stdout, selectors.EVENT_READ)
+    step = min(0.1, monitor.period or 1)
+    output_open = True
+    while output_open:
+        for _ in select.select(step):
+            data = os.read(qemu.stdout.fileno(), 65536)
+            if data:
+                sys.stdout.buffer.write(data)
+                sys.stdout.buffer.flush()
+            else:
+                output_open = False
+        now = time.monotonic()
+        monitor.tick(now)
+        if verdict(o.run) is not None:
+            # It powers off by itself; a machine that cannot is ended.
+            deadline = min(deadline, now + 10)
+        elif reason is None and (found := console.news()):
+            reason = found[1]
+            deadline = min(deadline, now + found[0])
+        if now >= deadline:
+            qemu.kill()
+            if verdict(o.run) is None and reason is None:
+                return TIMED_OUT, f"time-out after {o.timeout:g} s"
+            break
+    qemu.wait()
+    code = verdict(o.run)
+    if code is not None:
+        return code, None
+    if not reason:
+        found = console.news()
+        reason = found[1] if found else f"QEMU ended (status {qemu.returncode})"
+    return DIED, f"the machine died without a verdict: {reason}"
+
+
+def main():
+    o = options()
+    if o.shell:
+        os.execvp("qemu-system-x86_64", command(o))
+    with open(f"{o.run}/qemu.log", "wb") as log:
+        # A pipe as standard input, which nobody writes: at its end QEMU would
+        # close the output port's host side, and the guest's writes would block.
+        qemu = subprocess.Popen(command(o), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                stderr=log, preexec_fn=die_with_parent)
+    # Asked to stop, take QEMU along.
+    for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(s, lambda n, _: (qemu.kill(), sys.exit(128 + n)))
+    try:
+        code, why = supervise(o, qemu)
+    finally:
+        qemu.kill()
+        qemu.wait()
+    if why:
+        note(why)
+        for line in Console(f"{o.run}/console.log", o.markers).tail():
+            print(f"    {line}", file=sys.stderr)
+        complaints = open(f"{o.run}/qemu.log", errors="replace").read().strip()
+        if complaints:
+            note(f"QEMU said: {complaints}")
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
