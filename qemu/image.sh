@@ -1,16 +1,15 @@
 #!/bin/bash
-# image.sh NAME RELEASE: makes the guest of a kernel in build/vm-NAME/, inside
+# image.sh NAME RELEASE: makes the disk of a kernel's guest in build/vm-NAME/, inside
 # the trixie chroot:
 #
 #   vmlinuz      the archive's kernel
-#   initrd       busybox, init and the four modules that reach the root disk
 #   tools.erofs  the guest's tools with the libraries they need, and the
 #                kernel's modules; read-only, mapped, nothing of it is unpacked
 #                at boot
 set -euo pipefail
 name=$1 release=$2
-top=/bailey vm=/bailey/build/vm-$1 image=/bailey/build/kernel-$2/image
-stage=$vm/stage
+vm=/bailey/build/vm-$1 image=/bailey/build/kernel-$2/image
+stage=$vm/stage-tools
 
 # Whole packages, without their documents; libraries follow by themselves.
 PACKAGES="base-files base-passwd bash bpftool bpftrace coreutils diffutils ethtool findutils
@@ -18,11 +17,8 @@ PACKAGES="base-files base-passwd bash bpftool bpftrace coreutils diffutils ethto
     mount ncurses-base ncurses-bin netbase netcat-openbsd passwd procps sed strace tar
     tcpdump util-linux xdp-tools busybox-static hostname gzip libbpf1 libxdp1"
 
-# Modules of the initramfs; their dependencies follow.
-BOOT_MODULES="virtio_blk virtio_pci erofs overlay"
-
 rm -rf "$stage"
-mkdir -p "$stage/root" "$stage/initrd" "$vm"
+mkdir -p "$stage/root" "$vm"
 cp "$image/usr/lib/modules/$release/vmlinuz" "$vm/vmlinuz"
 
 root=$stage/root
@@ -72,34 +68,17 @@ printf 'PS1="guest \\w # "\n' >"$root/root/.bashrc"
 printf '. /root/.bashrc\n' >"$root/root/.profile"
 ldconfig -r "$root"
 
-gcc -O2 -Wall -Wextra -Werror -static -o "$root/usr/sbin/bailey-guest" "$top/qemu/guest.c"
-
 # The kernel's modules, with config and System.map where bpftool and others
-# look for them. DWARF is not in them; unpacked they load faster under TCG.
-rsync -a --exclude=vmlinuz --exclude='drivers/gpu' "$image/usr/lib/modules/$release" "$root/usr/lib/modules/"
+# look for them.
+rsync -a --exclude=/*/vmlinuz "$image/usr/lib/modules/$release" "$root/usr/lib/modules/"
 mkdir -p "$root/boot"
 ln -s "/lib/modules/$release/config" "$root/boot/config-$release"
 ln -s "/lib/modules/$release/System.map" "$root/boot/System.map-$release"
-find "$root/usr/lib/modules/$release" -name '*.ko.xz' -print0 | xargs -0 -r -n 64 xz -d
-depmod -b "$root" "$release"
 
 # Not compressed: the guest reads only what it uses, and TCG unpacks slowly.
 rm -f "$vm/tools.erofs"
 mkfs.erofs -x-1 "$vm/tools.erofs.new" "$root" >/dev/null
 mv "$vm/tools.erofs.new" "$vm/tools.erofs"
 
-# The initramfs.
-ram=$stage/initrd
-mkdir -p "$ram"/{bin,dev,proc,sys,modules,tools,payload,top,root}
-cp "$(command -v busybox)" "$ram/bin/busybox"
-install -m 755 "$top/qemu/init" "$ram/init"
-for m in $BOOT_MODULES; do
-    modprobe -d "$root" -S "$release" --show-depends "$m" | awk '$1 == "insmod" { print $2 }'
-done | awk '!seen[$0]++' | while read -r ko; do
-    cp "$ko" "$ram/modules/"
-    basename "$ko" >>"$ram/modules/order"
-done
-(cd "$ram" && find . | cpio --quiet -o -H newc) >"$vm/initrd.new"
-mv "$vm/initrd.new" "$vm/initrd"
 rm -rf "$stage"
 ls -l "$vm"

@@ -43,6 +43,8 @@ in_root() {
 # holds the hash of its recipe: the text of the function and its inputs. So an
 # interrupted step is run again, and a changed recipe too.
 PLAN=()
+BEFORE=0 # steps of plans that were run already
+LATER=0  # steps that will be planned after this run
 plan() {
     PLAN+=("$(printf '%s\x1f' "$@")")
 }
@@ -58,7 +60,7 @@ step_hash() {
 # run_plan: run the steps that are not done yet, in order, showing which one
 # of how many it is and how long it took.
 run_plan() {
-    local i=0 total=${#PLAN[@]} line label fn stamp log start
+    local i=$BEFORE total=$((BEFORE + ${#PLAN[@]} + LATER)) line label fn stamp log start
     local -a word
     mkdir -p "$LOGS" "$STAMPS"
     for line in "${PLAN[@]}"; do
@@ -83,7 +85,7 @@ run_plan() {
         step_hash "$fn" "${word[@]}" >"$stamp"
         printf '%d s\n' $((SECONDS - start)) >&2
     done
-    PLAN=()
+    BEFORE=$i LATER=0 PLAN=()
 }
 
 # A missing network and a full disk are what fails most: name them.

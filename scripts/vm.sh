@@ -62,18 +62,21 @@ if [ -n "$ko" ] && [ -f "$ko" ]; then
     index=$vm/index/$release-$sum
     if [ ! -d "$index" ]; then
         new=$(mktemp -d "$vm/index-XXXXXX")
-        tree=$new/usr/lib/modules/$release
+        tree=$new/lib/modules/$release
         mkdir -p "$tree/updates"
         cp "$ko" "$tree/updates/bailey.ko"
         cp "$BUILD/kernel-$release/image/usr/lib/modules/$release"/modules.{order,builtin,builtin.modinfo} "$tree/"
-        in_root trixie sh -c "ln -s '/bailey/build/kernel-$release/image/usr/lib/modules/$release/kernel' \
+        # depmod follows no links, so the image's modules are bound in place;
+        # the mount ends with the command.
+        mkdir "$tree/kernel"
+        in_root trixie sh -c "mount --bind '/bailey/build/kernel-$release/image/usr/lib/modules/$release/kernel' \
             '/bailey/${tree#"$TOP/"}/kernel' && depmod -b '/bailey/${new#"$TOP/"}' '$release'"
-        # The image has the modules unpacked.
-        rm "$tree/kernel"
+        rmdir "$tree/kernel"
         mkdir -p "$vm/index"
         mv -T "$new" "$index" 2>/dev/null || rm -rf "$new" # another run was faster
     fi
-    cp -a "$index/usr" "$payload/"
+    mkdir -p "$payload/usr"
+    cp -a "$index/lib" "$payload/usr/"
 elif [ -n "$ko" ]; then
     printf 'vm: no module yet (%s): the guest runs without it; make module builds it\n' "${ko#"$TOP/"}" >&2
 fi
