@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#include <linux/bpf.h>
+#include <linux/bpf_verifier.h>
+#include <linux/filter.h>
+#include <linux/netdevice.h>
+#include <linux/pgtable.h>
+#include <net/xdp.h>
+#include <asm/insn.h>
+#include <asm/ptrace.h>
+#include "layout.h"
+#include "shims.h"

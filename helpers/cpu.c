@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The CPU: what it must have, CR4.PKS, its descriptor tables, its local APIC.
+ * All of it is macros and inlines of the kernel.
+ */
+#include <linux/cc_platform.h>
+#include <linux/cpu.h>
+#include <linux/cpuhotplug.h>
+#include <linux/smp.h>
+#include <linux/stop_machine.h>
+#include <asm/apic.h>
+#include <asm/cpu_entry_area.h>
+#include <asm/cpufeature.h>
+#include <asm/cpuid/api.h>
+#include <asm/desc.h>
+#include <asm/msr.h>
+#include <asm/tlbflush.h>
+#include "shims.h"
+
+/* CPUID(7,0).ECX[31] (SDM vol. 2A, CPUID); this kernel gives it no name. */
+#define CPUID_7_ECX_PKS		BIT(31)
+#define CR4_PKS			BIT(24)
+
+static bool has_pks(void)
+{
+	u32 eax, ebx, ecx, edx;
+
+	if (boot_cpu_data.cpuid_level < 7)
+		return false;
+	cpuid_count(7, 0, &eax, &ebx, &ecx, &edx);
+	return ecx & CPUID_7_ECX_PKS;
+}
+
+enum bailey_cpu_refusal bailey_cpu_check(void)
+{
+	if (boot_cpu_has(X86_FEATURE_XENPV) || boot_cpu_has(X86_FEATURE_TDX_GUEST) ||
+	    cc_platform_has(CC_ATTR_GUEST_STATE_ENCRYPT))
+		return BAILEY_CPU_HYPERVISOR;
+	if (!has_pks())
+		return BAILEY_CPU_NO_PKS;
+	if (!boot_cpu_has(X86_FEATURE_SMAP))
+		return BAILEY_CPU_NO_SMAP;
+	if (boot_cpu_has(X86_FEATURE_PTI))
+		return BAILEY_CPU_PTI;
+	if (cpu_feature_enabled(X86_FEATURE_FRED))
+		return BAILEY_CPU_FRED;
+	if (cpu_feature_enabled(X86_FEATURE_CALL_DEPTH))
+		return BAILEY_CPU_CALL_DEPTH;
+	return BAILEY_CPU_OK;
+}
+
+/*
+ * A raw write to CR4 would be undone by the next toggle of TSD, which writes
+ * the kernel's shadow: hence cr4_update_irqsoff (resolved by name: its export
+ * is for KVM alone).
+ */
+void bailey_cpu_enable(void)
+{
+	wrmsrq(BAILEY_MSR_PKRS, 0);
+	bailey_k_cr4_update_irqsoff(CR4_PKS, 0);
+}
+
+void bailey_cpu_disable(void)
+{
+	wrmsrq(BAILEY_MSR_PKRS, 0);
+	bailey_k_cr4_update_irqsoff(0, CR4_PKS);
+}
+
+void bailey_cpu_read_ist(unsigned int cpu, u64 ist[4])
+{
+	int i;
+
+	for (i = 0; i < 4; i++)
+		ist[i] = per_cpu(cpu_tss_rw, cpu).x86_tss.ist[i];
+}
+
+unsigned int bailey_cpu_possible(void)
+{
+	return nr_cpu_ids;
+}
+
+int bailey_cpu_is_possible(unsigned int cpu)
+{
+	return cpu_possible(cpu);
+}
+
+/* A toggle of CR4.PGE flushes global entries of every PCID (SDM vol. 3, 4.10.4.1). */
+static void flush_global(void *unused)
+{
+	unsigned long flags;
+
+	local_irq_save(flags);
+	bailey_k_cr4_update_irqsoff(0, X86_CR4_PGE);
+	bailey_k_cr4_update_irqsoff(X86_CR4_PGE, 0);
+	local_irq_restore(flags);
+}
+
+void bailey_cpu_flush_global(void)
+{
+	on_each_cpu(flush_global, NULL, 1);
+}
+
+static enum cpuhp_state cpuhp_state;
+
+static void enable_here(void *unused)
+{
+	bailey_cpu_enable();
+}
+
+static int cpu_up(unsigned int cpu)
+{
+	int err = bailey_cpu_online(cpu);
+
+	if (!err)
+		smp_call_function_single(cpu, enable_here, NULL, 1);
+	return err;
+}
+
+static void disable_here(void *unused)
+{
+	bailey_cpu_disable();
+}
+
+static int cpu_down(unsigned int cpu)
+{
+	smp_call_function_single(cpu, disable_here, NULL, 1);
+	return 0;
+}
+
+int bailey_cpuhp_install(void)
+{
+	int state = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "bailey:online", cpu_up, cpu_down);
+
+	if (state < 0)
+		return state;
+	cpuhp_state = state;
+	return 0;
+}
+
+void bailey_cpuhp_remove(void)
+{
+	cpuhp_remove_state(cpuhp_state);
+}
+
+int bailey_has_5_levels(void)
+{
+	return pgtable_l5_enabled();
+}
+
+unsigned int bailey_pgdir_shift(void)
+{
+	return PGDIR_SHIFT;
+}
+
+u64 bailey_idt_base(void)
+{
+	struct desc_ptr idt;
+
+	store_idt(&idt);
+	return idt.address;
+}
+
+int bailey_stop_machine(int (*fn)(void *), void *arg)
+{
+	return stop_machine(fn, arg, NULL);
+}
+
+/* 32 vectors of the local APIC's in-service register (SDM vol. 3, 11.8.4). */
+u32 bailey_apic_isr(unsigned int word)
+{
+	return apic->read(APIC_ISR + word * 0x10);
+}
+
+void bailey_apic_eoi(void)
+{
+	apic->eoi();
+}
+
+void bailey_apic_self(unsigned int vector)
+{
+	apic->send_IPI_self(vector);
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The four places where the verifier's way is intercepted (DESIGN 9.3, 9.7).
+ * Three are redirected: ftrace sets the instruction pointer to ours, which
+ * does the work (it may sleep there) and calls the original. The fourth only
+ * tells that a program's image is being freed.
+ */
+#include <linux/bpf.h>
+#include <linux/ftrace.h>
+#include <linux/module.h>
+#include <linux/rcupdate.h>
+#include "shims.h"
+
+/* Redirected calls under way: the module may not go before they have returned. */
+static atomic_t inflight = ATOMIC_INIT(0);
+
+#define REDIRECT(ret, name, proto, args)				\
+	static ret redirected_##name proto				\
+	{								\
+		ret result;						\
+									\
+		atomic_inc(&inflight);					\
+		result = bailey_on_##name args;				\
+		atomic_dec(&inflight);					\
+		return result;						\
+	}
+
+REDIRECT(int, misc_fixups, (struct bpf_verifier_env *env), (env))
+REDIRECT(int, fixup_call_args, (struct bpf_verifier_env *env), (env))
+REDIRECT(struct bpf_prog *, select_runtime,
+	 (struct bpf_verifier_env *env, struct bpf_prog *fp, int *err), (env, fp, err))
+
+static void notrace redirect(unsigned long ip, unsigned long parent_ip,
+			     struct ftrace_ops *ops, struct ftrace_regs *fregs)
+{
+	/* Our own call of the original must go through. */
+	if (!within_module(parent_ip, THIS_MODULE))
+		ftrace_regs_set_instruction_pointer(fregs, (unsigned long)ops->private);
+}
+
+static void notrace freed(unsigned long ip, unsigned long parent_ip,
+			  struct ftrace_ops *ops, struct ftrace_regs *fregs)
+{
+	bailey_on_jit_free((struct bpf_prog *)ftrace_regs_get_argument(fregs, 0));
+}
+
+#define REDIRECTED (FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_PERMANENT)
+
+static struct hook {
+	const char *symbol;
+	struct ftrace_ops ops;
+	bool on;
+} hooks[] = {
+	{ "bpf_do_misc_fixups",
+	  { .func = redirect, .flags = REDIRECTED, .private = redirected_misc_fixups } },
+	{ "bpf_fixup_call_args",
+	  { .func = redirect, .flags = REDIRECTED, .private = redirected_fixup_call_args } },
+	{ "__bpf_prog_select_runtime",
+	  { .func = redirect, .flags = REDIRECTED, .private = redirected_select_runtime } },
+	{ "bpf_jit_free",
+	  { .func = freed, .flags = FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_PERMANENT } },
+};
+
+void bailey_hook_remove(void)
+{
+	int i;
+
+	for (i = ARRAY_SIZE(hooks) - 1; i >= 0; i--) {
+		if (!hooks[i].on)
+			continue;
+		unregister_ftrace_function(&hooks[i].ops);
+		ftrace_free_filter(&hooks[i].ops);
+		hooks[i].on = false;
+	}
+	/* Whoever was redirected has counted itself after this ... */
+	synchronize_rcu_tasks();
+	while (atomic_read(&inflight))
+		schedule_timeout_uninterruptible(1);
+	/* ... and has left our text after this. */
+	synchronize_rcu_tasks();
+}
+
+int bailey_hook_install(void)
+{
+	int i, err;
+
+	for (i = 0; i < ARRAY_SIZE(hooks); i++) {
+		err = ftrace_set_filter(&hooks[i].ops, (unsigned char *)hooks[i].symbol,
+					strlen(hooks[i].symbol), 1);
+		if (!err)
+			err = register_ftrace_function(&hooks[i].ops);
+		if (err) {
+			ftrace_free_filter(&hooks[i].ops);
+			pr_err("bailey: %s cannot be hooked (%d)%s\n", hooks[i].symbol, err,
+			       err == -EBUSY ? ": it has another owner, a live patch or another copy of this hook" : "");
+			bailey_hook_remove();
+			return err;
+		}
+		hooks[i].on = true;
+	}
+	return 0;
+}

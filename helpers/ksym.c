@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Direct calls to kernel functions that are not exported. Most of them have
+ * their ENDBR sealed, so a call through a pointer is #CP on a CPU with IBT;
+ * static_call gives a direct call to an address found at load. static_call is
+ * a macro, hence C. Which symbols, and why: src/ksym.rs.
+ */
+#include <linux/bpf.h>
+#include <linux/bpf_verifier.h>
+#include <linux/btf.h>
+#include <linux/filter.h>
+#include <linux/kprobes.h>
+#include <linux/static_call.h>
+#include <linux/vmalloc.h>
+#include <asm/insn.h>
+#include <asm/text-patching.h>
+#include "shims.h"
+
+#define KSYM(ret, name, proto, args)					\
+	typedef ret bailey_fn_##name proto;				\
+	DEFINE_STATIC_CALL_NULL(bailey_##name, bailey_fn_##name);	\
+	ret bailey_k_##name proto					\
+	{								\
+		return static_call(bailey_##name) args;			\
+	}								\
+	void bailey_set_##name(unsigned long addr)			\
+	{								\
+		static_call_update(bailey_##name, (bailey_fn_##name *)addr); \
+	}
+
+KSYM(unsigned long, kallsyms_lookup_name, (const char *name), (name))
+KSYM(int, bpf_do_misc_fixups, (struct bpf_verifier_env *env), (env))
+KSYM(int, bpf_fixup_call_args, (struct bpf_verifier_env *env), (env))
+KSYM(struct bpf_prog *, bpf_patch_insn_data,
+     (struct bpf_verifier_env *env, u32 off, const struct bpf_insn *patch, u32 len),
+     (env, off, patch, len))
+KSYM(struct bpf_prog *, __bpf_prog_select_runtime,
+     (struct bpf_verifier_env *env, struct bpf_prog *fp, int *err), (env, fp, err))
+KSYM(void *, bpf_prog_pack_alloc, (u32 size, bpf_jit_fill_hole_t fill, bool was_classic),
+     (size, fill, was_classic))
+KSYM(void, bpf_prog_pack_free, (void *ptr, u32 size), (ptr, size))
+KSYM(struct btf *, bpf_get_btf_vmlinux, (void), ())
+KSYM(void, btf_get, (struct btf *btf), (btf))
+KSYM(void *, text_poke_copy, (void *addr, const void *code, size_t len), (addr, code, len))
+KSYM(void, smp_text_poke_single,
+     (void *addr, const void *code, size_t len, const void *emulate), (addr, code, len, emulate))
+KSYM(int, smp_text_poke_int3_handler, (struct pt_regs *regs), (regs))
+KSYM(int, insn_decode, (struct insn *insn, const void *code, int len, enum insn_mode mode),
+     (insn, code, len, mode))
+KSYM(struct vm_struct *, __get_vm_area_node,
+     (unsigned long size, unsigned long align, unsigned long shift, unsigned long flags,
+      unsigned long start, unsigned long end, int node, gfp_t gfp, const void *caller),
+     (size, align, shift, flags, start, end, node, gfp, caller))
+KSYM(void, flush_tlb_all, (void), ())
+KSYM(void, cr4_update_irqsoff, (unsigned long set, unsigned long clear), (set, clear))
+
+/*
+ * kallsyms_lookup_name is not exported, but a kprobe may be put on it; the
+ * address comes back in the kprobe. Returns 0 when it cannot be found.
+ */
+unsigned long bailey_find_kallsyms_lookup_name(void)
+{
+	struct kprobe probe = { .symbol_name = "kallsyms_lookup_name" };
+	unsigned long addr;
+
+	if (register_kprobe(&probe))
+		return 0;
+	addr = (unsigned long)probe.addr;
+	unregister_kprobe(&probe);
+	/* A kprobe at an entry lies behind the ENDBR; functions are 16-aligned. */
+	return addr & ~15UL;
+}

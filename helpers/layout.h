@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the gates, the event stubs, the C shims and Rust share: the layout of
+ * the per-CPU words, of a run's record on the kernel stack, of programs and
+ * call sites, and of the resume slots. Assembly uses the constants, C asserts
+ * them against the structures (helpers/percpu.c), Rust takes the structures
+ * through bindgen.
+ */
+#ifndef BAILEY_LAYOUT_H
+#define BAILEY_LAYOUT_H
+
+/* IA32_PKRS, Intel SDM vol. 4, table 2-2. */
+#define BAILEY_MSR_PKRS		0x6e1
+
+/*
+ * Where this CPU is between kernel and confined (DESIGN 9.8). A landing stack
+ * is installed in the TSS only while the phase is not NONE or the CPU is
+ * confined: the phase is set before it is installed and cleared after the
+ * kernel's own stack is back.
+ */
+#define BAILEY_PHASE_NONE	0
+#define BAILEY_PHASE_IN		1	/* the tail into confinement, or confined */
+#define BAILEY_PHASE_EXIT	2	/* exit gate, after its wrmsr 0 */
+#define BAILEY_PHASE_HELPER	3	/* helper gate, after its wrmsr 0 */
+#define BAILEY_PHASE_EVENT	4	/* event stub, after its wrmsr 0 */
+
+/* struct bailey_cpu */
+#define CPU_PHASE		0x00
+#define CPU_PKRS		0x04
+#define CPU_RUN			0x08
+#define CPU_SLOT		0x10
+#define CPU_RESTART		0x18
+#define CPU_FRAME		0x20
+#define CPU_EVENT_RSP		0x28
+#define CPU_EVENT_VECTOR	0x30
+#define CPU_IST			0x38	/* DF, NMI, DB, MCE: the kernel's own */
+#define CPU_RUNS		0x58
+#define CPU_KEY_WRITES		0x60
+#define CPU_REFUSED		0x68
+#define CPU_NO_FRAME		0x70
+#define CPU_LANDINGS		0x78
+
+/* struct bailey_frame: one domain's memory on one CPU */
+#define FRAME_LANDING		0x00	/* DF, NMI, DB, MCE: in the domain */
+#define FRAME_CURSOR		0x20
+#define FRAME_BOTTOM		0x28
+#define FRAME_PKRS		0x30
+
+/* struct bailey_prog */
+#define PROG_STATE		0x00
+#define PROG_FLAGS		0x04
+#define PROG_FRAMES		0x08
+#define PROG_SITES		0x10
+#define PROG_SITE_COUNT		0x18
+#define PROG_STATS		0x20
+
+/* struct bailey_prog.flags: what enter and exit have to do for this program */
+#define BAILEY_PROG_CTX		0x1	/* it looks at its context: needs a shadow */
+#define BAILEY_PROG_PACKET	0x2	/* it looks at packet bytes */
+#define BAILEY_PROG_WRITES	0x4	/* it may write packet bytes */
+#define BAILEY_PROG_RXQ		0x8	/* it reads xdp->rxq or xdp->rxq->dev */
+#define BAILEY_PROG_TXQ		0x10	/* it reads xdp->txq->dev */
+
+/* struct bailey_stats, per CPU and program */
+#define STATS_RUNS		0x00
+#define STATS_HELPER_CALLS	0x08
+
+/* struct bailey_site */
+#define SITE_FUNC		0x00
+#define SITE_OUT		0x08
+#define SITE_CLASS		0x10
+#define SITE_RET		0x18
+#define SITE_SHIFT		7	/* log2 of its size */
+
+#define BAILEY_SITE_SCALAR	0	/* no memory arguments, no context */
+#define BAILEY_SITE_AUDITED	1	/* through bailey_helper() */
+
+/* struct bailey_run: lies on the kernel stack from enter to exit */
+#define RUN_PROG		0x00
+#define RUN_CTX			0x08
+#define RUN_DOM_RSP		0x10
+#define RUN_DOM_RBP		0x18
+#define RUN_PREV		0x20
+#define RUN_PREV_FRAME		0x28
+#define RUN_FRAME		0x30
+#define RUN_CURSOR		0x38
+#define RUN_DEPTH		0x40	/* rbp - rsp of the JITed frame */
+#define RUN_SITE		0x48
+#define RUN_ACTION		0x58
+#define RUN_IF			0x5c	/* non-zero: confined with IF set */
+#define RUN_WORK		0x60	/* what bailey_exit() has to do */
+#define RUN_HELPERS		0x64
+#define RUN_SHADOW		0x68	/* struct bailey_shadow, used by Rust */
+#define RUN_SAVED		0xe0	/* rflags, r15, r14, r13, r12, rbx, rbp, ret */
+#define RUN_KERNEL_RBP		0x110
+#define RUN_SIZE		0x118	/* with rbp, without the return address */
+
+/* struct bailey_run.action, set by bailey_helper() */
+#define BAILEY_GO_ON		0
+#define BAILEY_ABORT		1
+#define BAILEY_TAIL		2	/* go on as another program */
+
+/* struct bailey_run.work */
+#define BAILEY_WORK_SHADOW	0x1	/* copy the packet back */
+#define BAILEY_WORK_LEDGER	0x2	/* give back what is held */
+
+/* A resume slot: two images, for the two ways in. */
+#define SLOT_RAX		0x00	/* fast: pop rax; pop rsp; jmp */
+#define SLOT_RSP		0x08
+#define SLOT_IRET		0x10	/* r11 rax rcx rdx rip cs rflags rsp ss */
+#define SLOT_STRIDE		0x80
+#define SLOT_SHIFT		7
+#define SLOT_LEVELS		16
+
+/* offsetof(struct tss_struct, x86_tss.ist), asserted in percpu.c */
+#define BAILEY_TSS_IST		36
+
+/* struct bailey_event: an interrupted run, on the kernel stack */
+#define EVENT_REGS		0x00	/* r15..r8 rdi rsi rbx: 11 words */
+#define EVENT_R11		0x20
+#define EVENT_IRET		0x58	/* rax rcx rdx rip cs rflags rsp ss */
+#define EVENT_IRET_WORDS	8
+#define EVENT_VECTOR		0x98
+#define EVENT_HANDLER		0xa0
+#define EVENT_STACK		0xa8	/* the kernel's IST top, or 0 */
+#define EVENT_KFLAGS		0xb0	/* rflags for the synthetic frame */
+#define EVENT_ERROR		0xb8
+#define EVENT_RSP		0xc0	/* where the CPU pushed its frame */
+#define EVENT_CR2		0xc8
+#define EVENT_SIZE		0xd0
+
+/* What bailey_event() says. */
+#define BAILEY_EVENT_KERNEL	0	/* the kernel's handler, then resume */
+#define BAILEY_EVENT_RESUME	1	/* resume at once */
+#define BAILEY_EVENT_ABORT	2	/* the run ends */
+#define BAILEY_EVENT_REPLAY	3	/* kernel's handler, then the tail again */
+
+/* Below the verifier's deepest stack: room for an event's frame and registers. */
+#define BAILEY_STACK_ROOM	0x100
+
+#ifndef __ASSEMBLY__
+#include <linux/types.h>
+
+struct bailey_stats {
+	u64 runs;
+	u64 helper_calls;
+	u64 violations;
+};
+
+/* One domain's memory on one CPU; the record itself is kernel memory. */
+struct bailey_frame {
+	u64 landing[4];
+	u64 cursor;		/* runs are carved from here downwards */
+	u64 bottom;
+	u32 pkrs;
+	u32 domain;
+	u64 top;
+};
+
+/* The kernel's record of an isolated program. */
+struct bailey_prog {
+	u32 state;		/* 0: may run */
+	u32 flags;
+	struct bailey_frame **frames;	/* by CPU number */
+	struct bailey_site *sites;
+	u32 site_count;
+	u32 pad;
+	struct bailey_stats __percpu *stats;
+	/* below: Rust only */
+	u64 image;		/* first byte of the JITed image */
+	u32 image_len;
+	u32 id;
+	u64 starts;		/* bitmap of instruction starts */
+	u64 enter_return;	/* the address after `call enter` */
+	u64 record;		/* the Rust object this belongs to */
+};
+
+struct bailey_arg {
+	u8 kind;
+	u8 flags;
+	u16 size_arg;
+	u32 size;
+};
+
+struct bailey_site {
+	u64 func;
+	u64 out;		/* the stub's way back into the program */
+	u32 class;
+	u32 helper;		/* BPF_FUNC_*, 0 for enter */
+	u64 ret;		/* where the stub's way back jumps to */
+	u64 stub;
+	u64 map;		/* struct bpf_map *, if the verifier knew one */
+	struct bailey_arg args[5];
+	u32 insn;		/* BPF instruction, as the verifier numbers them */
+	u8 returns;
+	u8 effects;
+	u16 pad;
+	u32 size;
+	u32 pad2[7];
+};
+
+/* What enter built in the domain for this run; addresses in the domain. */
+struct bailey_shadow {
+	u64 ctx;		/* the struct xdp_buff the program sees, 0: none */
+	u64 packet;		/* where [data_meta, data_end) was copied to */
+	u64 packet_room;	/* bytes there */
+	u64 real_meta;		/* the real data_meta at the time of the copy */
+	u64 real_len;		/* bytes copied */
+	u64 loans;		/* this level's loans and ledger */
+	u32 tail_calls;
+	u32 insn;		/* for violations: last site */
+	u64 stack_low;		/* lowest byte of this run's part of the frame */
+	u64 stack_high;
+	u64 spare[6];
+};
+
+struct bailey_run {
+	struct bailey_prog *prog;
+	u64 ctx;
+	u64 dom_rsp;
+	u64 dom_rbp;
+	struct bailey_run *prev;
+	struct bailey_frame *prev_frame;
+	struct bailey_frame *frame;
+	u64 cursor;		/* to give back to the frame */
+	u64 depth;
+	struct bailey_site *site;
+	u64 spare;
+	u32 action;
+	u32 if_on;
+	u32 work;
+	u32 helpers;
+	struct bailey_shadow shadow;
+	u64 saved[7];		/* rflags r15 r14 r13 r12 rbx rbp */
+	u64 ret;
+};
+
+struct bailey_cpu {
+	u32 phase;
+	u32 pkrs;
+	struct bailey_run *run;
+	u64 slot;
+	u64 restart;
+	struct bailey_frame *frame;
+	u64 event_rsp;
+	u64 event_vector;
+	u64 ist[4];
+	u64 runs;
+	u64 key_writes;
+	u64 refused;		/* runs turned away at the gate: quarantine */
+	u64 no_frame;		/* runs turned away for lack of stack */
+	u64 landings;		/* events on a landing stack with the kernel's key */
+	/* below: C and Rust only */
+	u64 slot_base;
+	u64 bytes_copied;
+	u64 aborts;
+	u64 violations;
+	u64 loan_accesses;
+	u64 events;		/* interrupts and exceptions while confined */
+	u64 replays;		/* events that hit a gate's tail */
+	u64 undone;		/* event stubs that an NMI interrupted and that were undone */
+	u64 recovered;		/* interrupts recovered from the APIC */
+	u64 levels;		/* this CPU's loans and ledgers, by nesting level */
+};
+
+struct bailey_event {
+	u64 r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi, rbx;
+	u64 rax, rcx, rdx, rip, cs, rflags, rsp, ss;
+	u64 vector;
+	u64 handler;
+	u64 stack;
+	u64 kflags;
+	u64 error;
+	u64 event_rsp;
+	u64 cr2;
+};
+#endif /* __ASSEMBLY__ */
+#endif

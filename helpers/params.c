@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Module parameters that are words, not numbers: the kernel crate's `module!`
+ * knows numbers only, and module_param_cb is a macro.
+ */
+#include <linux/module.h>
+#include <linux/sysfs.h>
+#include "shims.h"
+
+int bailey_policy_strict;
+int bailey_violation_abort;
+
+struct choice {
+	int *value;
+	const char *const *words;
+};
+
+static const char *const policy_words[] = { "permit", "strict", NULL };
+static const char *const violation_words[] = { "quarantine", "abort", NULL };
+static struct choice policy = { &bailey_policy_strict, policy_words };
+static struct choice on_violation = { &bailey_violation_abort, violation_words };
+
+static int choice_set(const char *val, const struct kernel_param *kp)
+{
+	struct choice *choice = kp->arg;
+	int i;
+
+	for (i = 0; val && choice->words[i]; i++) {
+		if (sysfs_streq(val, choice->words[i])) {
+			WRITE_ONCE(*choice->value, i);
+			return 0;
+		}
+	}
+	pr_err("bailey: %s: \"%s\" is neither %s nor %s\n", kp->name, val ?: "",
+	       choice->words[0], choice->words[1]);
+	return -EINVAL;
+}
+
+static int choice_get(char *buffer, const struct kernel_param *kp)
+{
+	struct choice *choice = kp->arg;
+
+	return sysfs_emit(buffer, "%s\n", choice->words[READ_ONCE(*choice->value)]);
+}
+
+static const struct kernel_param_ops choice_ops = { .set = choice_set, .get = choice_get };
+
+module_param_cb(policy, &choice_ops, &policy, 0644);
+MODULE_PARM_DESC(policy,
+		 "what happens to a program that cannot be isolated: permit (it runs as without the module and debugfs says why) or strict (its load fails with EPERM and a line in the verifier log)");
+module_param_cb(on_violation, &choice_ops, &on_violation, 0644);
+MODULE_PARM_DESC(on_violation,
+		 "what a violation does beside ending the run with XDP_ABORTED: quarantine (the program does not run again) or abort (only that run ends)");

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The per-CPU words of the gates, and the assertions that the layout which
+ * assembly and Rust use is the compiler's. C because DEFINE_PER_CPU is a macro.
+ */
+#include <linux/percpu.h>
+#include <linux/bpf.h>
+#include <asm/processor.h>
+#include "layout.h"
+
+DEFINE_PER_CPU_ALIGNED(struct bailey_cpu, bailey_cpu);
+
+#define IS_AT(type, member, at) \
+	static_assert(offsetof(struct bailey_##type, member) == (at))
+
+IS_AT(cpu, phase, CPU_PHASE);
+IS_AT(cpu, pkrs, CPU_PKRS);
+IS_AT(cpu, run, CPU_RUN);
+IS_AT(cpu, slot, CPU_SLOT);
+IS_AT(cpu, restart, CPU_RESTART);
+IS_AT(cpu, frame, CPU_FRAME);
+IS_AT(cpu, event_rsp, CPU_EVENT_RSP);
+IS_AT(cpu, event_vector, CPU_EVENT_VECTOR);
+IS_AT(cpu, ist, CPU_IST);
+IS_AT(cpu, runs, CPU_RUNS);
+IS_AT(cpu, key_writes, CPU_KEY_WRITES);
+IS_AT(cpu, refused, CPU_REFUSED);
+IS_AT(cpu, no_frame, CPU_NO_FRAME);
+IS_AT(cpu, landings, CPU_LANDINGS);
+
+IS_AT(frame, landing, FRAME_LANDING);
+IS_AT(frame, cursor, FRAME_CURSOR);
+IS_AT(frame, bottom, FRAME_BOTTOM);
+IS_AT(frame, pkrs, FRAME_PKRS);
+
+IS_AT(prog, state, PROG_STATE);
+IS_AT(prog, flags, PROG_FLAGS);
+IS_AT(prog, frames, PROG_FRAMES);
+IS_AT(prog, sites, PROG_SITES);
+IS_AT(prog, site_count, PROG_SITE_COUNT);
+IS_AT(prog, stats, PROG_STATS);
+
+IS_AT(stats, runs, STATS_RUNS);
+IS_AT(stats, helper_calls, STATS_HELPER_CALLS);
+
+IS_AT(site, func, SITE_FUNC);
+IS_AT(site, out, SITE_OUT);
+IS_AT(site, class, SITE_CLASS);
+IS_AT(site, ret, SITE_RET);
+static_assert(sizeof(struct bailey_site) == 1 << SITE_SHIFT);
+
+IS_AT(run, prog, RUN_PROG);
+IS_AT(run, ctx, RUN_CTX);
+IS_AT(run, dom_rsp, RUN_DOM_RSP);
+IS_AT(run, dom_rbp, RUN_DOM_RBP);
+IS_AT(run, prev, RUN_PREV);
+IS_AT(run, prev_frame, RUN_PREV_FRAME);
+IS_AT(run, frame, RUN_FRAME);
+IS_AT(run, cursor, RUN_CURSOR);
+IS_AT(run, depth, RUN_DEPTH);
+IS_AT(run, site, RUN_SITE);
+IS_AT(run, action, RUN_ACTION);
+IS_AT(run, if_on, RUN_IF);
+IS_AT(run, work, RUN_WORK);
+IS_AT(run, helpers, RUN_HELPERS);
+IS_AT(run, shadow, RUN_SHADOW);
+IS_AT(run, saved, RUN_SAVED);
+IS_AT(run, saved[6], RUN_KERNEL_RBP);
+IS_AT(run, ret, RUN_SIZE);
+
+IS_AT(event, r11, EVENT_R11);
+IS_AT(event, rax, EVENT_IRET);
+IS_AT(event, vector, EVENT_VECTOR);
+IS_AT(event, handler, EVENT_HANDLER);
+IS_AT(event, stack, EVENT_STACK);
+IS_AT(event, kflags, EVENT_KFLAGS);
+IS_AT(event, event_rsp, EVENT_RSP);
+IS_AT(event, cr2, EVENT_CR2);
+static_assert(sizeof(struct bailey_event) == EVENT_SIZE);
+
+static_assert(offsetof(struct tss_struct, x86_tss.ist) == BAILEY_TSS_IST);
+static_assert(IST_INDEX_DF == 0 && IST_INDEX_NMI == 1 && IST_INDEX_DB == 2 && IST_INDEX_MCE == 3);
+static_assert(SLOT_LEVELS * SLOT_STRIDE <= PAGE_SIZE && 1 << SLOT_SHIFT == SLOT_STRIDE);
+
+/* This CPU's words; the caller keeps itself from migrating. */
+struct bailey_cpu *bailey_this_cpu(void);
+struct bailey_cpu *bailey_this_cpu(void)
+{
+	return raw_cpu_ptr(&bailey_cpu);
+}
+
+struct bailey_cpu *bailey_cpu_of(unsigned int cpu);
+struct bailey_cpu *bailey_cpu_of(unsigned int cpu)
+{
+	return per_cpu_ptr(&bailey_cpu, cpu);
+}

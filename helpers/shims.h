@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What Rust calls in helpers/ C, a C shim for each macro or inline of the kernel that
+ * Rust cannot reach. bindgen reads this.
+ */
+#ifndef BAILEY_SHIMS_H
+#define BAILEY_SHIMS_H
+
+#include <linux/bpf.h>
+#include <linux/bpf_verifier.h>
+#include <linux/filter.h>
+#include <asm/insn.h>
+#include "layout.h"
+
+#define BAILEY_KSYM(ret, name, proto) \
+	ret bailey_k_##name proto; \
+	void bailey_set_##name(unsigned long addr)
+
+BAILEY_KSYM(unsigned long, kallsyms_lookup_name, (const char *name));
+BAILEY_KSYM(int, bpf_do_misc_fixups, (struct bpf_verifier_env *env));
+BAILEY_KSYM(int, bpf_fixup_call_args, (struct bpf_verifier_env *env));
+BAILEY_KSYM(struct bpf_prog *, bpf_patch_insn_data,
+	    (struct bpf_verifier_env *env, u32 off, const struct bpf_insn *patch, u32 len));
+BAILEY_KSYM(struct bpf_prog *, __bpf_prog_select_runtime,
+	    (struct bpf_verifier_env *env, struct bpf_prog *fp, int *err));
+BAILEY_KSYM(void *, bpf_prog_pack_alloc, (u32 size, bpf_jit_fill_hole_t fill, bool was_classic));
+BAILEY_KSYM(void, bpf_prog_pack_free, (void *ptr, u32 size));
+BAILEY_KSYM(struct btf *, bpf_get_btf_vmlinux, (void));
+BAILEY_KSYM(void, btf_get, (struct btf *btf));
+BAILEY_KSYM(void *, text_poke_copy, (void *addr, const void *code, size_t len));
+BAILEY_KSYM(void, smp_text_poke_single,
+	    (void *addr, const void *code, size_t len, const void *emulate));
+BAILEY_KSYM(int, smp_text_poke_int3_handler, (struct pt_regs *regs));
+BAILEY_KSYM(int, insn_decode,
+	    (struct insn *insn, const void *code, int len, enum insn_mode mode));
+BAILEY_KSYM(struct vm_struct *, __get_vm_area_node,
+	    (unsigned long size, unsigned long align, unsigned long shift, unsigned long flags,
+	     unsigned long start, unsigned long end, int node, gfp_t gfp, const void *caller));
+BAILEY_KSYM(void, flush_tlb_all, (void));
+BAILEY_KSYM(void, cr4_update_irqsoff, (unsigned long set, unsigned long clear));
+extern unsigned long bailey_init_mm;
+unsigned long bailey_find_kallsyms_lookup_name(void);
+
+/* percpu.c */
+struct bailey_cpu *bailey_this_cpu(void);
+struct bailey_cpu *bailey_cpu_of(unsigned int cpu);
+
+/* params.c */
+extern int bailey_policy_strict;
+extern int bailey_violation_abort;
+
+/* hook.c: what ftrace redirects, and to where (src/load/hook.rs) */
+int bailey_hook_install(void);
+void bailey_hook_remove(void);
+int bailey_on_misc_fixups(struct bpf_verifier_env *env);
+int bailey_on_fixup_call_args(struct bpf_verifier_env *env);
+struct bpf_prog *bailey_on_select_runtime(struct bpf_verifier_env *env, struct bpf_prog *fp,
+					  int *err);
+void bailey_on_jit_free(struct bpf_prog *fp);
+
+/* cpu.c: CPU features, CR4, TSS, IDT */
+enum bailey_cpu_refusal {
+	BAILEY_CPU_OK,
+	BAILEY_CPU_NO_PKS,
+	BAILEY_CPU_NO_SMAP,
+	BAILEY_CPU_PTI,
+	BAILEY_CPU_FRED,
+	BAILEY_CPU_CALL_DEPTH,
+	BAILEY_CPU_HYPERVISOR,
+};
+enum bailey_cpu_refusal bailey_cpu_check(void);
+void bailey_cpu_enable(void);	/* on this CPU, interrupts off */
+void bailey_cpu_disable(void);
+void bailey_cpu_read_ist(unsigned int cpu, u64 ist[4]);
+unsigned int bailey_cpu_possible(void);	/* nr_cpu_ids */
+int bailey_cpu_is_possible(unsigned int cpu);
+void bailey_cpu_flush_global(void);	/* on every CPU, global pages too */
+int bailey_cpuhp_install(void);
+void bailey_cpuhp_remove(void);
+int bailey_cpu_online(unsigned int cpu);	/* Rust */
+int bailey_has_5_levels(void);
+unsigned int bailey_pgdir_shift(void);
+u64 bailey_idt_base(void);
+int bailey_stop_machine(int (*fn)(void *), void *arg);
+u32 bailey_apic_isr(unsigned int word);
+void bailey_apic_eoi(void);
+void bailey_apic_self(unsigned int vector);
+
+/* pages.c: page tables, the region */
+int bailey_page_set_key(unsigned long addr, unsigned int key);
+void *bailey_page_alias(unsigned long addr);
+void bailey_page_unalias(void *alias);
+unsigned long bailey_region_reserve(void **area);
+void bailey_region_release(void *area);
+int bailey_region_map(unsigned long addr, unsigned long pages, unsigned int key, int node);
+int bailey_region_map_page(unsigned long addr, void *kaddr, unsigned int key);
+void bailey_region_unmap(unsigned long addr, unsigned long pages);
+unsigned long bailey_cea_gdt(unsigned int cpu);
+unsigned long bailey_cea_tss(unsigned int cpu, unsigned int *pages);
+void *bailey_keyed_page(unsigned int key, void **page);
+void bailey_keyed_page_free(void *addr, void *page);
+
+/* gate.S, event.S */
+extern const u8 bailey_stub_template[];
+extern const u32 bailey_stub_out_offset, bailey_stub_size;
+extern const u8 bailey_event_template[];
+extern const u32 bailey_event_offsets[7];
+extern u64 bailey_event_handlers[256];
+void bailey_enter(void);
+void bailey_exit_gate(void);
+void bailey_exit_w(void);
+void bailey_exit_z(void);
+void bailey_helper_gate(void);
+void bailey_helper_w(void);
+void bailey_helper_z(void);
+void bailey_replay(void);
+void bailey_tail(void);
+void bailey_iret_out(void);
+void bailey_iret_out_confined(void);
+void bailey_iret_out_end(void);
+void bailey_event_entry(void);
+void bailey_event_pushed_rcx(void);
+void bailey_event_pushed_rdx(void);
+void bailey_event_z(void);
+void bailey_event_again(void);
+
+/* Rust, called from assembly */
+u64 bailey_carve(struct bailey_run *run);
+u32 bailey_exit(struct bailey_run *run, u32 verdict);
+u64 bailey_helper(struct bailey_run *run, u64 *args);
+u32 bailey_event(struct bailey_event *event, struct bailey_run *run);
+
+/* trace.c */
+void bailey_trace_violation(u32 prog, const char *name, u32 insn, u64 rip, u64 addr,
+			    const char *kind);
+
+/* prog.c: inlines around programs and maps */
+u64 bailey_call_helper(u64 func, const u64 *args);
+struct module *bailey_this_module(void);
+void bailey_module_get(void);
+void bailey_prog_request_jit(struct bpf_prog *prog, int on);
+
+#endif

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Every kernel symbol that is not exported, each with its reason.
+//!
+//! `kallsyms_lookup_name` is found by a kprobe (which is exported) and finds
+//! the others. All are called through static calls (helpers/ksym.c): direct
+//! calls, because most have their ENDBR sealed. If one is missing, the module
+//! does not load and names it.
+
+use crate::bindings as b;
+use kernel::prelude::*;
+
+struct Symbol {
+    name: &'static CStr,
+    set: unsafe extern "C" fn(usize),
+    /// Why it is needed; printed when it is missing.
+    why: &'static str,
+}
+
+/// Takes the address of `init_mm`, which is data and not called.
+///
+/// # Safety
+///
+/// `addr` is the address of the kernel's `init_mm`.
+unsafe extern "C" fn set_init_mm(addr: usize) {
+    // SAFETY: written once, before anything reads it: `resolve` runs first in the init ladder.
+    unsafe { b::bailey_init_mm = addr };
+}
+
+macro_rules! symbols {
+    ($($name:ident, $set:ident, $why:literal;)*) => {
+        &[$(Symbol {
+            // The names below contain no NUL.
+            name: match CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
+                Ok(name) => name,
+                Err(_) => panic!("a symbol's name contains NUL"),
+            },
+            set: $set,
+            why: $why,
+        }),*]
+    };
+}
+
+use b::{
+    bailey_set___bpf_prog_select_runtime, bailey_set___get_vm_area_node,
+    bailey_set_bpf_do_misc_fixups, bailey_set_bpf_fixup_call_args, bailey_set_bpf_get_btf_vmlinux,
+    bailey_set_bpf_patch_insn_data, bailey_set_bpf_prog_pack_alloc, bailey_set_bpf_prog_pack_free,
+    bailey_set_btf_get, bailey_set_cr4_update_irqsoff, bailey_set_flush_tlb_all,
+    bailey_set_insn_decode, bailey_set_smp_text_poke_int3_handler, bailey_set_smp_text_poke_single,
+    bailey_set_text_poke_copy,
+};
+
+static SYMBOLS: &[Symbol] = symbols! {
+    bpf_do_misc_fixups, bailey_set_bpf_do_misc_fixups,
+        "called from its hook, which keeps it from inlining reads of kernel memory";
+    bpf_fixup_call_args, bailey_set_bpf_fixup_call_args,
+        "called from its hook, which puts the gates into the program";
+    bpf_patch_insn_data, bailey_set_bpf_patch_insn_data,
+        "lengthens a program and keeps its jumps, line info and aux data in step";
+    __bpf_prog_select_runtime, bailey_set___bpf_prog_select_runtime,
+        "called from its hook, which fixes and checks the finished image";
+    bpf_prog_pack_alloc, bailey_set_bpf_prog_pack_alloc,
+        "read-only executable memory for stubs near the kernel's text";
+    bpf_prog_pack_free, bailey_set_bpf_prog_pack_free,
+        "gives that memory back";
+    bpf_get_btf_vmlinux, bailey_set_bpf_get_btf_vmlinux,
+        "the BTF that carries a program's reference to this module";
+    btf_get, bailey_set_btf_get,
+        "a reference to that BTF";
+    text_poke_copy, bailey_set_text_poke_copy,
+        "writes stubs into read-only memory";
+    smp_text_poke_single, bailey_set_smp_text_poke_single,
+        "turns a finished image's calls into jumps";
+    smp_text_poke_int3_handler, bailey_set_smp_text_poke_int3_handler,
+        "lets a confined program run on while its text is being patched";
+    insn_decode, bailey_set_insn_decode,
+        "the kernel's own instruction decoder, for the image check and for loans";
+    __get_vm_area_node, bailey_set___get_vm_area_node,
+        "an aligned top-level entry of the vmalloc area for domain memory";
+    init_mm, set_init_mm,
+        "the kernel's page tables, to map domain memory";
+    flush_tlb_all, bailey_set_flush_tlb_all,
+        "flushes every PCID before domain memory is reused";
+    cr4_update_irqsoff, bailey_set_cr4_update_irqsoff,
+        "sets CR4.PKS so that the kernel's own shadow of CR4 knows it";
+};
+
+/// Finds every symbol, or says which one is missing and why it is needed.
+pub(crate) fn resolve() -> Result {
+    // SAFETY: registers and unregisters a kprobe; process context.
+    let kallsyms = unsafe { b::bailey_find_kallsyms_lookup_name() };
+    if kallsyms == 0 {
+        pr_err!("cannot load: kallsyms_lookup_name is not found (finds all other symbols)\n");
+        return Err(ENOENT);
+    }
+    // SAFETY: `kallsyms` is the address of the function of that name, found by a kprobe on it.
+    unsafe { b::bailey_set_kallsyms_lookup_name(kallsyms) };
+    for symbol in SYMBOLS {
+        // SAFETY: the static call was set just above; the name is NUL-terminated.
+        let addr = unsafe { b::bailey_k_kallsyms_lookup_name(symbol.name.as_char_ptr()) };
+        if addr == 0 {
+            pr_err!(
+                "cannot load: {} is not found in this kernel ({})\n",
+                symbol.name,
+                symbol.why
+            );
+            return Err(ENOENT);
+        }
+        // SAFETY: each setter takes the address of the symbol it is listed with.
+        unsafe { (symbol.set)(addr) };
+    }
+    Ok(())
+}
