@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the programs of the corpus share. A program of the corpus may be run
+ * with and without the module and must leave the same behind: no address, no
+ * time, no random number may reach a map or the packet. Nothing here may
+ * become a sub-program, since calls between sub-programs are a subject of
+ * their own; xdp_corpus refuses a program that has one.
+ */
+#ifndef BAILEY_CORPUS_H
+#define BAILEY_CORPUS_H
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/udp.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+/* clang takes the instruction set by function: sign extension, long jumps. */
+#define CPU_V4 __attribute__((target("cpu=v4")))
+
+/*
+ * All of the body is in the assembly. R1 is the context; an argument in C would
+ * be one without a name, which the kernel's BTF does not take.
+ */
+#define NAKED __attribute__((naked))
+
+/* `len` bytes of the packet from `off`, or NULL when it is shorter. */
+static __always_inline void *packet_at(struct xdp_md *ctx, __u32 off, __u32 len)
+{
+	void *p = (void *)(long)ctx->data + off;
+
+	if (p + len > (void *)(long)ctx->data_end)
+		return NULL;
+	return p;
+}
+
+/* A number that differs between the packets of a run, but not between runs. */
+static __always_inline __u32 packet_size(struct xdp_md *ctx)
+{
+	return ctx->data_end - ctx->data;
+}
+
+/* Keeps a value in a register and the compiler from knowing it. */
+#define opaque(x) asm volatile("" : "+r"(x))
+
+#endif
