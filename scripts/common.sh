@@ -43,6 +43,7 @@ in_root() {
 # holds the hash of its recipe: the text of the function and its inputs. So an
 # interrupted step is run again, and a changed recipe too.
 PLAN=()
+LOCKED=
 BEFORE=0 # steps of plans that were run already
 LATER=0  # steps that will be planned after this run
 plan() {
@@ -57,6 +58,11 @@ step_hash() {
     } | sha256sum | cut -d' ' -f1
 }
 
+# is_done STAMP FUNCTION [INPUT...]
+is_done() {
+    [ -f "$1" ] && [ "$(<"$1")" = "$(step_hash "${@:2}")" ]
+}
+
 # run_plan: run the steps that are not done yet, in order, showing which one
 # of how many it is and how long it took.
 run_plan() {
@@ -69,8 +75,14 @@ run_plan() {
         label=${word[0]} fn=${word[1]}
         word=("${word[@]:2}")
         stamp=$STAMPS/$(tr -c 'a-zA-Z0-9.+\n' - <<<"$fn-${word[0]:-}")
-        if [ -f "$stamp" ] && [ "$(<"$stamp")" = "$(step_hash "$fn" "${word[@]}")" ]; then
-            continue
+        is_done "$stamp" "$fn" "${word[@]}" && continue
+        # Two set-ups at once would step on each other: the second waits, and
+        # looks again. What is set up already waits for nobody.
+        if [ -z "$LOCKED" ]; then
+            exec 9>"$BUILD/.lock"
+            flock -n 9 || { printf 'bailey: another set-up is running; waiting\n' >&2; flock 9; }
+            LOCKED=yes
+            is_done "$stamp" "$fn" "${word[@]}" && continue
         fi
         log=$LOGS/$(basename "$stamp").log
         rm -f "$stamp"

@@ -183,9 +183,6 @@ guest_initrd() {
 
 mkdir -p "$BUILD" "$STAMPS"
 host_is_fit
-# Two runs at once would step on each other: the second waits.
-exec 9>"$BUILD/.lock"
-flock -n 9 || { printf 'bailey: another set-up is running; waiting\n' >&2; flock 9; }
 
 plan "debootstrap on this machine" host_packages
 plan "base system, $HOME_SUITE" root_base "$HOME_SUITE" "$DEBIAN_MIRROR"

@@ -1,0 +1,24 @@
+#!/bin/bash
+# selftests.sh: compiles the guest tests' programs into build/selftests/, which
+# a guest gets as /files: every selftests/progs/*.bpf.c as <name>.bpf.o, every
+# selftests/*.c as <name>, selftests/guest/ as guest/.
+# shellcheck source=scripts/common.sh
+. "$(dirname "$0")/common.sh"
+
+# The types are the default kernel's; CO-RE fits the programs to the other.
+name=trixie
+"$TOP/scripts/setup.sh" vm "$name"
+release=$(kernel_release "$name")
+out=$BUILD/selftests
+mkdir -p "$out/guest"
+exec 8>"$out/.lock"
+flock 8
+
+header=build/kernel-$release/include/vmlinux.h
+if [ ! -s "$TOP/$header" ]; then
+    mkdir -p "$TOP/${header%/*}"
+    in_root trixie /bailey/scripts/vmlinux.sh \
+        "build/kernel-$release/image/usr/lib/modules/$release/vmlinuz" "$header"
+fi
+in_root trixie make -s -f scripts/selftests.mk -j2 "VMLINUX_H=$header" all
+[ ! -d "$TOP/selftests/guest" ] || cp -a "$TOP/selftests/guest/." "$out/guest/"
