@@ -1,0 +1,496 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Helpers: which an isolated program may call, and what each one takes,
+//! gives, acquires and releases.
+//!
+//! A helper that is not in [`ALLOWED`] is never called from a confined
+//! program. [`REFUSED`] says why, for each helper that an XDP program could
+//! otherwise call (`xdp_func_proto()` and `bpf_sk_base_func_proto()` in
+//! `net/core/filter.c`, `bpf_base_func_proto()` in `kernel/bpf/helpers.c`).
+
+mod args;
+mod names;
+mod printk;
+
+pub use args::{ArgKind, ArgTypeTable, UnknownArg};
+pub use names::{name, LAST};
+pub use printk::{printk_args, PrintkArg, PrintkFormat, PRINTK_ARGS};
+
+/// Numbers of the helpers that code refers to (`enum bpf_func_id`).
+#[allow(missing_docs)]
+pub mod id {
+    pub const MAP_LOOKUP_ELEM: u32 = 1;
+    pub const MAP_UPDATE_ELEM: u32 = 2;
+    pub const MAP_DELETE_ELEM: u32 = 3;
+    pub const KTIME_GET_NS: u32 = 5;
+    pub const TRACE_PRINTK: u32 = 6;
+    pub const GET_PRANDOM_U32: u32 = 7;
+    pub const GET_SMP_PROCESSOR_ID: u32 = 8;
+    pub const TAIL_CALL: u32 = 12;
+    pub const REDIRECT: u32 = 23;
+    pub const PERF_EVENT_OUTPUT: u32 = 25;
+    pub const CSUM_DIFF: u32 = 28;
+    pub const GET_NUMA_NODE_ID: u32 = 42;
+    pub const XDP_ADJUST_HEAD: u32 = 44;
+    pub const REDIRECT_MAP: u32 = 51;
+    pub const XDP_ADJUST_META: u32 = 54;
+    pub const XDP_ADJUST_TAIL: u32 = 65;
+    pub const FIB_LOOKUP: u32 = 69;
+    pub const SK_LOOKUP_TCP: u32 = 84;
+    pub const SK_LOOKUP_UDP: u32 = 85;
+    pub const SK_RELEASE: u32 = 86;
+    pub const MAP_PUSH_ELEM: u32 = 87;
+    pub const MAP_POP_ELEM: u32 = 88;
+    pub const MAP_PEEK_ELEM: u32 = 89;
+    pub const SPIN_LOCK: u32 = 93;
+    pub const SPIN_UNLOCK: u32 = 94;
+    pub const SKC_LOOKUP_TCP: u32 = 99;
+    pub const TCP_CHECK_SYNCOOKIE: u32 = 100;
+    pub const STRTOL: u32 = 105;
+    pub const STRTOUL: u32 = 106;
+    pub const TCP_GEN_SYNCOOKIE: u32 = 110;
+    pub const JIFFIES64: u32 = 118;
+    pub const KTIME_GET_BOOT_NS: u32 = 125;
+    pub const RINGBUF_OUTPUT: u32 = 130;
+    pub const RINGBUF_RESERVE: u32 = 131;
+    pub const RINGBUF_SUBMIT: u32 = 132;
+    pub const RINGBUF_DISCARD: u32 = 133;
+    pub const RINGBUF_QUERY: u32 = 134;
+    pub const KTIME_GET_COARSE_NS: u32 = 160;
+    pub const CHECK_MTU: u32 = 163;
+    pub const STRNCMP: u32 = 182;
+    pub const XDP_GET_BUFF_LEN: u32 = 188;
+    pub const XDP_LOAD_BYTES: u32 = 189;
+    pub const XDP_STORE_BYTES: u32 = 190;
+    pub const MAP_LOOKUP_PERCPU_ELEM: u32 = 195;
+    pub const TCP_RAW_GEN_SYNCOOKIE_IPV4: u32 = 204;
+    pub const TCP_RAW_GEN_SYNCOOKIE_IPV6: u32 = 205;
+    pub const TCP_RAW_CHECK_SYNCOOKIE_IPV4: u32 = 206;
+    pub const TCP_RAW_CHECK_SYNCOOKIE_IPV6: u32 = 207;
+    pub const KTIME_GET_TAI_NS: u32 = 208;
+}
+
+/// What kind of gate a helper's call site gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// Every argument is a plain number: nothing to audit.
+    Scalar,
+    /// Arguments that point somewhere are audited first.
+    Audited,
+    /// Answered without leaving confinement (RDPID).
+    Inline,
+    /// Leaves the program for another one.
+    TailCall,
+}
+
+/// What a helper does with the packet behind its context argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sync {
+    /// Neither reads nor writes packet bytes.
+    None,
+    /// Reads packet bytes: what the program wrote goes back first.
+    Before,
+    /// Changes the packet or its bounds: back first, and a fresh shadow after.
+    /// The verifier has forgotten the program's packet pointers, except after
+    /// `xdp_store_bytes`, where they stay valid.
+    Around,
+}
+
+/// What a helper returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gives {
+    /// A number, or nothing.
+    Scalar,
+    /// The address of a value of the map in its first argument, or 0. For maps
+    /// of maps, the address of a map; for XSKMAP, of a socket.
+    MapValueOrNull,
+    /// A ring-buffer record as long as its second argument, or 0.
+    RingbufRecordOrNull,
+    /// A full socket (`struct sock`) with a reference, or 0.
+    SocketOrNull,
+    /// The common part of a socket (`struct sock_common`) with a reference,
+    /// or 0. It may be a request or time-wait socket: no byte beyond the
+    /// common part exists for sure.
+    SockCommonOrNull,
+}
+
+pub use super::ledger::Kind as Resource;
+
+/// What is to be known of a helper.
+#[derive(Clone, Copy, Debug)]
+pub struct Helper {
+    /// `BPF_FUNC_*`.
+    pub id: u32,
+    /// Its gate.
+    pub gate: Gate,
+    /// Whether its first argument is the context, to be replaced by the real
+    /// one.
+    pub takes_ctx: bool,
+    /// What it does with the packet; [`Sync::None`] if it takes no context.
+    pub sync: Sync,
+    /// What it returns.
+    pub gives: Gives,
+    /// What the run holds after it, if it returned something (spin locks:
+    /// always).
+    pub acquires: Option<Resource>,
+    /// What the run must hold before it, and no longer holds after.
+    pub releases: Option<Resource>,
+    /// Which argument holds what its kind alone does not say.
+    pub special: Special,
+}
+
+/// Arguments whose audit needs more than their kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Special {
+    /// None.
+    None,
+    /// `trace_printk`: the format says which of arguments 3 to 5 are
+    /// addresses. It must be copied out of the domain first, then judged by
+    /// [`printk_args`], and the copy be used.
+    PrintkFormat,
+}
+
+const fn scalar(id: u32) -> Helper {
+    Helper {
+        id,
+        gate: Gate::Scalar,
+        takes_ctx: false,
+        sync: Sync::None,
+        gives: Gives::Scalar,
+        acquires: None,
+        releases: None,
+        special: Special::None,
+    }
+}
+
+const fn audited(id: u32) -> Helper {
+    Helper {
+        gate: Gate::Audited,
+        ..scalar(id)
+    }
+}
+
+const fn with_ctx(id: u32, sync: Sync) -> Helper {
+    Helper {
+        takes_ctx: true,
+        sync,
+        ..audited(id)
+    }
+}
+
+impl Helper {
+    const fn gives(self, gives: Gives) -> Self {
+        Self { gives, ..self }
+    }
+
+    const fn acquires(self, kind: Resource) -> Self {
+        Self {
+            acquires: Some(kind),
+            ..self
+        }
+    }
+
+    const fn releases(self, kind: Resource) -> Self {
+        Self {
+            releases: Some(kind),
+            ..self
+        }
+    }
+
+    /// The helper's name without its `bpf_`.
+    pub fn name(&self) -> &'static str {
+        name(self.id).unwrap_or("unknown")
+    }
+}
+
+/// The helpers that an isolated XDP program may call, by rising number.
+pub static ALLOWED: [Helper; 49] = [
+    audited(id::MAP_LOOKUP_ELEM).gives(Gives::MapValueOrNull),
+    audited(id::MAP_UPDATE_ELEM),
+    audited(id::MAP_DELETE_ELEM),
+    scalar(id::KTIME_GET_NS),
+    Helper {
+        special: Special::PrintkFormat,
+        ..audited(id::TRACE_PRINTK)
+    },
+    scalar(id::GET_PRANDOM_U32),
+    Helper {
+        gate: Gate::Inline,
+        ..scalar(id::GET_SMP_PROCESSOR_ID)
+    },
+    // The target starts from the real packet and builds its own shadow.
+    Helper {
+        gate: Gate::TailCall,
+        ..with_ctx(id::TAIL_CALL, Sync::Before)
+    },
+    scalar(id::REDIRECT),
+    // Appends up to flags[51:32] bytes of the packet to the sample.
+    with_ctx(id::PERF_EVENT_OUTPUT, Sync::Before),
+    audited(id::CSUM_DIFF),
+    scalar(id::GET_NUMA_NODE_ID),
+    with_ctx(id::XDP_ADJUST_HEAD, Sync::Around),
+    // The map is a constant of the call site, the rest are numbers; only the
+    // map's address needs a look.
+    audited(id::REDIRECT_MAP),
+    with_ctx(id::XDP_ADJUST_META, Sync::Around),
+    with_ctx(id::XDP_ADJUST_TAIL, Sync::Around),
+    // Takes the device from the context and the addresses from its parameter
+    // block; the packet is not read (bpf_xdp_fib_lookup()).
+    with_ctx(id::FIB_LOOKUP, Sync::None),
+    // Take the network namespace from the context, the tuple from memory.
+    with_ctx(id::SK_LOOKUP_TCP, Sync::None)
+        .gives(Gives::SocketOrNull)
+        .acquires(Resource::Socket),
+    with_ctx(id::SK_LOOKUP_UDP, Sync::None)
+        .gives(Gives::SocketOrNull)
+        .acquires(Resource::Socket),
+    audited(id::SK_RELEASE).releases(Resource::Socket),
+    audited(id::MAP_PUSH_ELEM),
+    audited(id::MAP_POP_ELEM),
+    audited(id::MAP_PEEK_ELEM),
+    audited(id::SPIN_LOCK).acquires(Resource::SpinLock),
+    audited(id::SPIN_UNLOCK).releases(Resource::SpinLock),
+    with_ctx(id::SKC_LOOKUP_TCP, Sync::None)
+        .gives(Gives::SockCommonOrNull)
+        .acquires(Resource::Socket),
+    audited(id::TCP_CHECK_SYNCOOKIE),
+    audited(id::STRTOL),
+    audited(id::STRTOUL),
+    audited(id::TCP_GEN_SYNCOOKIE),
+    scalar(id::JIFFIES64),
+    scalar(id::KTIME_GET_BOOT_NS),
+    audited(id::RINGBUF_OUTPUT),
+    audited(id::RINGBUF_RESERVE)
+        .gives(Gives::RingbufRecordOrNull)
+        .acquires(Resource::RingbufRecord),
+    audited(id::RINGBUF_SUBMIT).releases(Resource::RingbufRecord),
+    audited(id::RINGBUF_DISCARD).releases(Resource::RingbufRecord),
+    audited(id::RINGBUF_QUERY),
+    scalar(id::KTIME_GET_COARSE_NS),
+    // Compares lengths and MTUs; the packet is not read
+    // (bpf_xdp_check_mtu()).
+    with_ctx(id::CHECK_MTU, Sync::None),
+    audited(id::STRNCMP),
+    with_ctx(id::XDP_GET_BUFF_LEN, Sync::None),
+    with_ctx(id::XDP_LOAD_BYTES, Sync::Before),
+    with_ctx(id::XDP_STORE_BYTES, Sync::Around),
+    audited(id::MAP_LOOKUP_PERCPU_ELEM).gives(Gives::MapValueOrNull),
+    audited(id::TCP_RAW_GEN_SYNCOOKIE_IPV4),
+    audited(id::TCP_RAW_GEN_SYNCOOKIE_IPV6),
+    audited(id::TCP_RAW_CHECK_SYNCOOKIE_IPV4),
+    audited(id::TCP_RAW_CHECK_SYNCOOKIE_IPV6),
+    scalar(id::KTIME_GET_TAI_NS),
+];
+
+const CALLBACK: &str = "it calls back into the program";
+const DYNPTR: &str = "the kernel keeps its state of a dynptr on the program's stack";
+const TIMER: &str = "the kernel keeps its timer inside the map value";
+const ANY_READ: &str = "it reads any address it is given";
+const TASK: &str = "it reads or changes the task that the packet interrupted";
+const BTF_POINTER: &str = "it returns a pointer to a kernel object that the program reads freely";
+const PERF: &str = "its use of performance counters is not reviewed yet";
+
+/// Helpers an XDP program could call without isolation, and why they are
+/// refused with it. By rising number.
+pub static REFUSED: [(u32, &str); 55] = [
+    // get_current_pid_tgid
+    (14, TASK),
+    // get_current_uid_gid
+    (15, TASK),
+    // get_current_comm
+    (16, TASK),
+    // get_cgroup_classid
+    (17, TASK),
+    // perf_event_read
+    (22, PERF),
+    // get_current_task
+    (35, TASK),
+    // current_task_under_cgroup
+    (37, TASK),
+    // perf_event_read_value
+    (55, PERF),
+    // get_current_cgroup_id
+    (80, TASK),
+    // send_signal
+    (109, TASK),
+    // probe_read_user
+    (112, ANY_READ),
+    // probe_read_kernel
+    (113, ANY_READ),
+    // probe_read_user_str
+    (114, ANY_READ),
+    // probe_read_kernel_str
+    (115, ANY_READ),
+    // send_signal_thread
+    (117, TASK),
+    // get_ns_current_pid_tgid
+    (120, TASK),
+    // get_current_ancestor_cgroup_id
+    (123, TASK),
+    // skc_to_tcp6_sock
+    (136, BTF_POINTER),
+    // skc_to_tcp_sock
+    (137, BTF_POINTER),
+    // skc_to_tcp_timewait_sock
+    (138, BTF_POINTER),
+    // skc_to_tcp_request_sock
+    (139, BTF_POINTER),
+    // skc_to_udp6_sock
+    (140, BTF_POINTER),
+    // get_task_stack
+    (141, TASK),
+    // copy_from_user
+    (148, ANY_READ),
+    // snprintf_btf
+    (149, ANY_READ),
+    // per_cpu_ptr
+    (
+        153,
+        "it returns the address of a per-CPU variable of the kernel",
+    ),
+    // this_cpu_ptr
+    (
+        154,
+        "it returns the address of a per-CPU variable of the kernel",
+    ),
+    // task_storage_get
+    (156, TASK),
+    // task_storage_delete
+    (157, TASK),
+    // get_current_task_btf
+    (158, TASK),
+    // for_each_map_elem
+    (164, CALLBACK),
+    // snprintf
+    (165, ANY_READ),
+    // timer_init
+    (169, TIMER),
+    // timer_set_callback
+    (170, TIMER),
+    // timer_start
+    (171, TIMER),
+    // timer_cancel
+    (172, TIMER),
+    // task_pt_regs
+    (175, TASK),
+    // get_branch_snapshot
+    (176, PERF),
+    // trace_vprintk
+    (177, ANY_READ),
+    // skc_to_unix_sock
+    (178, BTF_POINTER),
+    // find_vma
+    (180, CALLBACK),
+    // loop
+    (181, CALLBACK),
+    // copy_from_user_task
+    (191, ANY_READ),
+    // kptr_xchg
+    (194, "it moves kernel pointers in and out of map values"),
+    // skc_to_mptcp_sock
+    (196, BTF_POINTER),
+    // dynptr_from_mem
+    (197, DYNPTR),
+    // ringbuf_reserve_dynptr
+    (198, DYNPTR),
+    // ringbuf_submit_dynptr
+    (199, DYNPTR),
+    // ringbuf_discard_dynptr
+    (200, DYNPTR),
+    // dynptr_read
+    (201, DYNPTR),
+    // dynptr_write
+    (202, DYNPTR),
+    // dynptr_data
+    (203, DYNPTR),
+    // user_ringbuf_drain
+    (209, CALLBACK),
+    // cgrp_storage_get
+    (210, TASK),
+    // cgrp_storage_delete
+    (211, TASK),
+];
+
+/// What is to be known of helper `id`, if an isolated program may call it.
+pub fn helper(id: u32) -> Option<&'static Helper> {
+    let at = ALLOWED.binary_search_by_key(&id, |helper| helper.id).ok()?;
+    ALLOWED.get(at)
+}
+
+/// Why an isolated program may not call helper `id`.
+pub fn refusal(id: u32) -> Option<&'static str> {
+    if helper(id).is_some() {
+        return None;
+    }
+    match REFUSED.binary_search_by_key(&id, |refused| refused.0) {
+        Ok(at) => REFUSED.get(at).map(|refused| refused.1),
+        Err(_) if name(id).is_some() => Some("XDP programs have no such helper"),
+        Err(_) => Some("this kernel's helper is unknown here"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_sorted_and_disjoint() {
+        assert!(ALLOWED.windows(2).all(|pair| pair[0].id < pair[1].id));
+        assert!(REFUSED.windows(2).all(|pair| pair[0].0 < pair[1].0));
+        for (id, _) in REFUSED {
+            assert!(helper(id).is_none(), "{id} is both allowed and refused");
+            assert!(name(id).is_some());
+        }
+    }
+
+    #[test]
+    fn every_helper_is_allowed_or_refused_with_a_reason() {
+        for id in 1..=LAST {
+            assert_ne!(helper(id).is_some(), refusal(id).is_some(), "helper {id}");
+        }
+        assert!(refusal(0).is_some());
+        assert!(refusal(LAST + 1).is_some());
+        assert!(refusal(u32::MAX).is_some());
+    }
+
+    #[test]
+    fn numbers_and_names_agree() {
+        for (id, expected) in [
+            (id::MAP_LOOKUP_ELEM, "map_lookup_elem"),
+            (id::TRACE_PRINTK, "trace_printk"),
+            (id::TAIL_CALL, "tail_call"),
+            (id::PERF_EVENT_OUTPUT, "perf_event_output"),
+            (id::XDP_ADJUST_META, "xdp_adjust_meta"),
+            (id::FIB_LOOKUP, "fib_lookup"),
+            (id::SKC_LOOKUP_TCP, "skc_lookup_tcp"),
+            (id::RINGBUF_RESERVE, "ringbuf_reserve"),
+            (id::MAP_LOOKUP_PERCPU_ELEM, "map_lookup_percpu_elem"),
+            (
+                id::TCP_RAW_CHECK_SYNCOOKIE_IPV6,
+                "tcp_raw_check_syncookie_ipv6",
+            ),
+            (id::KTIME_GET_TAI_NS, "ktime_get_tai_ns"),
+        ] {
+            assert_eq!(name(id), Some(expected));
+        }
+    }
+
+    #[test]
+    fn what_is_acquired_can_be_released() {
+        for kind in [
+            Resource::SpinLock,
+            Resource::RingbufRecord,
+            Resource::Socket,
+        ] {
+            assert!(ALLOWED.iter().any(|helper| helper.acquires == Some(kind)));
+            assert!(ALLOWED.iter().any(|helper| helper.releases == Some(kind)));
+        }
+    }
+
+    #[test]
+    fn only_helpers_with_a_context_touch_the_packet() {
+        for helper in &ALLOWED {
+            assert!(helper.takes_ctx || helper.sync == Sync::None);
+            assert!(!helper.takes_ctx || helper.gate != Gate::Scalar);
+        }
+    }
+}

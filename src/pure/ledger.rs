@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What a run has acquired, so that an aborted run can give it back.
+//!
+//! A run that is cut short while it holds a `bpf_spin_lock` would deadlock the
+//! CPU at the next one. So what its helpers acquire is written here, and given
+//! back in reverse order before anything else can wait for it.
+
+/// How much a run can hold at once. The verifier lets a program hold one spin
+/// lock; references it does not limit, so a full ledger refuses more.
+pub const CAPACITY: usize = 32;
+
+/// Kinds of what a run can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A `struct bpf_spin_lock`; interrupts are off while it is held.
+    SpinLock,
+    /// A ring-buffer record, neither submitted nor discarded.
+    RingbufRecord,
+    /// A reference to a socket.
+    Socket,
+}
+
+/// One thing a run holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// What it is.
+    pub kind: Kind,
+    /// Its kernel address.
+    pub addr: u64,
+}
+
+/// Why the ledger does not take or give something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LedgerError {
+    /// No room. Ask [`Ledger::has_room`] before the helper is called.
+    Full,
+    /// The run does not hold that.
+    NotHeld,
+}
+
+/// What one run holds, in the order in which it was acquired.
+#[derive(Debug)]
+pub struct Ledger {
+    held: [Held; CAPACITY],
+    len: usize,
+}
+
+impl Ledger {
+    /// Nothing held.
+    pub const fn new() -> Self {
+        Self {
+            held: [Held {
+                kind: Kind::Socket,
+                addr: 0,
+            }; CAPACITY],
+            len: 0,
+        }
+    }
+
+    /// What is held, oldest first.
+    pub fn held(&self) -> &[Held] {
+        self.held.get(..self.len).unwrap_or(&[])
+    }
+
+    /// Whether nothing is held.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether one more acquisition finds room.
+    pub const fn has_room(&self) -> bool {
+        self.len < CAPACITY
+    }
+
+    /// Whether the run holds `kind` at `addr`.
+    pub fn holds(&self, kind: Kind, addr: u64) -> bool {
+        self.held().contains(&Held { kind, addr })
+    }
+
+    /// The spin lock that the run holds, if any. While it does, no helper but
+    /// `bpf_spin_unlock` may be called: the verifier forbids it, and one that
+    /// takes a lock would deadlock.
+    pub fn spin_lock(&self) -> Option<u64> {
+        self.held()
+            .iter()
+            .find(|held| held.kind == Kind::SpinLock)
+            .map(|held| held.addr)
+    }
+
+    /// The run holds `kind` at `addr` now. The same socket may be held more
+    /// than once.
+    pub fn acquire(&mut self, kind: Kind, addr: u64) -> Result<(), LedgerError> {
+        let slot = self.held.get_mut(self.len).ok_or(LedgerError::Full)?;
+        *slot = Held { kind, addr };
+        self.len += 1;
+        Ok(())
+    }
+
+    /// The run no longer holds `kind` at `addr`.
+    pub fn release(&mut self, kind: Kind, addr: u64) -> Result<(), LedgerError> {
+        let at = self
+            .held()
+            .iter()
+            .rposition(|held| *held == Held { kind, addr })
+            .ok_or(LedgerError::NotHeld)?;
+        self.held.copy_within(at + 1..self.len, at);
+        self.len -= 1;
+        Ok(())
+    }
+
+    /// Takes out what was acquired last: an abort gives back until `None`.
+    pub fn pop(&mut self) -> Option<Held> {
+        self.len = self.len.checked_sub(1)?;
+        self.held.get(self.len).copied()
+    }
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    extern crate std;
+    use std::vec::Vec;
+
+    #[test]
+    fn what_is_not_held_cannot_be_released() {
+        let mut ledger = Ledger::new();
+        ledger.acquire(Kind::Socket, 8).unwrap();
+        assert_eq!(ledger.release(Kind::Socket, 16), Err(LedgerError::NotHeld));
+        assert_eq!(ledger.release(Kind::SpinLock, 8), Err(LedgerError::NotHeld));
+        assert_eq!(ledger.release(Kind::Socket, 8), Ok(()));
+        assert_eq!(ledger.release(Kind::Socket, 8), Err(LedgerError::NotHeld));
+        assert_eq!(ledger.pop(), None);
+    }
+
+    #[test]
+    fn a_full_ledger_refuses_more() {
+        let mut ledger = Ledger::new();
+        for addr in 0..CAPACITY as u64 {
+            assert!(ledger.has_room());
+            ledger.acquire(Kind::Socket, addr).unwrap();
+        }
+        assert!(!ledger.has_room());
+        assert_eq!(ledger.acquire(Kind::Socket, 1), Err(LedgerError::Full));
+        assert_eq!(ledger.held().len(), CAPACITY);
+    }
+
+    #[test]
+    fn the_spin_lock_is_found_under_later_acquisitions() {
+        let mut ledger = Ledger::new();
+        assert_eq!(ledger.spin_lock(), None);
+        ledger.acquire(Kind::SpinLock, 64).unwrap();
+        ledger.acquire(Kind::Socket, 8).unwrap();
+        assert_eq!(ledger.spin_lock(), Some(64));
+    }
+
+    fn kinds() -> impl Strategy<Value = Kind> {
+        prop_oneof![
+            Just(Kind::SpinLock),
+            Just(Kind::RingbufRecord),
+            Just(Kind::Socket)
+        ]
+    }
+
+    proptest! {
+        /// Against a plain vector.
+        #[test]
+        fn a_ledger_gives_back_in_reverse_order(
+            steps in proptest::collection::vec((any::<bool>(), kinds(), 0u64..4), 0..200)
+        ) {
+            let mut ledger = Ledger::new();
+            let mut model: Vec<Held> = Vec::new();
+            for (acquire, kind, addr) in steps {
+                let held = Held { kind, addr };
+                if acquire {
+                    let expected = if model.len() < CAPACITY { Ok(()) } else { Err(LedgerError::Full) };
+                    prop_assert_eq!(ledger.acquire(kind, addr), expected);
+                    if expected.is_ok() {
+                        model.push(held);
+                    }
+                } else {
+                    let at = model.iter().rposition(|other| *other == held);
+                    prop_assert_eq!(ledger.release(kind, addr).is_ok(), at.is_some());
+                    if let Some(at) = at {
+                        model.remove(at);
+                    }
+                }
+                prop_assert_eq!(ledger.held(), &model[..]);
+            }
+            while let Some(held) = ledger.pop() {
+                prop_assert_eq!(Some(held), model.pop());
+            }
+            prop_assert!(model.is_empty() && ledger.is_empty());
+        }
+    }
+}

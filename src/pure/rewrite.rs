@@ -1,0 +1,816 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What a verified program becomes.
+//!
+//! One more fix-up pass, run where `bpf_fixup_call_args()` begins
+//! (`kernel/bpf/fixups.c`). It replaces instructions one for one, so no jump
+//! moves, except at the start, where the [`prologue`] goes in front through
+//! `bpf_patch_insn_data()`:
+//!
+//! ```text
+//!     r2 = slot               (two slots)
+//!     call enter
+//!     if AX == 0 goto +1
+//!     exit
+//!     r1 = r0
+//!     ... the program, in which every exit is a call of the exit gate
+//! ```
+//!
+//! `enter` returns a second time, with AX set, when the run ends; only then is
+//! that one `exit` reached, and so the one epilogue that the JIT emits, which
+//! it emits at the first `exit` it sees.
+//!
+//! Before anything is changed every instruction is classified. A program with
+//! one that cannot be isolated is refused as a whole.
+
+use super::catalog;
+use super::insn::{
+    alu, class, jmp, mode, pseudo, Insn, ADDR_PERCPU, ADDR_SPACE_CAST, K, REG_1, REG_2, REG_AX,
+    REG_FP, REG_PARAMS, X,
+};
+use core::fmt;
+
+/// Whether this build drops `rX &= 0`, so that the verifier believes 0 while
+/// the CPU holds any value. Test-only: see DESIGN 9.6, "Breach control".
+pub const BREACH: bool = cfg!(bailey_breach);
+
+/// Slots of the [`prologue`].
+pub const PROLOGUE_LEN: usize = 6;
+
+/// Longest program taken, in slots before the prologue. The kernel's own limit
+/// (`BPF_COMPLEXITY_LIMIT_INSNS`).
+pub const MAX_LEN: usize = 1_000_000;
+
+/// Most call sites of one program: a site's number is a `u16`.
+pub const MAX_SITES: u32 = 0xffff;
+
+/// What the verifier knew of the pointer of a load or store
+/// (`bpf_insn_aux_data.ptr_type`).
+///
+/// For pointers other than [`Ctx`](Self::Ctx), `Socket` and `KernelObject` the
+/// verifier keeps one type of possibly several: an instruction that one path
+/// reaches with a stack pointer and another with a packet pointer has either.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PtrKind {
+    /// Nothing: the verifier itself put the instruction there.
+    #[default]
+    Unknown,
+    /// The context.
+    Ctx,
+    /// The program's stack.
+    Stack,
+    /// Packet data or metadata.
+    Packet,
+    /// A map's value.
+    MapValue,
+    /// A map's key, as a callback gets it.
+    MapKey,
+    /// Memory that a helper returned, such as a ring-buffer record.
+    Mem,
+    /// A socket or its common part, which a helper returned.
+    Socket,
+    /// An object of the kernel that the program may read freely: a `struct
+    /// bpf_map`, a BTF pointer.
+    KernelObject,
+    /// Any other `enum bpf_reg_type`.
+    Other(u32),
+}
+
+/// What the verifier knew of an instruction, as the caller found it out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known {
+    /// Calls: the helper's number, found by reversing the address in `imm`.
+    pub helper: Option<u32>,
+    /// Calls: the target is `arch_bpf_timed_may_goto()`.
+    pub timed_may_goto: bool,
+    /// Loads and stores: the kind of pointer.
+    pub ptr: PtrKind,
+}
+
+/// What is done with one instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It stays.
+    Keep,
+    /// An `exit`: becomes a call of a site's exit stub.
+    Exit,
+    /// A call of this helper: becomes a call of a site's helper stub.
+    Helper(u32),
+    /// A tail call: becomes a call of a site's tail stub. The poke descriptor
+    /// it may name is the caller's to give up.
+    TailCall,
+    /// `bpf_get_smp_processor_id()`: becomes a call of a site's stub that
+    /// stays confined and keeps every register but r0.
+    SmpProcessorId,
+    /// Breach build only: `rX &= 0`, to become `goto +0`.
+    DropMask,
+}
+
+impl Action {
+    /// Whether the instruction becomes a call site with a stub of its own.
+    pub const fn is_site(self) -> bool {
+        !matches!(self, Self::Keep | Self::DropMask)
+    }
+}
+
+/// Why a program cannot be isolated. `Display` is one line for the verifier
+/// log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It calls one of its own functions.
+    SubprogramCall,
+    /// It passes one of its own functions as a callback.
+    Callback,
+    /// It calls a kfunc.
+    Kfunc,
+    /// It jumps through a jump table.
+    IndirectJump,
+    /// It uses an arena.
+    Arena,
+    /// It computes a per-CPU address.
+    PercpuAddress,
+    /// It follows kernel pointers, with faults caught.
+    ProbeRead,
+    /// It addresses a variable of the kernel.
+    KernelVariable,
+    /// It reads an object of the kernel directly.
+    KernelObject,
+    /// It goes through a pointer of this unknown `enum bpf_reg_type`.
+    Pointer(u32),
+    /// It contains a `may_goto` that calls the kernel's clock.
+    TimedMayGoto,
+    /// It contains a `may_goto` that the verifier has not replaced.
+    MayGoto,
+    /// It calls this helper, which is not known as safe.
+    Helper(u32),
+    /// It calls an address that is no helper's.
+    UnknownCall,
+    /// It contains a classic packet load.
+    PacketInstruction,
+    /// It passes arguments on the stack.
+    StackArgument,
+    /// It contains an unknown opcode.
+    UnknownOpcode(u8),
+    /// It has more than [`MAX_LEN`] instructions.
+    TooLong,
+    /// It has more than [`MAX_SITES`] call sites.
+    TooManySites,
+    /// A jump no longer reaches its target.
+    JumpTooFar,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::SubprogramCall => f.write_str("calls between sub-programs are not isolated yet"),
+            Self::Callback => f.write_str("callbacks are not isolated yet"),
+            Self::Kfunc => f.write_str("kfuncs are not isolated yet"),
+            Self::IndirectJump => f.write_str("jump tables are not isolated"),
+            Self::Arena => f.write_str("arenas are not isolated yet"),
+            Self::PercpuAddress => f.write_str("per-CPU addresses are not isolated"),
+            Self::ProbeRead => f.write_str("reads through kernel pointers are not isolated yet"),
+            Self::KernelVariable => f.write_str("direct access to a kernel variable"),
+            Self::KernelObject => f.write_str("direct access to a kernel object"),
+            Self::Pointer(kind) => write!(f, "access through an unknown kind of pointer ({kind})"),
+            Self::TimedMayGoto => f.write_str("timed may_goto is not isolated yet"),
+            Self::MayGoto => f.write_str("may_goto was left in the program"),
+            Self::Helper(id) => write!(
+                f,
+                "helper {}#{id} is not isolated: {}",
+                catalog::name(id).unwrap_or("unknown"),
+                catalog::refusal(id).unwrap_or("not known as safe"),
+            ),
+            Self::UnknownCall => f.write_str("call of an unknown address"),
+            Self::PacketInstruction => f.write_str("LD_ABS and LD_IND are not isolated"),
+            Self::StackArgument => f.write_str("arguments on the stack are not isolated yet"),
+            Self::UnknownOpcode(code) => write!(f, "unknown opcode {code:#04x}"),
+            Self::TooLong => write!(f, "more than {MAX_LEN} instructions"),
+            Self::TooManySites => write!(f, "more than {MAX_SITES} call sites"),
+            Self::JumpTooFar => f.write_str("a jump no longer reaches its target"),
+        }
+    }
+}
+
+/// What is to be done with `insn`, of which the verifier knew `known`.
+///
+/// Allow-list: an opcode, pointer or call that is not known here is refused.
+pub fn classify(insn: &Insn, known: &Known) -> Result<Action, Refusal> {
+    let stack_argument = insn.dst() == REG_PARAMS || insn.src() == REG_PARAMS;
+    match insn.class() {
+        class::LD => load_immediate(insn),
+        class::LDX | class::ST | class::STX if stack_argument => Err(Refusal::StackArgument),
+        class::LDX => match insn.mode() {
+            mode::MEM => pointer(known.ptr),
+            mode::MEMSX if insn.access_bytes() < 8 => pointer(known.ptr),
+            mode::PROBE_MEM | mode::PROBE_MEMSX => Err(Refusal::ProbeRead),
+            mode::PROBE_MEM32 | mode::PROBE_MEM32SX => Err(Refusal::Arena),
+            _ => Err(Refusal::UnknownOpcode(insn.code)),
+        },
+        class::ST => match insn.mode() {
+            mode::MEM => pointer(known.ptr),
+            mode::NOSPEC => Ok(Action::Keep),
+            mode::PROBE_MEM32 => Err(Refusal::Arena),
+            _ => Err(Refusal::UnknownOpcode(insn.code)),
+        },
+        class::STX => match insn.mode() {
+            mode::MEM | mode::ATOMIC => pointer(known.ptr),
+            mode::PROBE_MEM32 | mode::PROBE_ATOMIC => Err(Refusal::Arena),
+            _ => Err(Refusal::UnknownOpcode(insn.code)),
+        },
+        class::ALU | class::ALU64 => arithmetic(insn),
+        _ => jump(insn, known),
+    }
+}
+
+fn load_immediate(insn: &Insn) -> Result<Action, Refusal> {
+    if insn.is_ld_imm64_tail() {
+        return Ok(Action::Keep);
+    }
+    if !insn.is_ld_imm64() {
+        return match insn.mode() {
+            mode::ABS | mode::IND => Err(Refusal::PacketInstruction),
+            _ => Err(Refusal::UnknownOpcode(insn.code)),
+        };
+    }
+    match insn.src() {
+        0 | pseudo::MAP_FD | pseudo::MAP_VALUE | pseudo::MAP_IDX | pseudo::MAP_IDX_VALUE => {
+            Ok(Action::Keep)
+        }
+        pseudo::BTF_ID => Err(Refusal::KernelVariable),
+        pseudo::FUNC => Err(Refusal::Callback),
+        _ => Err(Refusal::UnknownOpcode(insn.code)),
+    }
+}
+
+fn pointer(ptr: PtrKind) -> Result<Action, Refusal> {
+    match ptr {
+        PtrKind::Unknown
+        | PtrKind::Ctx
+        | PtrKind::Stack
+        | PtrKind::Packet
+        | PtrKind::MapValue
+        | PtrKind::Mem
+        | PtrKind::Socket => Ok(Action::Keep),
+        PtrKind::MapKey => Err(Refusal::Callback),
+        PtrKind::KernelObject => Err(Refusal::KernelObject),
+        PtrKind::Other(kind) => Err(Refusal::Pointer(kind)),
+    }
+}
+
+fn arithmetic(insn: &Insn) -> Result<Action, Refusal> {
+    if insn.op() > alu::END {
+        return Err(Refusal::UnknownOpcode(insn.code));
+    }
+    if insn.code == class::ALU64 | alu::MOV | X {
+        // The same number casts to address space 1 and moves a sign-extended
+        // byte; `imm` tells them apart (insn_is_cast_user()).
+        if insn.off == ADDR_SPACE_CAST && insn.imm != 0 {
+            return Err(Refusal::Arena);
+        }
+        if insn.off == ADDR_PERCPU {
+            return Err(Refusal::PercpuAddress);
+        }
+        if !matches!(insn.off, 0 | 8 | 16 | 32) {
+            return Err(Refusal::UnknownOpcode(insn.code));
+        }
+    }
+    if BREACH && insn.code == class::ALU64 | alu::AND | K && insn.imm == 0 {
+        return Ok(Action::DropMask);
+    }
+    Ok(Action::Keep)
+}
+
+fn jump(insn: &Insn, known: &Known) -> Result<Action, Refusal> {
+    if insn.is_exit() {
+        return Ok(Action::Exit);
+    }
+    if insn.is_tail_call() {
+        return Ok(Action::TailCall);
+    }
+    if insn.is_gotox() {
+        return Err(Refusal::IndirectJump);
+    }
+    if insn.is_may_goto() {
+        return Err(Refusal::MayGoto);
+    }
+    if insn.is_call() {
+        return call(insn, known);
+    }
+    match insn.op() {
+        jmp::JA if insn.code & X == 0 => Ok(Action::Keep),
+        jmp::JEQ..=jmp::JSGE | jmp::JLT..=jmp::JSLE
+            if !matches!(insn.op(), jmp::CALL | jmp::EXIT) =>
+        {
+            Ok(Action::Keep)
+        }
+        _ => Err(Refusal::UnknownOpcode(insn.code)),
+    }
+}
+
+fn call(insn: &Insn, known: &Known) -> Result<Action, Refusal> {
+    match insn.src() {
+        0 => {}
+        pseudo::CALL => return Err(Refusal::SubprogramCall),
+        pseudo::KFUNC_CALL => return Err(Refusal::Kfunc),
+        _ => return Err(Refusal::UnknownOpcode(insn.code)),
+    }
+    if known.timed_may_goto {
+        return Err(Refusal::TimedMayGoto);
+    }
+    let Some(id) = known.helper else {
+        return Err(Refusal::UnknownCall);
+    };
+    match catalog::helper(id) {
+        None => Err(Refusal::Helper(id)),
+        Some(helper) => match helper.gate {
+            catalog::Gate::Scalar | catalog::Gate::Audited => Ok(Action::Helper(id)),
+            catalog::Gate::Inline => Ok(Action::SmpProcessorId),
+            catalog::Gate::TailCall => Ok(Action::TailCall),
+        },
+    }
+}
+
+/// Byte offsets in `struct xdp_buff` (`include/net/xdp.h`), from the running
+/// kernel.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct CtxLayout {
+    pub data: i16,
+    pub data_end: i16,
+    pub data_meta: i16,
+    pub rxq: i16,
+    pub txq: i16,
+}
+
+/// What a program uses, so that the enter gate builds no more than that.
+///
+/// Every answer errs towards "used". None of them is needed for isolation: a
+/// program that does what the verifier thought impossible finds parts of its
+/// shadow missing, and harms itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    layout: CtxLayout,
+    reads_data: bool,
+    stores_packet: bool,
+    reads_rxq: bool,
+    reads_txq: bool,
+    helpers: [u64; 4],
+    sites: u32,
+    exits: u32,
+    tail_calls: u32,
+}
+
+impl Facts {
+    /// Nothing observed yet. `direct_write` is the verifier's
+    /// `env->seen_direct_write`, which it sets for a store to the packet on
+    /// any path; the pointer kind of a single store is not enough, see
+    /// [`PtrKind`].
+    pub const fn new(layout: CtxLayout, direct_write: bool) -> Self {
+        Self {
+            layout,
+            reads_data: direct_write,
+            stores_packet: direct_write,
+            reads_rxq: false,
+            reads_txq: false,
+            helpers: [0; 4],
+            sites: 0,
+            exits: 0,
+            tail_calls: 0,
+        }
+    }
+
+    /// Takes one instruction into account; [`classify`] has allowed it.
+    pub fn observe(&mut self, insn: &Insn, known: &Known, action: Action) {
+        match action {
+            Action::Keep | Action::DropMask => {}
+            Action::Exit => self.exits = self.exits.saturating_add(1),
+            Action::TailCall => self.tail_calls = self.tail_calls.saturating_add(1),
+            Action::Helper(id) => self.note_helper(id),
+            Action::SmpProcessorId => self.note_helper(catalog::id::GET_SMP_PROCESSOR_ID),
+        }
+        if action.is_site() {
+            self.sites = self.sites.saturating_add(1);
+        }
+
+        // bpf_convert_ctx_accesses() has turned reads of struct xdp_md into
+        // chains of loads, of which the last keeps the context's pointer kind
+        // and the others have none.
+        let of_ctx = matches!(known.ptr, PtrKind::Ctx | PtrKind::Unknown);
+        if insn.is_load() && of_ctx && insn.base() != Some(REG_FP) && insn.access_bytes() == 8 {
+            let layout = &self.layout;
+            let off = insn.off;
+            self.reads_data |=
+                off == layout.data || off == layout.data_end || off == layout.data_meta;
+            self.reads_rxq |= off == layout.rxq;
+            self.reads_txq |= off == layout.txq;
+        }
+        if known.ptr == PtrKind::Packet {
+            self.reads_data = true;
+            self.stores_packet |= insn.is_store();
+        }
+    }
+
+    fn note_helper(&mut self, id: u32) {
+        if let Some(word) = self.helpers.get_mut((id / 64) as usize) {
+            *word |= 1 << (id % 64);
+        }
+    }
+
+    /// The program loads `data`, `data_end` or `data_meta`: the shadow needs
+    /// the packet's bytes.
+    pub const fn reads_data(&self) -> bool {
+        self.reads_data
+    }
+
+    /// The program stores to the packet: its bytes go back.
+    pub const fn stores_packet(&self) -> bool {
+        self.stores_packet
+    }
+
+    /// The program follows `rxq`, for the queue or the device's index.
+    pub const fn reads_rxq(&self) -> bool {
+        self.reads_rxq
+    }
+
+    /// The program follows `txq`; only programs in a devmap have one.
+    pub const fn reads_txq(&self) -> bool {
+        self.reads_txq
+    }
+
+    /// Whether the program calls helper `id` anywhere.
+    pub fn calls(&self, id: u32) -> bool {
+        self.helpers
+            .get((id / 64) as usize)
+            .is_some_and(|word| word & (1 << (id % 64)) != 0)
+    }
+
+    /// Call sites, and so stubs, that the rewritten program needs beside
+    /// `enter`: every exit, helper call, tail call and processor id.
+    pub const fn sites(&self) -> u32 {
+        self.sites
+    }
+
+    /// Exits of the original program.
+    pub const fn exits(&self) -> u32 {
+        self.exits
+    }
+
+    /// Tail calls of the program.
+    pub const fn tail_calls(&self) -> u32 {
+        self.tail_calls
+    }
+}
+
+/// Classifies a whole main program and collects what it uses.
+///
+/// `known` is asked once for each slot, in order. On refusal the slot's index
+/// comes with the reason.
+pub fn survey(
+    program: &[Insn],
+    layout: CtxLayout,
+    direct_write: bool,
+    mut known: impl FnMut(usize) -> Known,
+) -> Result<Facts, (usize, Refusal)> {
+    if program.len() > MAX_LEN {
+        return Err((MAX_LEN, Refusal::TooLong));
+    }
+    let mut facts = Facts::new(layout, direct_write);
+    for (index, insn) in program.iter().enumerate() {
+        let known = known(index);
+        let action = classify(insn, &known).map_err(|refusal| (index, refusal))?;
+        facts.observe(insn, &known, action);
+        if facts.sites > MAX_SITES {
+            return Err((index, Refusal::TooManySites));
+        }
+    }
+    Ok(facts)
+}
+
+/// The program's new start. `slot` is the argument of the enter gate, and
+/// `enter_imm` the distance of its address from `__bpf_call_base`.
+///
+/// Goes in front with the first instruction behind it: `bpf_patch_insn_data(env,
+/// 0, prologue + insn 0, 7)`.
+pub const fn prologue(slot: u64, enter_imm: i32) -> [Insn; PROLOGUE_LEN] {
+    let [low, high] = Insn::ld_imm64(REG_2, slot);
+    [
+        low,
+        high,
+        Insn::call(enter_imm),
+        Insn::jmp_imm(jmp::JEQ, REG_AX, 0, 1),
+        Insn::exit(),
+        Insn::mov64_reg(REG_1, 0),
+    ]
+}
+
+/// Index of the call of the enter gate in a rewritten program.
+pub const ENTER_INDEX: usize = 2;
+
+/// Index of the one `exit` in a rewritten program.
+pub const EXIT_INDEX: usize = 4;
+
+/// Moves a jump that went to the program's first instruction past the
+/// prologue.
+///
+/// `bpf_patch_insn_data()` takes a jump to a patched instruction for one to
+/// the patch's start, so loops back to instruction 0 now go to the enter gate.
+/// The copy of instruction 0 that came with the patch was not adjusted and
+/// needs nothing. `index` is the instruction's place in the patched program;
+/// `None` if it stays as it is.
+pub fn fix_back_jump(index: usize, insn: &Insn) -> Result<Option<Insn>, Refusal> {
+    if index <= PROLOGUE_LEN {
+        return Ok(None);
+    }
+    let Some(distance) = insn.jump() else {
+        return Ok(None);
+    };
+    let next = i64::try_from(index)
+        .ok()
+        .and_then(|index| index.checked_add(1))
+        .ok_or(Refusal::TooLong)?;
+    if next + i64::from(distance) != 0 {
+        return Ok(None);
+    }
+    insn.with_jump(i64::from(distance) + PROLOGUE_LEN as i64)
+        .map(Some)
+        .ok_or(Refusal::JumpTooFar)
+}
+
+/// [`fix_back_jump`] over a whole patched program; returns how many moved.
+pub fn fix_back_jumps(program: &mut [Insn]) -> Result<u32, Refusal> {
+    let mut moved = 0u32;
+    for (index, insn) in program.iter_mut().enumerate() {
+        if let Some(fixed) = fix_back_jump(index, insn)? {
+            *insn = fixed;
+            moved = moved.saturating_add(1);
+        }
+    }
+    Ok(moved)
+}
+
+/// What the breach build puts in the place of [`Action::DropMask`].
+pub const fn dropped_mask() -> Insn {
+    Insn::ja(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::insn::size;
+    use super::*;
+    extern crate std;
+    use std::string::ToString;
+
+    /// Linux 7.2.
+    const LAYOUT: CtxLayout = CtxLayout {
+        data: 0,
+        data_end: 8,
+        data_meta: 16,
+        rxq: 32,
+        txq: 40,
+    };
+
+    fn with(ptr: PtrKind) -> Known {
+        Known {
+            ptr,
+            ..Known::default()
+        }
+    }
+
+    fn helper(id: u32) -> Known {
+        Known {
+            helper: Some(id),
+            ..Known::default()
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_isolated_is_refused_with_its_reason() {
+        let none = Known::default();
+        let cases = [
+            (Insn::new(0x85, 0, 1, 0, 3), none, Refusal::SubprogramCall),
+            (Insn::new(0x85, 0, 2, 0, 3), none, Refusal::Kfunc),
+            (Insn::new(0x18, 2, 4, 0, 0), none, Refusal::Callback),
+            (Insn::new(0x18, 2, 3, 0, 0), none, Refusal::KernelVariable),
+            (Insn::new(0x0d, 2, 0, 0, 0), none, Refusal::IndirectJump),
+            (Insn::new(0xbf, 2, 1, 1, 1), none, Refusal::Arena),
+            (Insn::new(0xbf, 2, 1, -1, 0), none, Refusal::PercpuAddress),
+            (Insn::new(0x39, 2, 1, 0, 0), none, Refusal::ProbeRead),
+            (Insn::new(0x59, 2, 1, 0, 0), none, Refusal::ProbeRead),
+            (Insn::new(0xb9, 2, 1, 0, 0), none, Refusal::Arena),
+            (Insn::new(0xd1, 2, 1, 0, 0), none, Refusal::Arena),
+            (Insn::new(0xfb, 2, 1, 0, 0), none, Refusal::Arena),
+            (Insn::new(0xba, 2, 0, 0, 0), none, Refusal::Arena),
+            (
+                Insn::new(0x20, 0, 0, 0, 14),
+                none,
+                Refusal::PacketInstruction,
+            ),
+            (
+                Insn::new(0x40, 0, 1, 0, 0),
+                none,
+                Refusal::PacketInstruction,
+            ),
+            (Insn::new(0xe5, 0, 0, 2, 0), none, Refusal::MayGoto),
+            (Insn::stx(size::DW, 11, 1, -8), none, Refusal::StackArgument),
+            (Insn::ldx(size::DW, 1, 11, 8), none, Refusal::StackArgument),
+            (Insn::call(1), none, Refusal::UnknownCall),
+            (Insn::call(1), helper(181), Refusal::Helper(181)),
+            (
+                Insn::call(1),
+                Known {
+                    timed_may_goto: true,
+                    ..none
+                },
+                Refusal::TimedMayGoto,
+            ),
+            (
+                Insn::ldx(size::DW, 1, 2, 0),
+                with(PtrKind::KernelObject),
+                Refusal::KernelObject,
+            ),
+            (
+                Insn::ldx(size::DW, 1, 2, 0),
+                with(PtrKind::Other(9)),
+                Refusal::Pointer(9),
+            ),
+            (
+                Insn::new(0xef, 0, 0, 0, 0),
+                none,
+                Refusal::UnknownOpcode(0xef),
+            ),
+            (
+                Insn::new(0xf6, 0, 0, 0, 0),
+                none,
+                Refusal::UnknownOpcode(0xf6),
+            ),
+            (
+                Insn::new(0x99, 0, 1, 0, 0),
+                none,
+                Refusal::UnknownOpcode(0x99),
+            ),
+        ];
+        for (insn, known, refusal) in cases {
+            assert_eq!(classify(&insn, &known), Err(refusal), "{insn:?}");
+            assert!(!refusal.to_string().contains('\n'));
+        }
+    }
+
+    #[test]
+    fn a_refused_helper_is_named_with_the_reason() {
+        assert_eq!(
+            Refusal::Helper(181).to_string(),
+            "helper loop#181 is not isolated: it calls back into the program"
+        );
+    }
+
+    #[test]
+    fn sites_are_found() {
+        let none = Known::default();
+        assert_eq!(classify(&Insn::exit(), &none), Ok(Action::Exit));
+        assert_eq!(
+            classify(&Insn::call(7), &helper(catalog::id::MAP_LOOKUP_ELEM)),
+            Ok(Action::Helper(1))
+        );
+        assert_eq!(
+            classify(&Insn::call(7), &helper(catalog::id::GET_SMP_PROCESSOR_ID)),
+            Ok(Action::SmpProcessorId)
+        );
+        assert_eq!(
+            classify(&Insn::new(0xf5, 0, 0, 0, 1), &none),
+            Ok(Action::TailCall)
+        );
+        for kept in [
+            Insn::mov64_reg(1, 2),
+            Insn::new(0xbf, 1, 2, 8, 0),
+            Insn::new(0xc2, 0, 0, 0, 0),
+            Insn::ja(0),
+            Insn::ja32(-5),
+            Insn::jmp_imm(jmp::JSGT, 3, 1, 1),
+            Insn::new(0xdb, 1, 2, 0, 1),
+        ] {
+            assert_eq!(classify(&kept, &none), Ok(Action::Keep), "{kept:?}");
+        }
+    }
+
+    #[test]
+    fn every_opcode_is_decided() {
+        // No panic, and nothing outside the kernel's opcode space is kept.
+        for code in 0..=255u8 {
+            for src in 0..16 {
+                for off in [-1, 0, 1] {
+                    let insn = Insn::new(code, 1, src, off, 0);
+                    let _ = classify(&insn, &Known::default());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_mask_is_dropped_in_the_breach_build_alone() {
+        let mask = Insn::alu64_imm(alu::AND, 3, 0);
+        let expected = if BREACH {
+            Action::DropMask
+        } else {
+            Action::Keep
+        };
+        assert_eq!(classify(&mask, &Known::default()), Ok(expected));
+        assert_eq!(
+            classify(&Insn::alu64_imm(alu::AND, 3, 1), &Known::default()),
+            Ok(Action::Keep)
+        );
+    }
+
+    #[test]
+    fn facts_tell_what_enter_must_build() {
+        let observe = |insns: &[(Insn, PtrKind)], direct_write| {
+            survey(
+                &insns
+                    .iter()
+                    .map(|pair| pair.0)
+                    .collect::<std::vec::Vec<_>>(),
+                LAYOUT,
+                direct_write,
+                |index| with(insns[index].1),
+            )
+            .unwrap()
+        };
+        let nothing = observe(&[(Insn::mov64_imm(0, 2), PtrKind::Unknown)], false);
+        assert!(!nothing.reads_data() && !nothing.stores_packet());
+        assert!(!nothing.reads_rxq() && !nothing.reads_txq());
+
+        let data = observe(&[(Insn::ldx(size::DW, 2, 1, 8), PtrKind::Ctx)], false);
+        assert!(data.reads_data() && !data.stores_packet() && !data.reads_rxq());
+
+        // ctx->ingress_ifindex: rxq, dev, ifindex.
+        let ifindex = observe(
+            &[
+                (Insn::ldx(size::DW, 2, 1, 32), PtrKind::Unknown),
+                (Insn::ldx(size::DW, 2, 2, 0), PtrKind::Unknown),
+                (Insn::ldx(size::W, 2, 2, 224), PtrKind::Ctx),
+            ],
+            false,
+        );
+        assert!(ifindex.reads_rxq() && !ifindex.reads_txq());
+
+        let spill = observe(
+            &[(Insn::ldx(size::DW, 2, REG_FP, 8), PtrKind::Stack)],
+            false,
+        );
+        assert!(!spill.reads_data());
+
+        // A store that the verifier saw first with a stack pointer.
+        let mixed = observe(&[(Insn::stx(size::W, 2, 3, 0), PtrKind::Stack)], true);
+        assert!(mixed.stores_packet() && mixed.reads_data());
+    }
+
+    #[test]
+    fn facts_count_sites_and_helpers() {
+        let program = [
+            Insn::call(1),
+            Insn::call(2),
+            Insn::new(0xf5, 0, 0, 0, 0),
+            Insn::exit(),
+            Insn::exit(),
+        ];
+        let facts = survey(&program, LAYOUT, false, |index| match index {
+            0 => helper(catalog::id::KTIME_GET_TAI_NS),
+            1 => helper(catalog::id::GET_SMP_PROCESSOR_ID),
+            _ => Known::default(),
+        })
+        .unwrap();
+        assert_eq!(
+            (facts.sites(), facts.exits(), facts.tail_calls()),
+            (5, 2, 1)
+        );
+        assert!(facts.calls(catalog::id::KTIME_GET_TAI_NS));
+        assert!(!facts.calls(catalog::id::KTIME_GET_NS));
+        assert!(!facts.calls(u32::MAX));
+    }
+
+    #[test]
+    fn the_prologue_is_what_the_gates_expect() {
+        let prologue = prologue(0xffff_c900_1234_5678, -77);
+        assert_eq!(prologue[ENTER_INDEX], Insn::call(-77));
+        assert!(prologue[EXIT_INDEX].is_exit());
+        // `if AX == 0 goto +1` skips the exit.
+        let skip = EXIT_INDEX - 1;
+        let target = skip as i32 + 1 + prologue[skip].jump().unwrap();
+        assert_eq!(target as usize, EXIT_INDEX + 1);
+        assert_eq!(prologue[skip].dst(), REG_AX);
+    }
+
+    #[test]
+    fn only_jumps_to_the_start_are_moved() {
+        let mut program = std::vec![Insn::ja(0); 20];
+        program[6] = Insn::ja(-7); // the copy of insn 0, never adjusted
+        program[10] = Insn::ja(-11);
+        program[11] = Insn::ja32(-12);
+        program[12] = Insn::ja(-12); // to slot 1: nothing goes there, left alone
+        program[13] = Insn::call(-14);
+        assert_eq!(fix_back_jumps(&mut program), Ok(2));
+        assert_eq!(program[6], Insn::ja(-7));
+        assert_eq!(program[10], Insn::ja(-5));
+        assert_eq!(program[11], Insn::ja32(-6));
+        assert_eq!(program[12], Insn::ja(-12));
+        assert_eq!(program[13], Insn::call(-14));
+    }
+}
