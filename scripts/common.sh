@@ -66,7 +66,7 @@ is_done() {
 # run_plan: run the steps that are not done yet, in order, showing which one
 # of how many it is and how long it took.
 run_plan() {
-    local i=$BEFORE total=$((BEFORE + ${#PLAN[@]} + LATER)) line label fn stamp log start
+    local i=$BEFORE total=$((BEFORE + ${#PLAN[@]} + LATER)) line label fn stamp log start code
     local -a word
     mkdir -p "$LOGS" "$STAMPS"
     for line in "${PLAN[@]}"; do
@@ -88,7 +88,13 @@ run_plan() {
         rm -f "$stamp"
         printf '[%d/%d] %s ... ' "$i" "$total" "$label" >&2
         start=$SECONDS
-        if ! (set -e; "$fn" "${word[@]}") >"$log" 2>&1 </dev/null; then
+        # Not as the condition of an if: bash would ignore set -e inside.
+        code=0
+        set +e
+        (set -e; "$fn" "${word[@]}") >"$log" 2>&1 </dev/null
+        code=$?
+        set -e
+        if [ "$code" != 0 ]; then
             printf 'failed after %d s\n' $((SECONDS - start)) >&2
             tail -n 25 "$log" | sed 's/^/    /' >&2
             explain_failure "$log"

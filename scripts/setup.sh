@@ -60,6 +60,10 @@ root_base() {
     chmod +x "$root.new/usr/sbin/policy-rc.d"
     printf 'path-exclude=/usr/share/doc/*\npath-exclude=/usr/share/man/*\nforce-unsafe-io\n' \
         >"$root.new/etc/dpkg/dpkg.cfg.d/bailey"
+    # Mirrors that cache may be weeks behind the archive, past the date that a
+    # suite's Release file names. The signature is checked all the same.
+    printf 'Acquire::Check-Valid-Until "false";\nAcquire::Retries "3";\nAPT::Sandbox::User "root";\n' \
+        >"$root.new/etc/apt/apt.conf.d/bailey"
     {
         printf 'deb %s %s main\n' "$2" "$1"
         if [ "$1" = trixie ]; then
@@ -73,24 +77,29 @@ root_base() {
 root_packages() {
     local suite=$1
     shift
-    in_root "$suite" apt-get -o Acquire::Retries=3 update
+    in_root "$suite" apt-get update
     # shellcheck disable=SC2086 # the words are packages
-    in_root "$suite" apt-get -o Acquire::Retries=3 install -y --no-install-recommends $*
+    in_root "$suite" apt-get install -y --no-install-recommends $*
     in_root "$suite" apt-get clean
+}
+
+# in_archive SUITE PACKAGE (grep -q would end apt-cache by a broken pipe)
+in_archive() {
+    in_root "$1" apt-cache show "$2" 2>/dev/null | grep '^Filename:' >/dev/null
 }
 
 # Which release: the pinned one while the archive has it, else the newest of
 # its series, else the newest. $1 kernel, $2 suite, $3 pinned, $4 series, $5 flavour
 kernel_choice() {
     local all release why
-    in_root "$2" apt-get -o Acquire::Retries=3 update
+    in_root "$2" apt-get update
     # A release counts when its headers and a bootable image are both there.
-    # The version in front of the packages' names sorts them.
     all=$(in_root "$2" apt-cache pkgnames linux-headers- |
         sed -n "s/^linux-headers-\([0-9].*-$5\)\$/\1/p" | grep -v -- '-rt-' | sort -V |
         while read -r release; do
-            in_root "$2" apt-cache show "linux-binary-$release" "linux-image-$release" 2>/dev/null |
-                grep -q '^Filename:' && printf '%s\n' "$release"
+            if in_archive "$2" "linux-binary-$release" || in_archive "$2" "linux-image-$release"; then
+                printf '%s\n' "$release"
+            fi
         done)
     [ -n "$all" ] || { echo "the archive of $2 has no $5 kernel"; return 1; }
     if grep -qxF "$3" <<<"$all"; then
@@ -111,9 +120,9 @@ kernel_image() {
     mkdir -p "$dir/deb"
     # Newer packaging has binary, modules and base; older has image alone.
     for p in linux-binary linux-modules linux-base linux-image; do
-        if in_root "$2" apt-cache show "$p-$1" 2>/dev/null | grep -q '^Filename:'; then
+        if in_archive "$2" "$p-$1"; then
             in_root "$2" sh -c "cd /bailey/build/kernel-$1/image/deb &&
-                apt-get -o Acquire::Retries=3 -o APT::Sandbox::User=root download '$p-$1'"
+                apt-get download '$p-$1'"
             got=yes
         fi
     done
@@ -145,7 +154,7 @@ kernel_packages() {
     local version series
     version=$(in_root "$2" apt-cache show "linux-headers-$1" | sed -n 's/^Version: //p' | head -n 1)
     series=$(cut -d. -f1,2 <<<"$1")
-    in_root "$2" apt-get -o Acquire::Retries=3 install -y --no-install-recommends \
+    in_root "$2" apt-get install -y --no-install-recommends \
         "linux-headers-$1" "linux-source-$series=$version"
     in_root "$2" apt-get clean
 }

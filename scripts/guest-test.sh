@@ -1,0 +1,91 @@
+#!/bin/bash
+# guest-test.sh: runs selftests/guest/*.sh, each in a guest of its own, on
+# KERNEL (TESTS="name name" chooses). A test prints KTAP. /files in the guest is
+# build/selftests/, the test's folder is /files/guest. Comments among the first
+# 15 lines of a test choose its guest:
+#
+#   # SMP: 3            # TIMEOUT: 900      # MEM: 4G         # ICOUNT: 1
+#   # NMI: 50           # APPEND: ...       # MODULE: breach  (or none)
+#   # KERNEL: trixie    only on this kernel
+#   # SPLATS: ignore    the console log is not judged
+#
+# After each run the console log is judged by splats.sh. Output and console of
+# each test stay in build/log/guest-<kernel>-<test>.{out,console}.
+# shellcheck source=scripts/common.sh
+. "$(dirname "$0")/common.sh"
+# shellcheck source=scripts/results.sh
+. "$TOP/scripts/results.sh"
+
+# header TEST NAME: the value of a header comment, or nothing.
+header() {
+    sed -n "1,15s/^# $2: *//p" "$1" | head -n 1
+}
+
+# The tests of this kernel.
+tests=()
+for t in "$TOP"/selftests/guest/*.sh; do
+    [ -f "$t" ] || continue
+    name=$(basename "$t" .sh)
+    case $name in lib*) continue ;; esac # sourced by others
+    if [ -n "${TESTS:-}" ] && ! grep -qw -- "$name" <<<"$TESTS"; then continue; fi
+    only=$(header "$t" KERNEL)
+    if [ -n "$only" ] && [ "$only" != "$KERNEL" ]; then continue; fi
+    tests+=("$t")
+done
+
+results_begin "guest-$KERNEL"
+if [ ${#tests[@]} = 0 ]; then
+    printf 'bailey: no guest tests for %s yet\n' "$KERNEL" >&2
+    exit 0
+fi
+"$TOP/scripts/setup.sh" vm "$KERNEL"
+"$TOP/scripts/selftests.sh"
+
+# The builds that these tests ask for. A build that fails is one failure, and
+# its tests are not run: they would only fail again.
+declare -A built=([none]=yes)
+for t in "${tests[@]}"; do
+    module=$(header "$t" MODULE)
+    key=${module:-default}
+    if [ -z "${built[$key]:-}" ]; then
+        log=$LOGS/module-$KERNEL-$key.log
+        if MODULE=$module "$TOP/scripts/module.sh" >"$log" 2>&1; then
+            built[$key]=yes
+        else
+            built[$key]=no
+            tail -n 15 "$log" >&2
+            result fail "the $key module builds for $KERNEL"
+        fi
+    fi
+done
+
+n=0
+for t in "${tests[@]}"; do
+    n=$((n + 1))
+    name=$(basename "$t" .sh) start=$SECONDS
+    module=$(header "$t" MODULE)
+    out=$LOGS/guest-$KERNEL-$name.out console=$LOGS/guest-$KERNEL-$name.console
+    rm -f "$out" "$console"
+    printf '# guest test %d of %d on %s: %s\n' "$n" "${#tests[@]}" "$KERNEL" "$name"
+    if [ "${built[${module:-default}]}" = no ]; then
+        printf '# not run: no module\n'
+        result skip "$name: not run, the module did not build"
+        continue
+    fi
+    code=0
+    RUN=$t FILES=$BUILD/selftests LOG=$console MODULE=$module \
+        SMP=$(header "$t" SMP) MEM=$(header "$t" MEM) TIMEOUT=$(header "$t" TIMEOUT) \
+        ICOUNT=$(header "$t" ICOUNT) NMI=$(header "$t" NMI) APPEND=$(header "$t" APPEND) \
+        "$TOP/scripts/vm.sh" 2>&1 | tee "$out" || code=$?
+    results_of_ktap "$name" "$code" "$out"
+    if [ "$(header "$t" SPLATS)" != ignore ] && [ -f "$console" ] &&
+        ! "$TOP/scripts/splats.sh" "$console" >"$out.splats"; then
+        printf '# kernel log lines that fail the run:\n'
+        head -n 20 "$out.splats" | sed 's/^/#   /'
+        result fail "$name: the kernel log stays clean"
+    fi
+    rm -f "$out.splats"
+    printf '# %s took %d s\n' "$name" $((SECONDS - start))
+done
+results_bad "$RESULTS"
+results_count "$RESULTS"
