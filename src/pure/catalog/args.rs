@@ -240,7 +240,7 @@ mod tests {
         let kind = |arg_type| TABLE.arg_kind(arg_type, 0);
         // bpf_csum_diff: ARG_PTR_TO_MEM | PTR_MAYBE_NULL | MEM_RDONLY
         assert_eq!(
-            kind(4 | 1 << 8 | 1 << 9),
+            kind(4 | TABLE.maybe_null | TABLE.mem_rdonly),
             Ok(ArgKind::Mem {
                 write: false,
                 nullable: true
@@ -248,7 +248,7 @@ mod tests {
         );
         // bpf_xdp_load_bytes: ARG_PTR_TO_UNINIT_MEM
         assert_eq!(
-            kind(4 | 1 << 15 | 1 << 26),
+            kind(4 | TABLE.mem_uninit | TABLE.mem_write),
             Ok(ArgKind::Mem {
                 write: true,
                 nullable: false
@@ -256,7 +256,10 @@ mod tests {
         );
         // bpf_xdp_check_mtu: ARG_PTR_TO_FIXED_SIZE_MEM | MEM_WRITE | MEM_ALIGNED
         assert_eq!(
-            TABLE.arg_kind(4 | 1 << 18 | 1 << 26 | 1 << 25, 4),
+            TABLE.arg_kind(
+                4 | TABLE.mem_fixed_size | TABLE.mem_write | TABLE.mem_aligned,
+                4
+            ),
             Ok(ArgKind::MemFixed {
                 size: 4,
                 write: true
@@ -264,12 +267,12 @@ mod tests {
         );
         // bpf_map_pop_elem: ARG_PTR_TO_MAP_VALUE | MEM_UNINIT | MEM_WRITE
         assert_eq!(
-            kind(3 | 1 << 15 | 1 << 26),
+            kind(3 | TABLE.mem_uninit | TABLE.mem_write),
             Ok(ArgKind::MapValue { write: true })
         );
         // bpf_sk_release: ARG_PTR_TO_BTF_ID_SOCK_COMMON | OBJ_RELEASE
-        assert_eq!(kind(17 | 1 << 13), Ok(ArgKind::Socket));
-        assert_eq!(kind(15 | 1 << 13), Ok(ArgKind::RingbufRecord));
+        assert_eq!(kind(17 | TABLE.obj_release), Ok(ArgKind::Socket));
+        assert_eq!(kind(15 | TABLE.obj_release), Ok(ArgKind::RingbufRecord));
         assert_eq!(kind(9), Ok(ArgKind::Scalar));
         assert_eq!(kind(7), Ok(ArgKind::Size { zero_ok: true }));
     }
@@ -284,13 +287,16 @@ mod tests {
         for flag in [1 << 14, 1 << 16, 1 << 21, 1 << 31] {
             assert!(unknown(4 | flag), "flag {flag:x}");
         }
-        assert!(unknown(8 | 1 << 8), "context or null");
-        assert!(unknown(4 | 1 << 13), "memory that is released");
-        assert!(unknown(4 | 1 << 9 | 1 << 26), "read-only and written");
+        assert!(unknown(8 | TABLE.maybe_null), "context or null");
+        assert!(unknown(4 | TABLE.obj_release), "memory that is released");
+        assert!(
+            unknown(4 | TABLE.mem_rdonly | TABLE.mem_write),
+            "read-only and written"
+        );
         assert_eq!(
-            TABLE.arg_kind(4 | 1 << 18, 0),
+            TABLE.arg_kind(4 | TABLE.mem_fixed_size, 0),
             Err(UnknownArg {
-                arg_type: 4 | 1 << 18
+                arg_type: 4 | TABLE.mem_fixed_size
             }),
             "a fixed size of nothing"
         );
