@@ -1,0 +1,589 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Sends the breaching programs to addresses and says what got through, a line
+ * for each test: `ok NAME` or `not ok NAME`, details after `#`.
+ *
+ *   --expect stop      the module confines: nothing may get through
+ *   --expect escape    confinement is off: known targets must be reached, which
+ *                      shows that the tests can fail
+ *   --expect harmless  a stock kernel: the programs touch only their own
+ *   --count N          attempts at random addresses (0: none), --seed S
+ *   --files DIR        where the objects are (default: the current folder)
+ *
+ * With the module, it must be loaded with on_violation=abort: a program in
+ * quarantine would stop all of itself.
+ */
+#include "kernel_memory.h"
+#include "progs/breach.h"
+
+#include <getopt.h>
+#include <sys/mman.h>
+
+#define ENTRY_AREA 0xfffffe0000000000ull
+#define PATTERN 0x4141414141414141ull
+
+enum expectation { STOP, ESCAPE, HARMLESS };
+
+static enum expectation expect = STOP;
+static __u64 seed = 1, count = 1000;
+static const char *files = ".";
+static int failed;
+
+static struct kcore kcore;
+static struct addresses told;
+static int victim_map, told_map, oracle, victim_program;
+
+/* What the module says that it handed to our own domain: not a breach. */
+static struct spans own;
+
+struct breach {
+	struct bpf_object *obj;
+	int orders;
+};
+
+struct outcome {
+	struct order order;
+	int verdict;
+};
+
+__attribute__((format(printf, 2, 3))) static void report(bool good, const char *format, ...)
+{
+	va_list args;
+
+	printf(good ? "ok " : "not ok ");
+	va_start(args, format);
+	vprintf(format, args);
+	va_end(args);
+	putchar('\n');
+	fflush(stdout);
+	failed += !good;
+}
+
+static bool starts(const char *name, const char *word)
+{
+	size_t len = strlen(word);
+
+	return !strncmp(name, word, len) && name[len] == '_';
+}
+
+static int width(const char *name)
+{
+	return atoi(strrchr(name, '_') + 1);
+}
+
+static struct bpf_object *load(const char *name)
+{
+	struct bpf_object *obj;
+	char path[512];
+
+	snprintf(path, sizeof(path), "%s/%s.bpf.o", files, name);
+	obj = bpf_object__open_file(path, NULL);
+	if (!obj || bpf_object__load(obj))
+		die("%s: %s", path, strerror(errno));
+	return obj;
+}
+
+static int map_of(struct bpf_object *obj, const char *name)
+{
+	int fd = bpf_object__find_map_fd_by_name(obj, name);
+
+	if (fd < 0)
+		die("no map %s", name);
+	return fd;
+}
+
+static int program_of(struct bpf_object *obj, const char *name)
+{
+	struct bpf_program *prog = bpf_object__find_program_by_name(obj, name);
+
+	if (!prog)
+		die("no program %s", name);
+	return bpf_program__fd(prog);
+}
+
+static struct breach load_breach(const char *name)
+{
+	struct breach b = {.obj = load(name)};
+	/* As a key, the value's first word is that of no entry. */
+	unsigned char value[512] = {7};
+	struct bpf_map *map;
+
+	b.orders = map_of(b.obj, "orders");
+	/* Values for pointers to start from; the rest stays empty. */
+	bpf_object__for_each_map(map, b.obj)
+		if (bpf_map__type(map) == BPF_MAP_TYPE_HASH)
+			for (__u32 key = 0; key < 2; key++)
+				if (bpf_map_update_elem(bpf_map__fd(map), &key, value, BPF_ANY))
+					die("%s: %s", bpf_map__name(map), strerror(errno));
+	return b;
+}
+
+static int test_run(int prog)
+{
+	unsigned char packet[64] = {};
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = packet, .data_size_in = sizeof(packet));
+
+	if (bpf_prog_test_run_opts(prog, &opts))
+		die("a run: %s", strerror(errno));
+	return opts.retval;
+}
+
+static struct outcome attempt(const struct breach *b, int prog, __u64 target, __u64 value)
+{
+	struct outcome out = {.order = {.target = target, .value = value, .got = ~0ull}};
+	__u32 key = 0;
+
+	if (bpf_map_update_elem(b->orders, &key, &out.order, BPF_ANY))
+		die("order: %s", strerror(errno));
+	out.verdict = test_run(prog);
+	if (bpf_map_lookup_elem(b->orders, &key, &out.order))
+		die("order: %s", strerror(errno));
+	return out;
+}
+
+/* A run that a violation ended: the safe verdict, and nothing after the access. */
+static bool was_ended(const struct outcome *o)
+{
+	return o->verdict == 0 && !o->order.done;
+}
+
+static void set_victim(__u64 word)
+{
+	__u64 words[VICTIM_WORDS];
+	__u32 key = 0;
+
+	for (int i = 0; i < VICTIM_WORDS; i++)
+		words[i] = word;
+	if (bpf_map_update_elem(victim_map, &key, words, BPF_ANY))
+		die("victim: %s", strerror(errno));
+}
+
+/* How many of the victim's words are not what they were. */
+static int victim_harm(__u64 word)
+{
+	__u64 words[VICTIM_WORDS];
+	__u32 key = 0;
+	int harm = 0;
+
+	if (bpf_map_lookup_elem(victim_map, &key, words))
+		die("victim: %s", strerror(errno));
+	for (int i = 0; i < VICTIM_WORDS; i++)
+		harm += words[i] != word;
+	return harm;
+}
+
+static void ask_oracle(void)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts);
+	struct bpf_object *obj = load("breach_oracle");
+	__u32 key = 0;
+
+	victim_map = map_of(obj, "victim");
+	told_map = map_of(obj, "told");
+	oracle = program_of(obj, "oracle");
+	victim_program = program_of(obj, "victim_program");
+	if (bpf_prog_test_run_opts(oracle, &opts) || opts.retval)
+		die("the oracle: %s", strerror(errno));
+	if (bpf_map_lookup_elem(told_map, &key, &told))
+		die("the oracle: %s", strerror(errno));
+}
+
+/*
+ * The spans of the domains, from the columns that the header calls `base` and
+ * `size`; a domain is ours when our programs' pointers point into it.
+ */
+static void find_own_domain(__u64 base)
+{
+	FILE *f = fopen(BAILEY "domains", "r");
+	int at_base = -1, at_size = -1;
+	char line[1024];
+
+	for (int n = 0; f && fgets(line, sizeof(line), f); n++) {
+		__u64 start = 0, size = 0;
+		int column = 0;
+
+		for (char *w = strtok(line, " \t\n"); w; w = strtok(NULL, " \t\n"), column++) {
+			if (!n && !strcmp(w, "base"))
+				at_base = column;
+			if (!n && !strcmp(w, "size"))
+				at_size = column;
+			if (n && column == at_base)
+				start = strtoull(w, NULL, 16);
+			if (n && column == at_size)
+				size = strtoull(w, NULL, 0);
+		}
+		if (n && base - start < size)
+			add_span(&own, start, size);
+	}
+	if (f)
+		fclose(f);
+}
+
+/* Known targets: a kernel string to read, another domain's value to write. */
+static void known_targets(const struct breach *b)
+{
+	__u64 banner = kernel_symbol("linux_banner", NULL, NULL), want = read_kernel(&kcore, banner);
+	int reads = 0, read = 0, writes = 0, written = 0, ended = 0, odd = 0;
+	struct bpf_program *prog;
+
+	if (memcmp(&want, "Linux ve", 8))
+		die("linux_banner is not at %llx", banner);
+	bpf_object__for_each_program(prog, b->obj) {
+		const char *name = bpf_program__name(prog);
+		bool reading = starts(name, "read");
+		/* What an AND can change is not what the others can. */
+		__u64 before = strstr(name, "fetch_and") ? ~0ull : 0;
+		struct outcome out;
+		bool through;
+
+		set_victim(before);
+		out = attempt(b, bpf_program__fd(prog), reading ? banner : told.victim + 64, PATTERN);
+		if (reading) {
+			__u64 mask = width(name) == 64 ? ~0ull : (1ull << width(name)) - 1;
+
+			through = out.order.done && (out.order.got & mask) == (want & mask);
+			reads++;
+			read += through;
+		} else {
+			through = victim_harm(before);
+			writes++;
+			written += through;
+		}
+		ended += was_ended(&out);
+		if (expect == STOP ? through || !was_ended(&out) :
+				     through != (expect == ESCAPE) || !out.order.done) {
+			odd++;
+			printf("# %s: verdict %d, done %llu, got %llx, base %llx\n", name,
+			       out.verdict, out.order.done, out.order.got, out.order.base);
+		}
+	}
+	set_victim(0);
+	switch (expect) {
+	case STOP:
+		report(!read && !odd, "no program reads a kernel string (%d tried, %d read it)", reads,
+		       read);
+		report(!written && !odd, "no program writes another domain's value (%d tried, %d did)",
+		       writes, written);
+		report(ended == reads + writes, "each of these runs is ended (%d of %d)", ended,
+		       reads + writes);
+		break;
+	case ESCAPE:
+		report(read == reads, "without confinement the same programs read a kernel string "
+		       "(%d of %d)", read, reads);
+		report(written == writes, "without confinement the same programs write another map's "
+		       "value (%d of %d)", written, writes);
+		break;
+	case HARMLESS:
+		report(!read && !written && !odd, "on a stock kernel the breaching programs touch only "
+		       "their own memory (%d programs)", reads + writes);
+	}
+}
+
+struct class {
+	const char *name;
+	struct spans spans;
+	/* Pages that confined code may read by design: the event structures. */
+	bool readable;
+	int tried, ended, through, permitted;
+};
+
+enum {
+	DIRECT_MAP, VMALLOC, VMALLOC_AREAS, VMEMMAP, IMAGE, MODULES, PER_CPU, ENTRY, FIXMAP, STACK,
+	USER, LOW, NON_CANONICAL, TOP, BAILEY_MODULE, VICTIM, CLASSES
+};
+
+static struct class classes[CLASSES] = {
+	[DIRECT_MAP] = {.name = "the direct map"},
+	[VMALLOC] = {.name = "the vmalloc region"},
+	[VMALLOC_AREAS] = {.name = "mapped vmalloc areas"},
+	[VMEMMAP] = {.name = "the page structs"},
+	[IMAGE] = {.name = "the kernel's image"},
+	[MODULES] = {.name = "the modules"},
+	[PER_CPU] = {.name = "the per-CPU areas"},
+	[ENTRY] = {.name = "the CPU entry area", .readable = true},
+	[FIXMAP] = {.name = "the fixmap"},
+	[STACK] = {.name = "the running task's stack"},
+	[USER] = {.name = "user memory"},
+	[LOW] = {.name = "the first pages"},
+	[NON_CANONICAL] = {.name = "non-canonical addresses"},
+	[TOP] = {.name = "the last pages"},
+	[BAILEY_MODULE] = {.name = "the module's own code and tables"},
+	[VICTIM] = {.name = "another domain's values"},
+};
+
+static void find_regions(void)
+{
+	__u64 offsets = kernel_symbol("__per_cpu_offset", NULL, NULL);
+	__u64 first = kernel_symbol("__per_cpu_start", NULL, NULL);
+	__u64 last = kernel_symbol("__per_cpu_end", NULL, NULL);
+	__u64 entry = kernel_symbol("_cea_offset", NULL, NULL);
+	void *page = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	__u64 biggest = 0;
+
+	for (size_t i = 0; i < kcore.count; i++)
+		if (kcore.segments[i].p_type == PT_LOAD && kcore.segments[i].p_memsz > biggest)
+			biggest = kcore.segments[i].p_memsz;
+	for (size_t i = 0; i < kcore.count; i++) {
+		const Elf64_Phdr *s = &kcore.segments[i];
+		int class;
+
+		if (s->p_type != PT_LOAD || !s->p_memsz)
+			continue;
+		if (s->p_vaddr >= 0xffffffff80000000ull)
+			class = s->p_paddr == ~0ull ? MODULES : IMAGE;
+		else if (s->p_memsz == biggest)
+			class = VMALLOC;
+		else
+			class = s->p_paddr == ~0ull ? VMEMMAP : DIRECT_MAP;
+		add_span(&classes[class].spans, s->p_vaddr, s->p_memsz);
+	}
+	add_vmalloc_areas(&classes[VMALLOC_AREAS].spans);
+	for (int cpu = 0; cpu < libbpf_num_possible_cpus(); cpu++) {
+		__u64 offset = read_kernel(&kcore, offsets + 8 * cpu);
+
+		if (offset && last > first)
+			add_span(&classes[PER_CPU].spans, first + offset, last - first);
+		/* Behind the shared IDT: a random place for each CPU. */
+		if (offset && entry)
+			add_span(&classes[ENTRY].spans,
+				 ENTRY_AREA + 4096 +
+					 read_kernel(&kcore, entry + offset) * told.entry_area,
+				 told.entry_area);
+	}
+	add_span(&classes[ENTRY].spans, ENTRY_AREA, 4096);
+	add_span(&classes[FIXMAP].spans, 0xffffffffff000000ull, 0x600000);
+	add_span(&classes[STACK].spans, told.stack, 16384);
+	add_span(&classes[USER].spans, (__u64)page, 1 << 20);
+	add_span(&classes[USER].spans, (__u64)&page & ~4095ull, 4096);
+	add_span(&classes[LOW].spans, 0, 65536);
+	add_span(&classes[NON_CANONICAL].spans, 1ull << 56, 254ull << 56);
+	add_span(&classes[TOP].spans, 0xfffffffffff00000ull, 0xffff8);
+	kernel_symbol(NULL, "bailey", &classes[BAILEY_MODULE].spans);
+	add_span(&classes[VICTIM].spans, told.victim, 8 * VICTIM_WORDS);
+	add_span(&classes[VICTIM].spans, told.victim_map, 256);
+	for (int i = 0; i < CLASSES; i++)
+		printf("# %s: %zu spans\n", classes[i].name, classes[i].spans.count);
+}
+
+static size_t programs_of(const struct breach *b, struct bpf_program **list, size_t room)
+{
+	struct bpf_program *prog;
+	size_t n = 0;
+
+	bpf_object__for_each_program(prog, b->obj) {
+		if (n == room)
+			die("too many programs");
+		list[n++] = prog;
+	}
+	return n;
+}
+
+static void random_targets(const struct breach *b)
+{
+	struct bpf_program *list[256];
+	size_t n = programs_of(b, list, ARRAY_SIZE(list));
+	int shown = 0;
+
+	for (__u64 i = 0; i < count; i++) {
+		struct class *class = &classes[i % CLASSES];
+		struct bpf_program *prog = list[next_random(&seed) % n];
+		const char *name = bpf_program__name(prog);
+		struct outcome out;
+		__u64 target;
+
+		if (!class->spans.count)
+			continue;
+		target = random_address(&class->spans, &seed);
+		out = attempt(b, bpf_program__fd(prog), target, PATTERN);
+		class->tried++;
+		if (was_ended(&out)) {
+			class->ended++;
+		} else if (in_spans(&own, target) || (class->readable && starts(name, "read"))) {
+			class->permitted++;
+		} else {
+			class->through++;
+			if (shown++ < 20)
+				printf("# %s at %llx: verdict %d, done %llu, got %llx\n", name, target,
+				       out.verdict, out.order.done, out.order.got);
+		}
+	}
+	for (int i = 0; i < CLASSES; i++) {
+		const struct class *c = &classes[i];
+
+		if (!c->tried)
+			continue;
+		report(!c->through, "nothing gets through to %s (%d tried, %d ended, %d through, "
+		       "%d permitted)", c->name, c->tried, c->ended, c->through, c->permitted);
+	}
+}
+
+/* Helpers with a forged pointer: at the known targets, then at random ones. */
+static void arguments(const struct breach *b)
+{
+	__u64 banner = kernel_symbol("linux_banner", NULL, NULL), want = read_kernel(&kcore, banner);
+	int tried = 0, through = 0, evidence = 0, harm = 0;
+	struct bpf_program *prog;
+
+	bpf_object__for_each_program(prog, b->obj) {
+		const char *name = bpf_program__name(prog);
+		bool reads = starts(name, "in");
+		int rounds = expect == STOP ? 1 + CLASSES : 1;
+
+		for (int round = 0; round < rounds; round++) {
+			const struct class *class = round ? &classes[round - 1] : NULL;
+			struct outcome out;
+			__u64 target;
+
+			if (class && !class->spans.count)
+				continue;
+			/* Aligned: some helpers' arguments are known to be. */
+			target = class ? random_address(&class->spans, &seed) & ~7ull :
+				 reads ? banner : told.victim + 64;
+			if (in_spans(&own, target))
+				continue;
+			/* Without confinement, a forged lock or record is the kernel's end. */
+			if (expect == ESCAPE && starts(name, "take"))
+				continue;
+			set_victim(0);
+			out = attempt(b, bpf_program__fd(prog), target, PATTERN);
+			tried++;
+			harm += victim_harm(0) != 0;
+			evidence += reads && out.order.done && out.order.got == want;
+			if (expect == STOP ? !was_ended(&out) : !out.order.done) {
+				through++;
+				printf("# %s at %llx: verdict %d, done %llu, got %llx\n", name, target,
+				       out.verdict, out.order.done, out.order.got);
+			}
+		}
+	}
+	set_victim(0);
+	if (expect == STOP)
+		report(!through && !harm && !evidence,
+		       "no helper takes a pointer out of the domain (%d tried, %d taken)", tried,
+		       through);
+	else if (expect == ESCAPE)
+		report(evidence && harm, "without confinement helpers read and write where the pointer "
+		       "points (%d read, %d wrote)", evidence, harm);
+	else
+		report(!through && !harm && !evidence,
+		       "on a stock kernel the forged arguments are the program's own (%d programs)",
+		       tried);
+}
+
+/* Kernel objects: they may be replaced, the target must not be used as one. */
+static void objects(const struct breach *b)
+{
+	int tried = 0, harm = 0, leaks = 0, lost = 0;
+	struct bpf_program *prog;
+
+	if (expect == ESCAPE)
+		return;
+	bpf_object__for_each_program(prog, b->obj) {
+		int rounds = expect == STOP ? 1 + CLASSES : 1;
+
+		for (int round = 0; round < rounds; round++) {
+			const struct class *class = round ? &classes[round - 1] : NULL;
+			struct outcome out;
+
+			if (class && !class->spans.count)
+				continue;
+			set_victim(0x5a5a5a5a5a5a5a5aull);
+			out = attempt(b, bpf_program__fd(prog),
+				      class ? random_address(&class->spans, &seed) : told.victim_map,
+				      PATTERN);
+			tried++;
+			harm += victim_harm(0x5a5a5a5a5a5a5a5aull) != 0;
+			leaks += out.order.got == 0x5a5a5a5a5a5a5a5aull;
+			lost += expect == HARMLESS && !out.order.done;
+		}
+	}
+	set_victim(0);
+	report(!harm && !leaks && !lost, expect == STOP ?
+	       "no forged map or context is used (%d tried, %d written, %d read)" :
+	       "on a stock kernel the forged maps and contexts are the real ones "
+	       "(%d tried, %d written, %d read)", tried, harm, leaks);
+}
+
+static void sizes(const struct breach *b)
+{
+	static const __u64 more[] = {0x100000, 0x7fff0000, 0xfffffff0, 1ull << 40, ~0ull << 20};
+	int tried = 0, through = 0;
+	struct bpf_program *prog;
+
+	if (expect == ESCAPE)
+		return;
+	bpf_object__for_each_program(prog, b->obj) {
+		const char *name = bpf_program__name(prog);
+		bool size = starts(name, "size");
+
+		for (size_t i = 0; i < (size ? ARRAY_SIZE(more) : 1); i++) {
+			struct outcome out = attempt(b, bpf_program__fd(prog), 0,
+						     size ? more[i] : (__u64)-48);
+
+			tried++;
+			if (expect == HARMLESS ? out.order.done :
+			    was_ended(&out) || (size && (__s64)out.order.got < 0))
+				continue;
+			through++;
+			printf("# %s with %llx: verdict %d, got %lld\n", name, more[i], out.verdict,
+			       out.order.got);
+		}
+	}
+	report(!through, expect == STOP ?
+	       "no forged size reaches over the end of the memory it is for (%d tried, %d did)" :
+	       "on a stock kernel the forged sizes are what the verifier believes (%d tried, %d not)",
+	       tried, through);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"expect", required_argument, NULL, 'e'},
+		{"count", required_argument, NULL, 'c'},
+		{"seed", required_argument, NULL, 's'},
+		{"files", required_argument, NULL, 'f'},
+		{},
+	};
+	struct breach access, argument, object, size;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (c) {
+		case 'e':
+			expect = !strcmp(optarg, "stop") ? STOP :
+				 !strcmp(optarg, "escape") ? ESCAPE : HARMLESS;
+			break;
+		case 'c':
+			count = strtoull(optarg, NULL, 0);
+			break;
+		case 's':
+			seed = strtoull(optarg, NULL, 0);
+			break;
+		case 'f':
+			files = optarg;
+			break;
+		default:
+			die("usage: breach --expect stop|escape|harmless [--count N] [--seed S] "
+			    "[--files DIR]");
+		}
+	}
+	pin_to_cpu(0);
+	kcore = open_kcore();
+	ask_oracle();
+	find_regions();
+	access = load_breach("breach_access");
+	argument = load_breach("breach_argument");
+	object = load_breach("breach_object");
+	size = load_breach("breach_size");
+	find_own_domain(attempt(&access, program_of(access.obj, "read_array_64"), 0, 0).order.base);
+
+	known_targets(&access);
+	arguments(&argument);
+	objects(&object);
+	sizes(&size);
+	if (expect == STOP)
+		random_targets(&access);
+	report(test_run(victim_program) == 2, "the victim goes on working");
+	return failed ? 1 : 0;
+}

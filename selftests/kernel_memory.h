@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Where the running kernel has its memory, as root may know it: /proc/kcore
+ * (regions and contents), /proc/kallsyms, /proc/vmallocinfo.
+ */
+#ifndef BAILEY_KERNEL_MEMORY_H
+#define BAILEY_KERNEL_MEMORY_H
+
+#include "runner.h"
+
+#include <elf.h>
+#include <fcntl.h>
+#include <stdbool.h>
+
+struct span {
+	__u64 start, size;
+};
+
+struct spans {
+	struct span *list;
+	size_t count;
+};
+
+static inline void add_span(struct spans *s, __u64 start, __u64 size)
+{
+	s->list = realloc(s->list, (s->count + 1) * sizeof(*s->list));
+	if (!s->list)
+		die("no memory");
+	s->list[s->count++] = (struct span){start, size};
+}
+
+static inline bool in_spans(const struct spans *s, __u64 address)
+{
+	for (size_t i = 0; i < s->count; i++)
+		if (address - s->list[i].start < s->list[i].size)
+			return true;
+	return false;
+}
+
+static inline __u64 random_address(const struct spans *s, __u64 *seed)
+{
+	const struct span *one = &s->list[next_random(seed) % s->count];
+
+	return one->start + next_random(seed) % one->size;
+}
+
+struct kcore {
+	int fd;
+	Elf64_Phdr *segments;
+	size_t count;
+};
+
+static inline struct kcore open_kcore(void)
+{
+	struct kcore k = {.fd = open("/proc/kcore", O_RDONLY)};
+	Elf64_Ehdr head;
+
+	if (k.fd < 0 || pread(k.fd, &head, sizeof(head), 0) != sizeof(head))
+		die("/proc/kcore: %s", strerror(errno));
+	k.count = head.e_phnum;
+	k.segments = calloc(k.count, sizeof(*k.segments));
+	if (!k.segments || pread(k.fd, k.segments, k.count * sizeof(*k.segments), head.e_phoff) !=
+				   (ssize_t)(k.count * sizeof(*k.segments)))
+		die("/proc/kcore: %s", strerror(errno));
+	return k;
+}
+
+/* 0 when the address is not mapped. */
+static inline __u64 read_kernel(const struct kcore *k, __u64 address)
+{
+	__u64 word = 0;
+
+	for (size_t i = 0; i < k->count; i++) {
+		const Elf64_Phdr *s = &k->segments[i];
+
+		if (s->p_type != PT_LOAD || address - s->p_vaddr >= s->p_memsz)
+			continue;
+		if (pread(k->fd, &word, sizeof(word), s->p_offset + (address - s->p_vaddr)) ==
+		    sizeof(word))
+			return word;
+	}
+	return 0;
+}
+
+/*
+ * The address of a symbol, 0 when there is none. Without a name: each of a
+ * module's symbols is added to `all`.
+ */
+static inline __u64 kernel_symbol(const char *name, const char *module, struct spans *all)
+{
+	FILE *f = fopen("/proc/kallsyms", "r");
+	char line[512], type, symbol[256], owner[128];
+	__u64 address, found = 0;
+
+	if (!f)
+		die("/proc/kallsyms: %s", strerror(errno));
+	while (!found && fgets(line, sizeof(line), f)) {
+		owner[0] = 0;
+		if (sscanf(line, "%llx %c %255s [%127[^]]]", &address, &type, symbol, owner) < 3)
+			continue;
+		if (module && strcmp(owner, module))
+			continue;
+		if (!name)
+			add_span(all, address, 64);
+		else if (!strcmp(symbol, name))
+			found = address;
+	}
+	fclose(f);
+	return found;
+}
+
+/* Needs kernel.kptr_restrict=1: with 0, root sees hashes here. */
+static inline void add_vmalloc_areas(struct spans *s)
+{
+	FILE *f = fopen("/proc/vmallocinfo", "r");
+	char line[512];
+	__u64 start, end;
+
+	if (!f)
+		die("/proc/vmallocinfo: %s", strerror(errno));
+	while (fgets(line, sizeof(line), f))
+		/* A size of terabytes is a reservation, not memory. */
+		if (sscanf(line, "%llx-%llx", &start, &end) == 2 && start >> 56 == 0xff &&
+		    end - start < 1ull << 32)
+			add_span(s, start, end - start);
+	fclose(f);
+}
+
+#endif
