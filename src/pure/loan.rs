@@ -24,6 +24,9 @@ const _: () = assert!(LIVE_WORDS + super::ledger::CAPACITY < CAPACITY);
 /// What was lent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// An inner map, as a handle: it may be passed to helpers, no byte of it is
+    /// the program's to read.
+    Map,
     /// A map's value.
     MapValue,
     /// A ring-buffer record; the ledger holds it.
@@ -131,10 +134,9 @@ impl Loans {
     /// The newest loan in which all `size` bytes from `addr` on lie, and which
     /// grants writing if `write` is asked for.
     pub fn find(&self, addr: u64, size: u32, write: bool) -> Option<&Loan> {
-        self.all()
-            .iter()
-            .rev()
-            .find(|loan| loan.covers(addr, size) && (loan.write || !write))
+        self.all().iter().rev().find(|loan| {
+            loan.kind != Kind::Map && loan.covers(addr, size) && (loan.write || !write)
+        })
     }
 
     /// Ends every loan of `kind` that starts at `start`; whether there was

@@ -8,10 +8,10 @@
 //! eBPF interpreter, an x86 decoder, the `x86` crate's register bits).
 //!
 //! The way of a program load: [`insn`] and [`rewrite`] turn a verified program
-//! into one with gates, [`catalog`] says which helpers it may call, `image`
+//! into one with gates, [`catalog`] says which helpers it may call, [`image`]
 //! checks the machine code that came out. The way of a packet: [`pkrs`],
-//! [`pool`] and [`region`] say what a domain may touch, [`loan`], `access`
-//! and `x86` mediate what it may not, [`ledger`] remembers what it holds,
+//! [`pool`] and [`region`] say what a domain may touch, [`loan`], [`access`]
+//! and [`x86`] mediate what it may not, [`ledger`] remembers what it holds,
 //! [`violation`] names what it did wrong.
 #![forbid(unsafe_code)]
 // Under Kbuild this is a private module of the module's crate, which uses a
@@ -22,7 +22,9 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)
 )]
 
+pub mod access;
 pub mod catalog;
+pub mod image;
 pub mod insn;
 pub mod ledger;
 pub mod loan;
@@ -31,3 +33,4 @@ pub mod pool;
 pub mod region;
 pub mod rewrite;
 pub mod violation;
+pub mod x86;
