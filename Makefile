@@ -12,11 +12,29 @@ export DEBIAN_MIRROR TESTS
 unexport MAKEFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup module vm shell
+.PHONY: help setup module vm shell demo test bench check host-test guest-test clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@sed -n 's/^#   \([A-Z_]*=.*\)/  \1/p' scripts/vm.sh
+
+demo: ## the main job: memcached through a confined XDP program, and a breach stopped
+	@scripts/demo.sh
+
+test: ## everything that must pass, on both kernels; the last line is the total
+	@scripts/test.sh
+
+check: ## rustfmt, clippy, C and BPF warnings, shellcheck
+	@scripts/check.sh
+
+host-test: ## the pure logic's tests, with cargo
+	@scripts/host-test.sh
+
+guest-test: ## the tests in the guest [KERNEL=..] [TESTS="name name"]
+	@scripts/guest-test.sh
+
+bench: ## instructions for each gate and copy, counted by QEMU
+	@scripts/bench.sh
 
 setup: ## everything that the other targets need (they do it themselves, too)
 	@scripts/setup.sh vm && scripts/setup.sh module
@@ -29,3 +47,9 @@ vm: ## boot the stock kernel and run a script: RUN=script [FILES=dir] ...
 
 shell: ## an interactive guest with the module installed
 	@RUN= scripts/vm.sh
+
+clean: ## remove what was built from this tree; keep chroots, kernels and images
+	@rm -rf build/module-* build/check-* build/selftests build/demo build/host build/host-check build/results build/log build/vm-*/run build/vm-*/index*
+
+distclean: ## remove everything that was made
+	@rm -rf build

@@ -7,15 +7,16 @@
 #                kernel's modules; read-only, mapped, nothing of it is unpacked
 #                at boot
 set -euo pipefail
-name=$1 release=$2
+release=$2
 vm=/bailey/build/vm-$1 image=/bailey/build/kernel-$2/image
 stage=$vm/stage-tools
 
 # Whole packages, without their documents; libraries follow by themselves.
-PACKAGES="base-files base-passwd bash bpftool bpftrace coreutils diffutils ethtool findutils
+PACKAGES="base-files base-passwd bash bpftool bpftrace coreutils dash diffutils ethtool findutils
     grep iproute2 iputils-ping kmod libc-bin libmemcached-tools login mawk memcached
     mount ncurses-base ncurses-bin netbase netcat-openbsd passwd procps sed strace tar
-    tcpdump util-linux xdp-tools busybox-static hostname gzip libbpf1 libxdp1"
+    tcpdump util-linux xdp-tools busybox-static hostname gzip libbpf1 libelf1t64
+    libxdp1 zlib1g"
 
 rm -rf "$stage"
 mkdir -p "$stage/root" "$vm"
@@ -76,7 +77,6 @@ ln -s "/lib/modules/$release/config" "$root/boot/config-$release"
 ln -s "/lib/modules/$release/System.map" "$root/boot/System.map-$release"
 
 # Not compressed: the guest reads only what it uses, and TCG unpacks slowly.
-rm -f "$vm/tools.erofs"
 mkfs.erofs -x-1 "$vm/tools.erofs.new" "$root" >/dev/null
 mv "$vm/tools.erofs.new" "$vm/tools.erofs"
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # check.sh: the checks that need no running: rustfmt, clippy over the pure logic
 # and over the module as Kbuild builds it, C and BPF with warnings denied,
-# shellcheck, and the test of the splat lists. Prints KTAP.
+# scripts by shellcheck, and the test of the splat lists. Prints KTAP.
 # shellcheck source=scripts/common.sh
 . "$(dirname "$0")/common.sh"
 # shellcheck source=scripts/results.sh

@@ -22,7 +22,9 @@ host_is_fit() {
     [ "$(uname -m)" = x86_64 ] || die "this needs an x86_64 machine, not $(uname -m)"
     [ "$(id -u)" = 0 ] || die "root is needed (debootstrap, chroot)"
     local id version free
+    # shellcheck source=/dev/null
     id=$(. /etc/os-release 2>/dev/null && printf '%s' "${ID:-}")
+    # shellcheck source=/dev/null
     version=$(. /etc/os-release 2>/dev/null && printf '%s' "${VERSION_ID:-}")
     case $id-$version in
     debian-12 | debian-13) ;;
@@ -78,8 +80,7 @@ root_packages() {
     local suite=$1
     shift
     in_root "$suite" apt-get update
-    # shellcheck disable=SC2086 # the words are packages
-    in_root "$suite" apt-get install -y --no-install-recommends $*
+    in_root "$suite" apt-get install -y --no-install-recommends "$@"
     in_root "$suite" apt-get clean
 }
 
@@ -134,7 +135,7 @@ kernel_image() {
     if [ -d "$dir/lib/modules" ] && [ ! -L "$dir/lib" ]; then
         mkdir -p "$dir/usr/lib"
         cp -a "$dir/lib/." "$dir/usr/lib/"
-        rm -rf "$dir/lib"
+        rm -rf "${dir:?}/lib"
     fi
     # One place for both packagings.
     local from=$dir/usr/lib/modules/$1 f

@@ -33,6 +33,7 @@ mkdir -p "$payload/files" "$payload/script" "$payload/etc"
 
 # The folder of a run goes with it, the console log stays.
 supervisor=
+# shellcheck disable=SC2317 # called by the trap
 leave() {
     local code=$?
     trap - EXIT

@@ -10,7 +10,9 @@ trap 'rm -rf "$work"' EXIT
 # magic number stands, until an ELF file comes out.
 try() {
     local offset
-    for offset in $(LC_ALL=C grep -aboP "$1" "$image" | cut -d: -f1); do
+    local -a offsets
+    mapfile -t offsets < <(LC_ALL=C grep -aboP "$1" "$image" | cut -d: -f1)
+    for offset in "${offsets[@]}"; do
         tail -c "+$((offset + 1))" "$image" | $2 >"$work/vmlinux" 2>/dev/null || true
         if [ "$(head -c 4 "$work/vmlinux")" = $'\x7fELF' ]; then
             return 0
