@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What src/load needs of macros, inlines and variadic functions. */
+#include <linux/bpf.h>
+#include <linux/bpf_verifier.h>
+#include <linux/filter.h>
+#include <linux/percpu.h>
+#include <linux/workqueue.h>
+#include <asm/segment.h>
+#include "shims.h"
+
+/* src/load/stub.rs reads the CPU's number out of this segment's limit. */
+static_assert(__CPUNODE_SEG == 0x7b && VDSO_CPUNODE_MASK == 0xfff);
+/* src/pure/insn.rs, REG_AX */
+static_assert(BPF_REG_AX == 12);
+
+struct bpf_insn *bailey_prog_insns(struct bpf_prog *prog)
+{
+	return prog->insnsi;
+}
+
+u64 bailey_call_base(void)
+{
+	return (u64)__bpf_call_base;
+}
+
+void bailey_verifier_log(struct bpf_verifier_env *env, const char *what, const char *why)
+{
+	bpf_verifier_log_write(env, "bailey: %s: %s\n", what, why);
+}
+
+struct bailey_stats __percpu *bailey_stats_alloc(void)
+{
+	return alloc_percpu(struct bailey_stats);
+}
+
+void bailey_stats_free(struct bailey_stats __percpu *stats)
+{
+	free_percpu(stats);
+}
+
+void bailey_stats_sum(struct bailey_stats __percpu *stats, struct bailey_stats *sum)
+{
+	unsigned int cpu;
+
+	memset(sum, 0, sizeof(*sum));
+	for_each_possible_cpu(cpu) {
+		const struct bailey_stats *one = per_cpu_ptr(stats, cpu);
+
+		sum->runs += READ_ONCE(one->runs);
+		sum->helper_calls += READ_ONCE(one->helper_calls);
+		sum->violations += READ_ONCE(one->violations);
+	}
+}
+
+/* Where records of programs are given back; destroying it waits for all of them. */
+void *bailey_work_create(void)
+{
+	return alloc_workqueue("bailey", WQ_UNBOUND, 0);
+}
+
+void bailey_work_destroy(void *queue)
+{
+	destroy_workqueue(queue);
+}

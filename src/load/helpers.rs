@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Which helper a call calls.
+//!
+//! Before `bpf_do_misc_fixups()` a call has the helper's number; after it, the
+//! distance of the helper's address from `__bpf_call_base`. We note the numbers
+//! before and reverse the addresses after, asking for no other number: some
+//! prototypes have effects when they are asked for (`bpf_trace_printk` turns
+//! its trace event on).
+
+use super::knowledge::Knowledge;
+use super::Reason;
+use crate::bindings as b;
+use crate::pure::catalog::{self, Helper};
+use kernel::prelude::*;
+
+/// Numbers of helpers, as a set.
+#[derive(Clone, Copy, Default)]
+pub(super) struct HelperSet([u64; 4]);
+
+impl HelperSet {
+    /// Adds `id`; what is too large for the catalog is refused elsewhere.
+    pub(super) fn insert(&mut self, id: u32) {
+        if let Some(word) = self.0.get_mut((id / 64) as usize) {
+            *word |= 1 << (id % 64);
+        }
+    }
+
+    fn iter(self) -> impl Iterator<Item = u32> {
+        (0..256).filter(move |id| self.0[(id / 64) as usize] & (1 << (id % 64)) != 0)
+    }
+}
+
+/// A helper that the program calls.
+#[derive(Clone, Copy)]
+pub(super) struct Called {
+    /// What the catalog knows of it.
+    pub(super) helper: &'static Helper,
+    /// Its address; 0 for `bpf_tail_call`.
+    pub(super) func: u64,
+    /// `insn.imm` of a call of it.
+    imm: i32,
+    proto: *const b::bpf_func_proto,
+}
+
+impl Called {
+    /// The type of argument `index` (from 0), and its size if that is fixed.
+    pub(super) fn arg(&self, index: usize) -> (u32, u32) {
+        // SAFETY: prototypes are constants of the kernel. Of the second union `arg_size` is
+        // looked at by the caller only where the type says that it is a size.
+        unsafe {
+            let proto = &*self.proto;
+            (
+                proto.__bindgen_anon_1.arg_type[index],
+                proto.__bindgen_anon_2.arg_size[index] as u32,
+            )
+        }
+    }
+}
+
+/// The helpers of one program, by address.
+pub(super) struct Helpers(KVec<Called>);
+
+impl Helpers {
+    /// Resolves `set` as the verifier does (`patch_call_imm` in
+    /// kernel/bpf/fixups.c).
+    pub(super) fn resolve(known: &Knowledge, set: HelperSet) -> Result<Self, Reason> {
+        // SAFETY: the verifier's operations of the program's type, a constant of the kernel.
+        let get_func_proto = unsafe { (*(*known.env()).ops).get_func_proto };
+        let mut called: KVec<Called> = KVec::new();
+        for id in set.iter() {
+            let helper = catalog::helper(id).ok_or(Reason::UnknownHelper(id))?;
+            let get_func_proto = get_func_proto.ok_or(Reason::UnknownHelper(id))?;
+            // SAFETY: asked with the program and in the context in which the verifier asks.
+            let proto = unsafe { get_func_proto(id, known.prog()) };
+            if proto.is_null() {
+                return Err(Reason::UnknownHelper(id));
+            }
+            // SAFETY: `proto` is a constant of the kernel.
+            let func = unsafe { (*proto).func }.map_or(0, |func| func as usize as u64);
+            // SAFETY: returns an address.
+            let imm = func.wrapping_sub(unsafe { b::bailey_call_base() }) as i32;
+            if func == 0 && id != catalog::id::TAIL_CALL {
+                return Err(Reason::UnknownHelper(id));
+            }
+            if called.iter().any(|other| other.imm == imm) {
+                return Err(Reason::Ambiguous(id));
+            }
+            let entry = Called { helper, func, imm, proto };
+            called.push(entry, GFP_KERNEL).map_err(|_| Reason::NoMemory)?;
+        }
+        Ok(Self(called))
+    }
+
+    /// The helper that a call with this `imm` calls.
+    pub(super) fn by_imm(&self, imm: i32) -> Option<&Called> {
+        self.0.iter().find(|called| called.func != 0 && called.imm == imm)
+    }
+
+    /// The helper with this number.
+    pub(super) fn by_id(&self, id: u32) -> Option<&Called> {
+        self.0.iter().find(|called| called.helper.id == id)
+    }
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The finished image: its calls become jumps, and what is left is checked.
+//!
+//! Nobody can run the program yet: `__bpf_prog_select_runtime()` is the
+//! verifier's last step, before the program gets its number and its file.
+
+use super::decoder::Both;
+use super::program::{Isolation, Program};
+use super::stub_kind;
+use crate::bindings as b;
+use crate::pure::image::{bitmap_len, check, scan, Expect, ImageError, SiteHit, Stub};
+use kernel::fmt;
+use core::slice;
+use kernel::prelude::*;
+
+/// Why an image is refused.
+pub(super) enum Flaw {
+    /// It was not JITed.
+    NotJited,
+    /// There is no memory to check it.
+    NoMemory,
+    /// It holds what it must not, or in the wrong place.
+    Image(ImageError),
+    /// A call whose target is no stub, exit or enter gate.
+    Call(u32),
+    /// A stub that no call or two calls lead to.
+    Stub(usize),
+    /// The number of calls of a gate is not the program's.
+    Gate(&'static str, u32, u32),
+    /// A stub is out of reach.
+    Reach,
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotJited => f.write_str("the program was not compiled"),
+            Self::NoMemory => f.write_str("out of memory"),
+            Self::Image(error) => write!(f, "{error}"),
+            Self::Call(offset) => write!(f, "unexpected call at +{offset:#x}"),
+            Self::Stub(number) => write!(f, "call site {number} was not found once"),
+            Self::Gate(gate, found, expected) => {
+                write!(f, "{found} calls of the {gate} gate, not {expected}")
+            }
+            Self::Reach => f.write_str("a stub is out of reach"),
+        }
+    }
+}
+
+/// Length of `call rel32` and `jmp rel32`.
+const CALL: u64 = 5;
+const JMP_REL32: u8 = 0xe9;
+
+fn enter_gate() -> u64 {
+    b::bailey_enter as usize as u64
+}
+
+fn exit_gate() -> u64 {
+    b::bailey_exit_gate as usize as u64
+}
+
+/// Turns the calls of `program`'s image into jumps, writes its stubs, checks
+/// what has become of it, and lets the program run.
+///
+/// # Safety
+///
+/// `fp` is the finished program of this record, and nobody can run it yet.
+pub(super) unsafe fn finish(program: &Program, fp: *mut b::bpf_prog) -> Result<(), Flaw> {
+    let isolation = program.isolation().ok_or(Flaw::NotJited)?;
+    // SAFETY: `fp` is alive.
+    let (jited, base, len) = unsafe {
+        let base = (*fp).bpf_func.map_or(0, |func| func as usize as u64);
+        ((*fp).jited() != 0, base, (*fp).jited_len as usize)
+    };
+    if !jited || base == 0 {
+        return Err(Flaw::NotJited);
+    }
+    let mut text: KVVec<u8> = KVVec::with_capacity(len, GFP_KERNEL).map_err(|_| Flaw::NoMemory)?;
+    // SAFETY: a JITed program has `jited_len` bytes of text at `bpf_func`.
+    let image = unsafe { slice::from_raw_parts(base as *const u8, len) };
+    text.extend_from_slice(image, GFP_KERNEL).map_err(|_| Flaw::NoMemory)?;
+
+    let enter_return = connect(isolation, base, &mut text)?;
+
+    let mut starts = KVVec::from_elem(0u8, bitmap_len(len), GFP_KERNEL).map_err(|_| Flaw::NoMemory)?;
+    // SAFETY: the loader alone knows the site table until `publish`.
+    let sites = unsafe { &*isolation.sites.get() };
+    let expect = Expect {
+        base,
+        enter: enter_gate(),
+        return_thunk: return_thunk(),
+        trampoline: false,
+    };
+    check(&text, &expect, &Both, &mut starts, &mut |offset, target| {
+        if target == exit_gate() {
+            return Stub::Ends;
+        }
+        let back = base + u64::from(offset) + CALL;
+        let site = isolation.stubs.site_of(target).and_then(|number| sites.get(number));
+        match site {
+            Some(site) if site.ret == back => Stub::Returns,
+            _ => Stub::None,
+        }
+    })
+    .map_err(Flaw::Image)?;
+
+    isolation
+        .stubs
+        .write(|number| {
+            let site = &sites[number];
+            (stub_kind(number, site), site.ret)
+        })
+        .map_err(|err| if err == ERANGE { Flaw::Reach } else { Flaw::NoMemory })?;
+    // SAFETY: the image's own text, of the same length; nobody runs it yet.
+    unsafe { b::bailey_k_text_poke_copy(base as *mut _, text.as_ptr().cast(), len) };
+
+    // SAFETY: the loader alone writes the record before `publish`.
+    unsafe {
+        let raw = &mut *program.as_raw();
+        raw.image = base;
+        raw.image_len = len as u32;
+        raw.enter_return = enter_return;
+        raw.starts = starts.as_ptr() as u64;
+        *isolation.starts.get() = starts;
+    }
+    program.publish();
+    Ok(())
+}
+
+/// Finds every call of the image, notes in the site table where each one's
+/// stub goes back to, and makes a jump of it. Returns enter's return address.
+fn connect(isolation: &Isolation, base: u64, text: &mut [u8]) -> Result<u64, Flaw> {
+    // SAFETY: the loader alone knows the site table until `publish`.
+    let sites = unsafe { &mut *isolation.sites.get() };
+    let mut jumps: KVVec<u32> = KVVec::new();
+    let mut flaw = None;
+    let (mut enters, mut exits) = (0u32, 0u32);
+    let scanned = scan(text, base, &Both, &mut |hit: SiteHit| {
+        let next = base + u64::from(hit.next);
+        if hit.target == enter_gate() {
+            enters += 1;
+            if let Some(enter) = sites.first_mut() {
+                enter.ret = next;
+            }
+            return Ok(());
+        }
+        if hit.target == exit_gate() {
+            exits += 1;
+        } else {
+            match isolation.stubs.site_of(hit.target).filter(|&number| number != 0) {
+                None => flaw = flaw.take().or(Some(Flaw::Call(hit.offset))),
+                Some(number) if sites[number].ret != 0 => flaw = Some(Flaw::Stub(number)),
+                Some(number) => sites[number].ret = next,
+            }
+        }
+        if jumps.push(hit.offset, GFP_KERNEL).is_err() {
+            flaw = Some(Flaw::NoMemory);
+        }
+        Ok(())
+    });
+    scanned.map_err(Flaw::Image)?;
+    if let Some(flaw) = flaw {
+        return Err(flaw);
+    }
+    if enters != 1 {
+        return Err(Flaw::Gate("enter", enters, 1));
+    }
+    if exits != isolation.exits {
+        return Err(Flaw::Gate("exit", exits, isolation.exits));
+    }
+    if let Some(number) = sites.iter().position(|site| site.ret == 0) {
+        return Err(Flaw::Stub(number));
+    }
+    for &offset in &jumps {
+        text[offset as usize] = JMP_REL32;
+    }
+    Ok(sites[0].ret)
+}
+
+/// Where the JIT's epilogue jumps to if returns go through a thunk
+/// (`emit_return()`, arch/x86/net/bpf_jit_comp.c).
+fn return_thunk() -> Option<u64> {
+    // SAFETY: the symbols were resolved before any program is loaded; the name is NUL-terminated.
+    let variable = unsafe { b::bailey_k_kallsyms_lookup_name(c"x86_return_thunk".as_ptr().cast()) };
+    if variable == 0 {
+        return None;
+    }
+    // SAFETY: the address of the kernel's variable of that name, a pointer that is read-only
+    // after boot.
+    let thunk = unsafe { *(variable as *const u64) };
+    (thunk != 0).then_some(thunk)
+}

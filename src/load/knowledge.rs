@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What the verifier knew of a program: the reading half of
+//! `struct bpf_verifier_env`, at the two places where we are called with it.
+
+use crate::bindings as b;
+use crate::pure::insn::{pseudo, Insn};
+use crate::pure::rewrite::{CtxLayout, PtrKind};
+use core::mem::offset_of;
+use core::slice;
+
+/// Bits of the base type in `enum bpf_reg_type` and `enum bpf_arg_type`.
+pub(super) const BASE_TYPE: u32 = (1 << b::BPF_BASE_TYPE_BITS) - 1;
+
+/// `struct xdp_buff` of the running kernel.
+pub(super) const XDP_BUFF: CtxLayout = CtxLayout {
+    data: offset_of!(b::xdp_buff, data) as i16,
+    data_end: offset_of!(b::xdp_buff, data_end) as i16,
+    data_meta: offset_of!(b::xdp_buff, data_meta) as i16,
+    rxq: offset_of!(b::xdp_buff, rxq) as i16,
+    txq: offset_of!(b::xdp_buff, txq) as i16,
+};
+
+/// A verifier run between two of its passes, with its program.
+#[derive(Clone, Copy)]
+pub(super) struct Knowledge {
+    env: *mut b::bpf_verifier_env,
+}
+
+impl Knowledge {
+    /// # Safety
+    ///
+    /// `env` is alive, its analysis is done, and nobody else uses it while
+    /// this value lives: true in the hooks, which the verifier itself calls.
+    pub(super) unsafe fn new(env: *mut b::bpf_verifier_env) -> Self {
+        Self { env }
+    }
+
+    /// The verifier's environment.
+    pub(super) fn env(&self) -> *mut b::bpf_verifier_env {
+        self.env
+    }
+
+    /// The program as it is now; every pass may replace it.
+    pub(super) fn prog(&self) -> *mut b::bpf_prog {
+        // SAFETY: `env` is alive (`new`).
+        unsafe { (*self.env).prog }
+    }
+
+    /// The program's auxiliary part, which stays where it is.
+    pub(super) fn aux(&self) -> *mut b::bpf_prog_aux {
+        // SAFETY: a program under verification has its aux.
+        unsafe { (*self.prog()).aux }
+    }
+
+    /// The program's instructions.
+    pub(super) fn insns(&self) -> &[Insn] {
+        let prog = self.prog();
+        // SAFETY: `prog` is alive and has `len` instructions; `Insn` has the layout of
+        // `struct bpf_insn` (asserted in pure/insn.rs); nobody writes them meanwhile (`new`).
+        unsafe { slice::from_raw_parts(b::bailey_prog_insns(prog).cast(), (*prog).len as usize) }
+    }
+
+    /// The same, to be changed.
+    pub(super) fn insns_mut(&mut self) -> &mut [Insn] {
+        let prog = self.prog();
+        // SAFETY: as above; the program is not locked read-only before it is JITed.
+        unsafe { slice::from_raw_parts_mut(b::bailey_prog_insns(prog).cast(), (*prog).len as usize) }
+    }
+
+    fn aux_data(&self) -> &[b::bpf_insn_aux_data] {
+        // SAFETY: `insn_aux_data` has as many entries as the program has instructions:
+        // bpf_patch_insn_data() keeps the two in step.
+        unsafe {
+            slice::from_raw_parts((*self.env).insn_aux_data, (*self.prog()).len as usize)
+        }
+    }
+
+    /// Maps that the program uses.
+    pub(super) fn maps(&self) -> &[*mut b::bpf_map] {
+        // SAFETY: `env` is alive; the first `used_map_cnt` entries are maps it holds.
+        unsafe {
+            let env = &*self.env;
+            slice::from_raw_parts(env.used_maps.as_ptr(), env.used_map_cnt as usize)
+        }
+    }
+
+    /// Functions of the program, main included.
+    pub(super) fn functions(&self) -> u32 {
+        // SAFETY: `env` is alive.
+        unsafe { (*self.env).subprog_cnt }
+    }
+
+    /// Whether any path stores to the packet.
+    pub(super) fn direct_write(&self) -> bool {
+        // SAFETY: `env` is alive.
+        unsafe { (*self.env).seen_direct_write }
+    }
+
+    /// What the load or store at `index` goes through.
+    pub(super) fn pointer(&self, index: usize) -> PtrKind {
+        let insn = self.insns()[index];
+        if !(insn.is_load() || insn.is_store()) {
+            return PtrKind::Unknown;
+        }
+        // SAFETY: of the union, loads and stores have the pointer's type; 0 if the verifier put
+        // the instruction there.
+        let ptr_type = unsafe { self.aux_data()[index].__bindgen_anon_1.ptr_type };
+        match ptr_type & BASE_TYPE {
+            b::bpf_reg_type_NOT_INIT => PtrKind::Unknown,
+            b::bpf_reg_type_PTR_TO_CTX => PtrKind::Ctx,
+            b::bpf_reg_type_PTR_TO_STACK => PtrKind::Stack,
+            b::bpf_reg_type_PTR_TO_PACKET
+            | b::bpf_reg_type_PTR_TO_PACKET_META
+            | b::bpf_reg_type_PTR_TO_PACKET_END => PtrKind::Packet,
+            b::bpf_reg_type_PTR_TO_MAP_VALUE => PtrKind::MapValue,
+            b::bpf_reg_type_PTR_TO_MAP_KEY => PtrKind::MapKey,
+            b::bpf_reg_type_PTR_TO_MEM => PtrKind::Mem,
+            b::bpf_reg_type_PTR_TO_SOCKET
+            | b::bpf_reg_type_PTR_TO_SOCK_COMMON
+            | b::bpf_reg_type_PTR_TO_TCP_SOCK => PtrKind::Socket,
+            b::bpf_reg_type_CONST_PTR_TO_MAP | b::bpf_reg_type_PTR_TO_BTF_ID => {
+                PtrKind::KernelObject
+            }
+            other => PtrKind::Other(other),
+        }
+    }
+
+    /// The map in R1 of the call at `index`, if it is always the same.
+    pub(super) fn map_argument(&self, index: usize) -> Option<*mut b::bpf_map> {
+        let aux = self.aux_data().get(index)?;
+        if aux.const_reg_map_mask & (1 << 1) == 0 {
+            return None;
+        }
+        self.maps().get(aux.const_reg_vals[1] as usize).copied()
+    }
+
+    /// The map whose value's address the `ld_imm64` at `index` loads.
+    pub(super) fn value_of(&self, index: usize) -> Option<*mut b::bpf_map> {
+        let insn = self.insns().get(index)?;
+        if !insn.is_ld_imm64() || !matches!(insn.src(), pseudo::MAP_VALUE | pseudo::MAP_IDX_VALUE)
+        {
+            return None;
+        }
+        // SAFETY: of the union, loads of a map value's address have the map's index.
+        let map_index =
+            unsafe { self.aux_data()[index].__bindgen_anon_1.__bindgen_anon_1.map_index };
+        self.maps().get(map_index as usize).copied()
+    }
+}

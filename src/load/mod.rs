@@ -1,0 +1,526 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The way of a program load.
+//!
+//! The verifier calls us at four places (helpers/hook.c), in this order:
+//!
+//! 1. instead of `bpf_do_misc_fixups()`: is the program one that we isolate?
+//!    Then nothing of it is inlined, so that what it calls stays a call.
+//! 2. instead of `bpf_fixup_call_args()`, the last pass over the program: every
+//!    instruction is judged, and only when all of them pass, the gates go in.
+//! 3. instead of `__bpf_prog_select_runtime()`, which runs the JIT: the image's
+//!    calls become jumps, its stubs are written, and it is checked.
+//! 4. at `bpf_jit_free()`: the program's record goes.
+//!
+//! A program that cannot be isolated is loaded as without us, or refused, by
+//! policy; either way the reason is said. A fault of ours after the program
+//! was changed fails the load.
+
+pub(crate) mod decoder;
+mod helpers;
+mod image;
+mod knowledge;
+pub(crate) mod program;
+pub(crate) mod site;
+mod stub;
+
+pub(crate) use program::{for_each, isolated, MapRef, Program, State};
+
+use crate::bindings as b;
+use crate::domain;
+use crate::pure::catalog::{self, Gate};
+use crate::pure::insn::Insn;
+use crate::pure::rewrite::{
+    classify, dropped_mask, fix_back_jumps, prologue, survey, Action, Facts, Known, PtrKind,
+    Refusal, PROLOGUE_LEN,
+};
+use kernel::fmt;
+use helpers::{HelperSet, Helpers};
+use kernel::error::to_result;
+use kernel::prelude::*;
+use kernel::str::CString;
+use kernel::sync::atomic::{Atomic, Relaxed};
+use kernel::sync::Arc;
+use knowledge::{Knowledge, XDP_BUFF};
+use program::{Entry, Isolation};
+use stub::{Kind, Stubs};
+
+/// Why a program is not isolated.
+pub(crate) enum Reason {
+    /// Its type.
+    Type(u32),
+    /// It runs on a device.
+    Offloaded,
+    /// It may sleep.
+    Sleepable,
+    /// There is no JIT.
+    NoJit,
+    /// An instruction.
+    Instruction(usize, Refusal),
+    /// A helper that the kernel gives no address of.
+    UnknownHelper(u32),
+    /// A helper whose address another one has too.
+    Ambiguous(u32),
+    /// An argument of a helper, with its `enum bpf_arg_type`.
+    Argument(u32, u8, u32),
+    /// The prologue did not go in.
+    Prologue,
+    /// It refers to too many modules for one more.
+    Modules,
+    /// It has no domain.
+    Domain(Error),
+    /// There was no memory.
+    NoMemory,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let helper = |id: u32| catalog::name(id).unwrap_or("unknown");
+        match *self {
+            Self::Type(prog_type) => write!(
+                f,
+                "programs of type {} are not isolated yet",
+                type_name(prog_type)
+            ),
+            Self::Offloaded => f.write_str("programs bound to a device are not isolated"),
+            Self::Sleepable => f.write_str("sleepable programs are not isolated yet"),
+            Self::NoJit => f.write_str("the JIT is off"),
+            Self::Instruction(index, refusal) => write!(f, "instruction {index}: {refusal}"),
+            Self::UnknownHelper(id) => {
+                write!(f, "calls helper {}#{id}, which has no address", helper(id))
+            }
+            Self::Ambiguous(id) => {
+                write!(f, "calls helper {}#{id}, which shares its address", helper(id))
+            }
+            Self::Argument(id, number, arg_type) => write!(
+                f,
+                "calls helper {}#{id}: argument {number} is of type {arg_type:#x}, which is not audited",
+                helper(id)
+            ),
+            Self::Prologue => f.write_str("a jump would no longer reach its target"),
+            Self::Modules => f.write_str("it refers to too many modules"),
+            Self::Domain(error) => write!(f, "no domain ({})", error.to_errno()),
+            Self::NoMemory => f.write_str("out of memory"),
+        }
+    }
+}
+
+/// Programs that were loaded as without us since the module is there, and
+/// classic programs, which the hooks see without a verifier.
+static CLASSIC: Atomic<u64> = Atomic::new(0);
+
+/// Number of classic programs seen.
+pub(crate) fn classic_programs() -> u64 {
+    CLASSIC.load(Relaxed)
+}
+
+/// Whether what cannot be isolated is refused.
+fn strict() -> bool {
+    // SAFETY: the parameter is an int that is read whole.
+    unsafe { (&raw const b::bailey_policy_strict).read_volatile() != 0 }
+}
+
+/// Sets the registry up and installs the hooks. The rest of the module is
+/// ready to run programs.
+pub(crate) fn init() -> Result {
+    stub::check_template()?;
+    program::init()?;
+    // SAFETY: process context; everything the hooks lead to is set up.
+    to_result(unsafe { b::bailey_hook_install() }).inspect_err(|_| program::exit())
+}
+
+/// Removes the hooks and frees what is left of records. No program that is
+/// isolated is left: each holds a reference to the module.
+pub(crate) fn exit() {
+    // SAFETY: installed by `init`; process context.
+    unsafe { b::bailey_hook_remove() };
+    program::exit();
+}
+
+/// Instead of `bpf_do_misc_fixups()`.
+///
+/// # Safety
+///
+/// Called by the hook, with the verifier's `env`.
+#[no_mangle]
+unsafe extern "C" fn bailey_on_misc_fixups(env: *mut b::bpf_verifier_env) -> c_int {
+    // SAFETY: in the hook `env` is alive and ours alone.
+    let known = unsafe { Knowledge::new(env) };
+    let aux = known.aux();
+    let candidate = match candidate(&known) {
+        Ok(helpers) => program::enter(aux, Entry::Candidate(helpers)),
+        Err(reason) => match not_isolated(&known, &reason) {
+            // SAFETY: calls the original.
+            Ok(()) => return unsafe { b::bailey_k_bpf_do_misc_fixups(env) },
+            Err(err) => Err(err),
+        },
+    };
+    if let Err(err) = candidate {
+        return err.to_errno();
+    }
+    // SAFETY: calls the original. It replaces the program, and the copy inherits the flag, which
+    // is put back on the one there is afterwards.
+    unsafe {
+        b::bailey_prog_request_jit(known.prog(), 0);
+        let err = b::bailey_k_bpf_do_misc_fixups(env);
+        b::bailey_prog_request_jit(known.prog(), 1);
+        err
+    }
+}
+
+/// Instead of `bpf_fixup_call_args()`.
+///
+/// # Safety
+///
+/// Called by the hook, with the verifier's `env`.
+#[no_mangle]
+unsafe extern "C" fn bailey_on_fixup_call_args(env: *mut b::bpf_verifier_env) -> c_int {
+    // SAFETY: in the hook `env` is alive and ours alone.
+    let mut known = unsafe { Knowledge::new(env) };
+    let aux = known.aux();
+    let entered = if let Some(Entry::Candidate(set)) = program::find(aux) {
+        match plan(&known, set) {
+            Ok(plan) => isolate(&mut known, plan),
+            Err(reason) => not_isolated(&known, &reason),
+        }
+    } else {
+        Ok(())
+    };
+    if let Err(err) = entered {
+        return err.to_errno();
+    }
+    // SAFETY: calls the original.
+    unsafe { b::bailey_k_bpf_fixup_call_args(env) }
+}
+
+/// Instead of `__bpf_prog_select_runtime()`.
+///
+/// # Safety
+///
+/// Called by the hook, with the verifier's `env` (null for classic programs),
+/// its program, and where an error goes.
+#[no_mangle]
+unsafe extern "C" fn bailey_on_select_runtime(
+    env: *mut b::bpf_verifier_env,
+    fp: *mut b::bpf_prog,
+    err: *mut c_int,
+) -> *mut b::bpf_prog {
+    // SAFETY: calls the original, which may replace the program.
+    let fp = unsafe { b::bailey_k___bpf_prog_select_runtime(env, fp, err) };
+    if env.is_null() {
+        CLASSIC.add(1, Relaxed);
+        return fp;
+    }
+    // SAFETY: `fp` and `err` are valid.
+    let (aux, failed) = unsafe { ((*fp).aux, *err != 0) };
+    let Some(Entry::Program(program)) = program::find(aux) else {
+        return fp;
+    };
+    if failed || program.state() != State::Loading {
+        return fp;
+    }
+    // SAFETY: the record's program, which nobody can run yet.
+    if let Err(flaw) = unsafe { image::finish(&program, fp) } {
+        say(env, c"image check", &flaw);
+        pr_warn!("program {}: image check: {}\n", program.name(), flaw);
+        // SAFETY: `err` is valid. The program is freed, and its record with it.
+        unsafe { *err = EINVAL.to_errno() };
+    }
+    fp
+}
+
+/// A program's image is being freed. Preemption is off.
+///
+/// # Safety
+///
+/// Called by the hook, with a program that runs no more.
+#[no_mangle]
+unsafe extern "C" fn bailey_on_jit_free(fp: *mut b::bpf_prog) {
+    // SAFETY: the program and its aux are alive until bpf_jit_free() itself has run. The first of
+    // a program's functions stands for it: main is not freed this way if it has sub-programs.
+    unsafe {
+        let aux = (*fp).aux;
+        if !aux.is_null() && (*aux).func_idx == 0 {
+            program::leave((*aux).main_prog_aux);
+        }
+    }
+}
+
+/// Whether the program is one that we isolate, as far as can be said before
+/// its last passes; the helpers it calls.
+fn candidate(known: &Knowledge) -> Result<HelperSet, Reason> {
+    // SAFETY: the program and its aux are alive.
+    let (prog, aux) = unsafe { (&*known.prog(), &*known.aux()) };
+    if prog.type_ != b::bpf_prog_type_BPF_PROG_TYPE_XDP {
+        return Err(Reason::Type(prog.type_));
+    }
+    if aux.offload_requested || aux.dev_bound {
+        return Err(Reason::Offloaded);
+    }
+    if prog.sleepable() != 0 {
+        return Err(Reason::Sleepable);
+    }
+    if prog.jit_requested() == 0 {
+        return Err(Reason::NoJit);
+    }
+    let insns = known.insns();
+    let at = |(index, refusal)| Reason::Instruction(index, refusal);
+    survey(insns, XDP_BUFF, known.direct_write(), |index| Known {
+        helper: insns[index].is_helper_call().then_some(insns[index].imm as u32),
+        timed_may_goto: false,
+        ptr: known.pointer(index),
+    })
+    .map_err(at)?;
+    if known.functions() != 1 {
+        // Found by an instruction above, unless nobody calls the function.
+        return Err(at((0, Refusal::SubprogramCall)));
+    }
+    let mut set = HelperSet::default();
+    for insn in insns.iter().filter(|insn| insn.is_helper_call()) {
+        set.insert(insn.imm as u32);
+    }
+    Ok(set)
+}
+
+/// A program is loaded as without us, or not at all.
+fn not_isolated(known: &Knowledge, reason: &Reason) -> Result {
+    say(known.env(), c"not isolated", reason);
+    if strict() {
+        return Err(EPERM);
+    }
+    let aux = known.aux();
+    // SAFETY: the program is alive.
+    let prog_type = unsafe { (*known.prog()).type_ };
+    program::enter(aux, Entry::Program(Program::not_isolated(aux, prog_type, reason)?))
+}
+
+/// A line in the verifier's log.
+fn say(env: *mut b::bpf_verifier_env, what: &CStr, why: &dyn fmt::Display) {
+    let Ok(why) = CString::try_from_fmt(fmt!("{}", why)) else {
+        return;
+    };
+    // SAFETY: `env` is alive, the strings end with NUL.
+    unsafe { b::bailey_verifier_log(env, what.as_char_ptr(), why.as_char_ptr()) };
+}
+
+/// What a program is to become; nothing of it has been changed yet.
+struct Plan {
+    program: Arc<Program>,
+    facts: Facts,
+    helpers: Helpers,
+}
+
+/// Judges every instruction and allocates what the program needs.
+fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
+    let helpers = Helpers::resolve(known, set)?;
+    let insns = known.insns();
+    let facts = survey(insns, XDP_BUFF, known.direct_write(), |index| {
+        facts_of(known, &helpers, index)
+    })
+    .map_err(|(index, refusal)| Reason::Instruction(index, refusal))?;
+
+    // Site 0 is enter.
+    let mut sites: KVVec<b::bailey_site> = KVVec::new();
+    sites.push(b::bailey_site::default(), GFP_KERNEL).map_err(|_| Reason::NoMemory)?;
+    let mut ctx = false;
+    for (index, insn) in insns.iter().enumerate() {
+        let facts = facts_of(known, &helpers, index);
+        ctx |= (insn.is_load() || insn.is_store())
+            && insn.base() != Some(crate::pure::insn::REG_FP)
+            && matches!(facts.ptr, PtrKind::Ctx | PtrKind::Unknown);
+        if let Some(id) = helper_of(insn, &facts) {
+            let called = helpers.by_id(id).ok_or(Reason::UnknownHelper(id))?;
+            ctx |= called.helper.takes_ctx;
+            let site = site::entry(index, called, known)?;
+            sites.push(site, GFP_KERNEL).map_err(|_| Reason::NoMemory)?;
+        }
+    }
+
+    let stubs = Stubs::new(sites.len())?;
+    for (number, site) in sites.iter_mut().enumerate() {
+        site.stub = stubs.address(number);
+        site.out = stubs.out(number);
+    }
+    // SAFETY: `env` is alive.
+    let env = unsafe { &*known.env() };
+    if env.used_btf_cnt as usize >= env.used_btfs.len() {
+        return Err(Reason::Modules);
+    }
+    let domain = domain::for_maps(known.maps()).map_err(Reason::Domain)?;
+    // SAFETY: `env` holds a reference to each map.
+    let isolation = unsafe { Isolation::new(known.maps(), domain, sites, stubs, facts.exits()) }
+        .map_err(|_| Reason::NoMemory)?;
+    let flags = [
+        (ctx || facts.reads_data(), b::BAILEY_PROG_CTX),
+        (facts.reads_data(), b::BAILEY_PROG_PACKET),
+        (facts.stores_packet(), b::BAILEY_PROG_WRITES),
+        (facts.reads_rxq(), b::BAILEY_PROG_RXQ),
+        (facts.reads_txq(), b::BAILEY_PROG_TXQ),
+    ]
+    .iter()
+    .fold(0, |flags, &(set, flag)| if set { flags | flag } else { flags });
+    // SAFETY: the program is alive.
+    let prog_type = unsafe { (*known.prog()).type_ };
+    let program = Program::isolated(known.aux(), prog_type, flags, isolation)
+        .map_err(|_| Reason::NoMemory)?;
+    Ok(Plan { program, facts, helpers })
+}
+
+/// What is known of the instruction at `index`, helper numbers already gone.
+fn facts_of(known: &Knowledge, helpers: &Helpers, index: usize) -> Known {
+    let insn = known.insns()[index];
+    Known {
+        helper: insn
+            .is_helper_call()
+            .then(|| helpers.by_imm(insn.imm).map(|called| called.helper.id))
+            .flatten(),
+        timed_may_goto: false,
+        ptr: known.pointer(index),
+    }
+}
+
+/// The helper whose stub the instruction becomes a call of.
+fn helper_of(insn: &Insn, known: &Known) -> Option<u32> {
+    if insn.is_tail_call() {
+        return Some(catalog::id::TAIL_CALL);
+    }
+    known.helper
+}
+
+/// What the stub of site `number` does.
+fn stub_kind(number: usize, site: &b::bailey_site) -> Kind {
+    if number == 0 {
+        return Kind::Enter;
+    }
+    match catalog::helper(site.helper).map(|helper| helper.gate) {
+        Some(Gate::Inline) => Kind::ProcessorId,
+        _ => Kind::Gate,
+    }
+}
+
+/// Puts the gates into the program.
+fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
+    let Plan { program, facts, helpers } = plan;
+    let aux = known.aux();
+    let isolation = program.isolation().ok_or(EINVAL)?;
+    // SAFETY: returns an address.
+    let base = unsafe { b::bailey_call_base() };
+    let imm = |target: u64| target.wrapping_sub(base) as i64;
+    let near = |target: u64| i32::try_from(imm(target)).map_err(|_| ERANGE);
+    let enter_imm = near(b::bailey_enter as usize as u64)?;
+    let exit_imm = near(b::bailey_exit_gate as usize as u64)?;
+
+    // The prologue, with the first instruction behind it. Nothing has changed if this fails.
+    let mut patch = [Insn::default(); PROLOGUE_LEN + 1];
+    patch[..PROLOGUE_LEN].copy_from_slice(&prologue(program.as_raw() as u64, enter_imm));
+    patch[PROLOGUE_LEN] = known.insns()[0];
+    // SAFETY: `env` is alive; the patch has as many instructions as are said.
+    let patched = unsafe {
+        b::bailey_k_bpf_patch_insn_data(
+            known.env(),
+            0,
+            patch.as_ptr().cast(),
+            patch.len() as u32,
+        )
+    };
+    if patched.is_null() {
+        return not_isolated(known, &Reason::Prologue);
+    }
+    // SAFETY: as every pass of the verifier does with the replaced program.
+    unsafe { (*known.env()).prog = patched };
+    fix_back_jumps(known.insns_mut()).map_err(|_| EFAULT)?;
+
+    let mut number = 0;
+    for index in PROLOGUE_LEN..known.insns().len() {
+        let insn = known.insns()[index];
+        let facts = facts_of(known, &helpers, index);
+        let action = classify(&insn, &facts).map_err(|_| EFAULT)?;
+        let becomes = match action {
+            Action::Keep => None,
+            Action::DropMask => Some(dropped_mask()),
+            Action::Exit => Some(Insn::call(exit_imm)),
+            Action::Helper(_) | Action::TailCall | Action::SmpProcessorId => {
+                number += 1;
+                Some(Insn::call(near(isolation.stubs.address(number))?))
+            }
+        };
+        if let Some(becomes) = becomes {
+            known.insns_mut()[index] = becomes;
+        }
+        if let Some(map) = known.value_of(index) {
+            let [low, high] = [insn.imm as u32, known.insns()[index + 1].imm as u32];
+            let address = u64::from(high) << 32 | u64::from(low);
+            // A value that the domain does not show stays where it is: accesses are loans.
+            if let Some(seen) = program
+                .domain()
+                .and_then(|domain| domain.value_address(map, address))
+            {
+                let insns = known.insns_mut();
+                insns[index].imm = seen as u32 as i32;
+                insns[index + 1].imm = (seen >> 32) as u32 as i32;
+            }
+        }
+    }
+    debug_assert!(facts.sites() as usize >= number);
+
+    // SAFETY: the program, its aux and `env` are alive and ours in this hook.
+    unsafe {
+        let prog = &mut *known.prog();
+        // Without the JIT the gates would be called by the interpreter.
+        prog.set_jit_required(1);
+        (*aux).tail_call_reachable = false;
+        (*aux).jits_use_priv_stack = false;
+        let env = &mut *known.env();
+        env.subprog_info[0].set_tail_call_reachable(false);
+        env.subprog_info[0].set_has_tail_call(false);
+        env.subprog_info[0].priv_stack_mode = b::priv_stack_mode_NO_PRIV_STACK;
+        // The module stays as long as the program: the kernel puts what a program refers to.
+        let btf = b::bailey_k_bpf_get_btf_vmlinux();
+        let slot = env.used_btfs.get_mut(env.used_btf_cnt as usize).ok_or(EFAULT)?;
+        b::bailey_k_btf_get(btf);
+        b::bailey_module_get();
+        slot.btf = btf;
+        slot.module = b::bailey_this_module();
+        env.used_btf_cnt += 1;
+    }
+    program::enter(aux, Entry::Program(program))
+}
+
+/// A program type as `bpftool` writes it.
+fn type_name(prog_type: u32) -> &'static str {
+    const NAMES: [&str; 33] = [
+        "unspec",
+        "socket_filter",
+        "kprobe",
+        "sched_cls",
+        "sched_act",
+        "tracepoint",
+        "xdp",
+        "perf_event",
+        "cgroup_skb",
+        "cgroup_sock",
+        "lwt_in",
+        "lwt_out",
+        "lwt_xmit",
+        "sock_ops",
+        "sk_skb",
+        "cgroup_device",
+        "sk_msg",
+        "raw_tracepoint",
+        "cgroup_sock_addr",
+        "lwt_seg6local",
+        "lirc_mode2",
+        "sk_reuseport",
+        "flow_dissector",
+        "cgroup_sysctl",
+        "raw_tracepoint_writable",
+        "cgroup_sockopt",
+        "tracing",
+        "struct_ops",
+        "ext",
+        "lsm",
+        "sk_lookup",
+        "syscall",
+        "netfilter",
+    ];
+    NAMES.get(prog_type as usize).copied().unwrap_or("unknown")
+}

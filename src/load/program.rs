@@ -1,0 +1,607 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The record of a program, from its load to its end.
+//!
+//! A record is found by the program's `bpf_prog_aux`, which stays the same
+//! while the verifier and the JIT replace the program itself. It enters the
+//! registry during the load and leaves it when the kernel frees the program's
+//! image; what it owns is given back by a work item, since that place may not
+//! sleep.
+//!
+//! Locks: the registry is a spin lock, taken in process context alone
+//! (bpf_jit_free() runs in a work item or a load). Under it nothing sleeps and
+//! no other lock is taken. Runs look records up in the index, without a lock:
+//! it is a table of lists of which an element is freed an RCU grace period
+//! after it was taken out.
+
+use super::helpers::HelperSet;
+use super::stub::{self, Kind, Stubs, SLOT};
+use super::Reason;
+use crate::bindings as b;
+use crate::domain::Member;
+use core::cell::UnsafeCell;
+use core::ffi::c_void;
+use core::ops::Deref;
+use core::ptr;
+use kernel::prelude::*;
+use kernel::rbtree::{RBTree, RBTreeNode};
+use kernel::str::CString;
+use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed, Release};
+use kernel::sync::Arc;
+use kernel::workqueue::{impl_has_work, new_work, Queue, Work, WorkItem};
+
+/// Where a program is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Rewritten, its image not yet checked.
+    Loading,
+    /// Confined, and may run.
+    Isolated,
+    /// Confined; after a violation its runs are turned away at the gate.
+    Quarantined,
+    /// Runs as without us; `Program::reason` says why.
+    NotIsolated,
+}
+
+impl State {
+    /// As reports write it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Loading => "loading",
+            Self::Isolated => "isolated",
+            Self::Quarantined => "quarantined",
+            Self::NotIsolated => "not-isolated",
+        }
+    }
+}
+
+/// A reference to a map, held as long as the record.
+pub(crate) struct MapRef(*mut b::bpf_map);
+
+impl MapRef {
+    /// # Safety
+    ///
+    /// `map` is alive.
+    unsafe fn new(map: *mut b::bpf_map) -> Self {
+        // SAFETY: `map` is alive.
+        unsafe { b::bpf_map_inc(map) };
+        Self(map)
+    }
+
+    /// The map.
+    pub(crate) fn as_ptr(&self) -> *mut b::bpf_map {
+        self.0
+    }
+}
+
+impl Drop for MapRef {
+    fn drop(&mut self) {
+        // SAFETY: the reference taken in `new`; records are dropped in process context.
+        unsafe { b::bpf_map_put(self.0) };
+    }
+}
+
+/// Counters of a program, per CPU; the gates add to them.
+struct Stats(*mut b::bailey_stats);
+
+impl Stats {
+    fn new() -> Result<Self> {
+        // SAFETY: process context.
+        let stats = unsafe { b::bailey_stats_alloc() };
+        if stats.is_null() {
+            return Err(ENOMEM);
+        }
+        Ok(Self(stats))
+    }
+}
+
+impl Drop for Stats {
+    fn drop(&mut self) {
+        // SAFETY: from bailey_stats_alloc(); the program runs no more.
+        unsafe { b::bailey_stats_free(self.0) };
+    }
+}
+
+/// What an isolated program owns. Fields are dropped in this order: the stubs
+/// before the table that their numbers index, the maps after the domain that
+/// shows their values.
+pub(super) struct Isolation {
+    pub(super) stubs: Stubs,
+    pub(super) sites: UnsafeCell<KVVec<b::bailey_site>>,
+    /// One bit a byte of the image: an instruction starts here.
+    pub(super) starts: UnsafeCell<KVVec<u8>>,
+    stats: Stats,
+    domain: Member,
+    maps: KVec<MapRef>,
+    pub(super) exits: u32,
+}
+
+impl Isolation {
+    /// # Safety
+    ///
+    /// `maps` are alive.
+    pub(super) unsafe fn new(
+        maps: &[*mut b::bpf_map],
+        domain: Member,
+        sites: KVVec<b::bailey_site>,
+        stubs: Stubs,
+        exits: u32,
+    ) -> Result<Self> {
+        let mut refs = KVec::with_capacity(maps.len(), GFP_KERNEL)?;
+        for &map in maps {
+            // SAFETY: by this function's contract.
+            refs.push(unsafe { MapRef::new(map) }, GFP_KERNEL)?;
+        }
+        Ok(Self {
+            stubs,
+            sites: UnsafeCell::new(sites),
+            starts: UnsafeCell::new(KVVec::new()),
+            stats: Stats::new()?,
+            domain,
+            maps: refs,
+            exits,
+        })
+    }
+}
+
+/// What the gates know of a program.
+#[repr(transparent)]
+pub(crate) struct Raw(UnsafeCell<b::bailey_prog>);
+
+impl Deref for Raw {
+    type Target = b::bailey_prog;
+    fn deref(&self) -> &b::bailey_prog {
+        // SAFETY: written during the load, by the loader alone; afterwards only the words `state`
+        // and `id` change, of which any value is valid.
+        unsafe { &*self.0.get() }
+    }
+}
+
+/// The record of a program. A `*bailey_prog` is a `*Program`.
+#[pin_data]
+#[repr(C)]
+pub(crate) struct Program {
+    pub(crate) raw: Raw,
+    /// Next in its list of the index.
+    next: Atomic<usize>,
+    aux: *mut b::bpf_prog_aux,
+    id: Atomic<u32>,
+    prog_type: u32,
+    name: [u8; 16],
+    /// Set once the image has been checked.
+    ready: Atomic<bool>,
+    violations: Atomic<u64>,
+    reason: Option<CString>,
+    isolation: Option<Isolation>,
+    #[pin]
+    work: Work<Program>,
+}
+
+// SAFETY: what the raw pointers lead to is owned (or, `aux`, only compared and read under the
+// registry's lock while the program lives); work on one record during its load is its loader's
+// alone, afterwards the cells are only read, `raw.state` and `raw.id` apart, which are single
+// words accessed atomically.
+unsafe impl Send for Program {}
+// SAFETY: as above.
+unsafe impl Sync for Program {}
+
+impl_has_work! {
+    impl HasWork<Self> for Program { self.work }
+}
+
+impl WorkItem for Program {
+    type Pointer = Arc<Program>;
+
+    fn run(this: Arc<Program>) {
+        // Runs of other programs may be looking at it on their way through the index.
+        // SAFETY: process context.
+        unsafe { b::synchronize_rcu() };
+        drop(this);
+    }
+}
+
+impl Program {
+    fn new(
+        aux: *mut b::bpf_prog_aux,
+        prog_type: u32,
+        reason: Option<CString>,
+        isolation: Option<Isolation>,
+    ) -> Result<Arc<Self>> {
+        // SAFETY: the aux of a program being loaded; its name was set before verification.
+        let name = unsafe { (*aux).name.map(|byte| byte as u8) };
+        let program = Arc::pin_init(
+            pin_init!(Self {
+                raw: Raw(UnsafeCell::new(b::bailey_prog::default())),
+                next: Atomic::new(0),
+                aux,
+                id: Atomic::new(0),
+                prog_type,
+                name,
+                ready: Atomic::new(false),
+                violations: Atomic::new(0),
+                reason,
+                isolation,
+                work <- new_work!("bailey::Program"),
+            }),
+            GFP_KERNEL,
+        )?;
+        Ok(program)
+    }
+
+    /// The record of a program that runs as without us.
+    pub(super) fn not_isolated(
+        aux: *mut b::bpf_prog_aux,
+        prog_type: u32,
+        reason: &Reason,
+    ) -> Result<Arc<Self>> {
+        let reason = CString::try_from_fmt(fmt!("{}", reason))?;
+        let program = Self::new(aux, prog_type, Some(reason), None)?;
+        program.ready.store(true, Release);
+        Ok(program)
+    }
+
+    /// The record of a program that is being isolated.
+    pub(super) fn isolated(
+        aux: *mut b::bpf_prog_aux,
+        prog_type: u32,
+        flags: u32,
+        isolation: Isolation,
+    ) -> Result<Arc<Self>> {
+        let program = Self::new(aux, prog_type, None, Some(isolation))?;
+        let address = Arc::as_ptr(&program) as u64;
+        if let Some(isolation) = &program.isolation {
+            // SAFETY: nobody else knows the record yet; the site table does not move any more.
+            unsafe {
+                let sites = &mut *isolation.sites.get();
+                let raw = &mut *program.as_raw();
+                raw.flags = flags;
+                raw.frames = isolation.domain.frames_ptr();
+                raw.site_count = sites.len() as u32;
+                raw.sites = sites.as_mut_ptr();
+                raw.stats = isolation.stats.0;
+                raw.record = address;
+            }
+        }
+        Ok(program)
+    }
+
+    /// The record behind what the gates know of a program.
+    ///
+    /// # Safety
+    ///
+    /// `raw` was handed to the gates by this module and its program is alive,
+    /// for as long as the reference is used: true during a run.
+    pub(crate) unsafe fn from_raw<'a>(raw: *const b::bailey_prog) -> &'a Self {
+        // SAFETY: `raw` is the first field of a `Program`.
+        unsafe { &*raw.cast::<Self>() }
+    }
+
+    /// What the gates are given to know the program by.
+    pub(crate) fn as_raw(&self) -> *mut b::bailey_prog {
+        self.raw.0.get()
+    }
+
+    /// The program's name, as its loader gave it.
+    pub(crate) fn name(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.name).unwrap_or_default()
+    }
+
+    /// The program's number as `bpftool` shows it; 0 while it has none. It is
+    /// assigned after the load: `for_each` and `note_id` look it up.
+    pub(crate) fn id(&self) -> u32 {
+        self.id.load(Relaxed)
+    }
+
+    /// Looks the program's number up and notes it.
+    ///
+    /// # Safety
+    ///
+    /// The program is alive: true during a run, and under the registry's lock.
+    pub(crate) unsafe fn note_id(&self) -> u32 {
+        // SAFETY: the aux lives as long as the program.
+        let id = unsafe { ptr::read_volatile(&raw const (*self.aux).id) };
+        if id != 0 && self.id() != id {
+            self.id.store(id, Relaxed);
+            // SAFETY: one aligned word.
+            unsafe { ptr::write_volatile(&raw mut (*self.as_raw()).id, id) };
+        }
+        id
+    }
+
+    /// `enum bpf_prog_type`.
+    pub(crate) fn prog_type(&self) -> u32 {
+        self.prog_type
+    }
+
+    /// The program's type in words, as `bpftool` writes it.
+    pub(crate) fn type_name(&self) -> &'static str {
+        super::type_name(self.prog_type)
+    }
+
+    /// Where the program is in its life.
+    pub(crate) fn state(&self) -> State {
+        if self.isolation.is_none() {
+            return State::NotIsolated;
+        }
+        if !self.ready.load(Acquire) {
+            return State::Loading;
+        }
+        // SAFETY: one aligned word.
+        if unsafe { ptr::read_volatile(&raw const (*self.as_raw()).state) } != 0 {
+            return State::Quarantined;
+        }
+        State::Isolated
+    }
+
+    /// Why it is not isolated.
+    pub(crate) fn reason(&self) -> Option<&CStr> {
+        self.reason.as_deref()
+    }
+
+    /// Its domain, if it is isolated.
+    pub(crate) fn domain(&self) -> Option<&crate::domain::Domain> {
+        self.isolation.as_ref().map(|isolation| &*isolation.domain)
+    }
+
+    /// The values its domain shows it.
+    pub(crate) fn values(&self) -> Option<&crate::domain::values::Values> {
+        Some(self.domain()?.values())
+    }
+
+    /// The maps it uses, if it is isolated.
+    pub(crate) fn maps(&self) -> &[MapRef] {
+        self.isolation.as_ref().map_or(&[], |isolation| &isolation.maps)
+    }
+
+    /// Its counters, summed over all CPUs.
+    pub(crate) fn stats(&self) -> b::bailey_stats {
+        let mut sum = b::bailey_stats::default();
+        if let Some(isolation) = &self.isolation {
+            // SAFETY: allocated in `Stats::new`.
+            unsafe { b::bailey_stats_sum(isolation.stats.0, &mut sum) };
+        }
+        sum.violations = self.violations.load(Relaxed);
+        sum
+    }
+
+    /// Turns every later run away at the gate.
+    pub(crate) fn quarantine(&self) {
+        // SAFETY: one aligned word, which the enter gate only compares with 0.
+        unsafe { ptr::write_volatile(&raw mut (*self.as_raw()).state, 1) };
+    }
+
+    /// Counts a violation.
+    pub(crate) fn count_violation(&self) {
+        self.violations.add(1, Relaxed);
+    }
+
+    /// Number of violations.
+    pub(crate) fn violations(&self) -> u64 {
+        self.violations.load(Relaxed)
+    }
+
+    /// First byte and length of the JITed image; (0, 0) before it is checked.
+    pub(crate) fn image_range(&self) -> (u64, u32) {
+        if !self.ready.load(Acquire) {
+            return (0, 0);
+        }
+        // SAFETY: written before `ready`, never after.
+        unsafe { ((*self.as_raw()).image, (*self.as_raw()).image_len) }
+    }
+
+    /// First byte and length of the program's stubs.
+    pub(crate) fn stub_range(&self) -> (u64, usize) {
+        self.isolation.as_ref().map_or((0, 0), |isolation| isolation.stubs.range())
+    }
+
+    /// Whether an instruction of the image starts at `rip`. Safe on any `rip`,
+    /// hostile ones included. Stubs are not the image: see `stub_start`.
+    pub(crate) fn insn_start(&self, rip: u64) -> bool {
+        let (image, len) = self.image_range();
+        let Some(offset) = rip.checked_sub(image).filter(|&offset| offset < u64::from(len)) else {
+            return false;
+        };
+        let Some(isolation) = &self.isolation else {
+            return false;
+        };
+        // SAFETY: written before `ready`, which `image_range` found set; never after.
+        let starts = unsafe { &*isolation.starts.get() };
+        starts
+            .get((offset / 8) as usize)
+            .is_some_and(|byte| byte & (1 << (offset % 8)) != 0)
+    }
+
+    /// The stub that `rip` lies in and how far in it. Safe on any `rip`. From
+    /// within a stub that answers in confinement the offset is always 0: it may
+    /// be run again from its start.
+    pub(crate) fn stub_at(&self, rip: u64) -> Option<(u64, u64)> {
+        let isolation = self.isolation.as_ref()?;
+        let (base, len) = isolation.stubs.range();
+        let offset = rip.checked_sub(base).filter(|&offset| offset < len as u64)?;
+        let number = offset as usize / SLOT;
+        // SAFETY: the table is complete before the program can run.
+        let site = unsafe { (*isolation.sites.get()).get(number)? };
+        let inside = match super::stub_kind(number, site) {
+            Kind::Gate => offset % SLOT as u64,
+            Kind::ProcessorId => 0,
+            // Nothing jumps to its beginning.
+            Kind::Enter if offset < stub::OUT as u64 => return None,
+            Kind::Enter => offset,
+        };
+        Some((base + (number * SLOT) as u64, inside))
+    }
+
+    /// The call site whose stub's way back leads to `ret`, for reports.
+    pub(crate) fn site_at(&self, ret: u64) -> Option<&b::bailey_site> {
+        let isolation = self.isolation.as_ref()?;
+        // SAFETY: complete before the program can run.
+        let sites = unsafe { &*isolation.sites.get() };
+        sites.iter().find(|site| site.ret == ret)
+    }
+
+    /// What the program owns; for its loader.
+    pub(super) fn isolation(&self) -> Option<&Isolation> {
+        self.isolation.as_ref()
+    }
+
+    /// Publishes the checked image, and the record to runs.
+    pub(super) fn publish(&self) {
+        self.ready.store(true, Release);
+        let _registry = REGISTRY.lock();
+        let list = list_of(self.aux);
+        self.next.store(list.load(Relaxed), Relaxed);
+        list.store(ptr::from_ref(self) as usize, Release);
+    }
+}
+
+/// What the registry knows of a program.
+#[derive(Clone)]
+pub(super) enum Entry {
+    /// Its calls were kept from being inlined; it calls these helpers.
+    Candidate(HelperSet),
+    /// It has a record.
+    Program(Arc<Program>),
+}
+
+kernel::sync::global_lock! {
+    // SAFETY: initialized by `init`, before the hooks are installed.
+    unsafe(uninit) static REGISTRY: SpinLock<Option<RBTree<usize, Entry>>> = None;
+}
+
+const LISTS: usize = 256;
+
+/// Published records by aux. Written under the registry's lock.
+static INDEX: [Atomic<usize>; LISTS] = [const { Atomic::new(0) }; LISTS];
+
+fn list_of(aux: *const b::bpf_prog_aux) -> &'static Atomic<usize> {
+    // An aux is some hundred bytes long and aligned so.
+    let hash = (aux as usize >> 6) ^ (aux as usize >> 14);
+    &INDEX[hash % LISTS]
+}
+
+/// The record of the program with this aux, if it is isolated.
+///
+/// # Safety
+///
+/// The caller is in an RCU read section, as every run is, and uses the
+/// reference no longer.
+pub(crate) unsafe fn isolated<'a>(aux: *const b::bpf_prog_aux) -> Option<&'a Program> {
+    let mut next = list_of(aux).load(Acquire);
+    while next != 0 {
+        // SAFETY: lists hold published records, which are freed a grace period after they were
+        // taken out.
+        let program = unsafe { &*(next as *const Program) };
+        if ptr::eq(program.aux, aux) {
+            return Some(program);
+        }
+        next = program.next.load(Acquire);
+    }
+    None
+}
+
+/// Takes `program` out of the index; the registry is locked.
+fn unlist(program: &Program) {
+    let address = ptr::from_ref(program) as usize;
+    let mut link = list_of(program.aux);
+    loop {
+        let next = link.load(Relaxed);
+        if next == 0 {
+            return;
+        }
+        // SAFETY: as in `isolated`; the lock keeps lists as they are.
+        let other = unsafe { &*(next as *const Program) };
+        if next == address {
+            link.store(other.next.load(Relaxed), Release);
+            return;
+        }
+        link = &other.next;
+    }
+}
+
+/// The queue on which records are given back; null before `init`.
+static WORK: Atomic<usize> = Atomic::new(0);
+
+/// Sets the registry up.
+pub(super) fn init() -> Result {
+    // SAFETY: called once, from the module's init.
+    unsafe { REGISTRY.init() };
+    // SAFETY: process context.
+    let queue = unsafe { b::bailey_work_create() };
+    if queue.is_null() {
+        return Err(ENOMEM);
+    }
+    WORK.store(queue as usize, Release);
+    *REGISTRY.lock() = Some(RBTree::new());
+    Ok(())
+}
+
+/// Frees every record that is left. The hooks are gone.
+pub(super) fn exit() {
+    let tree = REGISTRY.lock().take();
+    drop(tree);
+    let queue = WORK.xchg(0, Full);
+    if queue != 0 {
+        // SAFETY: from bailey_work_create(); waits until every record is given back.
+        unsafe { b::bailey_work_destroy(queue as *mut c_void) };
+    }
+}
+
+/// Enters `entry` for `aux`, in the place of what was there.
+pub(super) fn enter(aux: *mut b::bpf_prog_aux, entry: Entry) -> Result {
+    let node = RBTreeNode::new(aux as usize, entry, GFP_KERNEL)?;
+    let old = REGISTRY.lock().as_mut().and_then(|tree| tree.insert(node));
+    drop(old);
+    Ok(())
+}
+
+/// What is entered for `aux`.
+pub(super) fn find(aux: *mut b::bpf_prog_aux) -> Option<Entry> {
+    REGISTRY.lock().as_ref()?.get(&(aux as usize)).cloned()
+}
+
+/// Takes `aux` out of the registry; its record is given back later. Does not
+/// sleep.
+pub(super) fn leave(aux: *mut b::bpf_prog_aux) {
+    let program = {
+        let mut registry = REGISTRY.lock();
+        let entry = registry.as_mut().and_then(|tree| tree.remove(&(aux as usize)));
+        let Some(Entry::Program(program)) = entry else {
+            return;
+        };
+        unlist(&program);
+        program
+    };
+    let queue = WORK.load(Acquire);
+    // SAFETY: `WORK` holds a queue from `init` on; it is destroyed after the hooks are gone.
+    let queue = unsafe { Queue::from_raw(queue as *const _) };
+    // A record leaves the registry once, so its work item is not queued already.
+    let _ = queue.enqueue(program);
+}
+
+/// Calls `f` with the record of each program, in no particular order.
+pub(crate) fn for_each(mut f: impl FnMut(&Program)) {
+    let mut next = 0;
+    loop {
+        let found = {
+            let registry = REGISTRY.lock();
+            let Some(tree) = registry.as_ref() else {
+                return;
+            };
+            let Some(cursor) = tree.cursor_lower_bound(&next) else {
+                return;
+            };
+            let (&key, entry) = cursor.current();
+            next = key + 1;
+            match entry {
+                Entry::Candidate(_) => None,
+                Entry::Program(program) => {
+                    // SAFETY: under the registry's lock the program has not been freed.
+                    unsafe { program.note_id() };
+                    Some(program.clone())
+                }
+            }
+        };
+        if let Some(program) = found {
+            f(&program);
+        }
+    }
+}

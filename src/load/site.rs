@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0
+//! A call site's entry in the table that the helper gate reads
+//! (`struct bailey_site`, helpers/layout.h).
+//!
+//! The numbers here are written by the load and read by `crate::run`; they
+//! have no meaning outside of the module.
+
+use super::helpers::Called;
+use super::knowledge::Knowledge;
+use super::Reason;
+use crate::bindings as b;
+use crate::pure::catalog::{ArgKind, ArgTypeTable, Gate, Gives, Resource, Special, Sync};
+
+/// `bailey_arg.kind`: what an argument is.
+pub(crate) mod kind {
+    /// Not looked at by the helper.
+    pub(crate) const UNUSED: u8 = 0;
+    /// A number.
+    pub(crate) const SCALAR: u8 = 1;
+    /// The context.
+    pub(crate) const CTX: u8 = 2;
+    /// A map.
+    pub(crate) const MAP: u8 = 3;
+    /// A key of the site's map; `size` bytes.
+    pub(crate) const MAP_KEY: u8 = 4;
+    /// A value of the site's map; `size` bytes.
+    pub(crate) const MAP_VALUE: u8 = 5;
+    /// Memory whose length is in argument `size_arg`.
+    pub(crate) const MEM: u8 = 6;
+    /// Memory of `size` bytes.
+    pub(crate) const MEM_FIXED: u8 = 7;
+    /// The length of the memory in the argument before.
+    pub(crate) const SIZE: u8 = 8;
+    /// The length of what is to be allocated.
+    pub(crate) const ALLOC_SIZE: u8 = 9;
+    /// A spin lock inside a map value.
+    pub(crate) const SPIN_LOCK: u8 = 10;
+    /// A ring-buffer record that the run holds.
+    pub(crate) const RINGBUF_RECORD: u8 = 11;
+    /// A socket that the run holds.
+    pub(crate) const SOCKET: u8 = 12;
+    /// A string in a frozen map.
+    pub(crate) const CONST_STR: u8 = 13;
+}
+
+/// `bailey_arg.flags`.
+pub(crate) mod flag {
+    /// The helper writes the memory.
+    pub(crate) const WRITE: u8 = 1;
+    /// 0 is a valid address.
+    pub(crate) const NULLABLE: u8 = 2;
+    /// 0 is a valid length.
+    pub(crate) const ZERO_OK: u8 = 4;
+}
+
+/// `bailey_site.returns`.
+pub(crate) mod returns {
+    /// A number, or nothing.
+    pub(crate) const SCALAR: u8 = 0;
+    /// The address of a value of the site's map, or 0.
+    pub(crate) const MAP_VALUE: u8 = 1;
+    /// A ring-buffer record as long as the second argument, or 0.
+    pub(crate) const RINGBUF_RECORD: u8 = 2;
+    /// A full socket, or 0.
+    pub(crate) const SOCKET: u8 = 3;
+    /// The common part of a socket, or 0.
+    pub(crate) const SOCK_COMMON: u8 = 4;
+}
+
+/// `bailey_site.effects`.
+pub(crate) mod effect {
+    /// Packet bytes go back to the packet before the call.
+    pub(crate) const SYNC_BEFORE: u8 = 0x01;
+    /// A fresh shadow is built after the call.
+    pub(crate) const SYNC_AFTER: u8 = 0x02;
+    /// What is returned is held by the run; which kind says `resource`.
+    pub(crate) const ACQUIRES: u8 = 0x04;
+    /// What is passed is no longer held by the run; which kind says `resource`.
+    pub(crate) const RELEASES: u8 = 0x08;
+    /// The format decides which arguments are addresses (`trace_printk`).
+    pub(crate) const PRINTK: u8 = 0x10;
+    /// Leaves the program for another one.
+    pub(crate) const TAIL_CALL: u8 = 0x20;
+}
+
+/// `bailey_site.pad`, where `effects` has ACQUIRES or RELEASES.
+pub(crate) mod resource {
+    /// A spin lock.
+    pub(crate) const SPIN_LOCK: u16 = 1;
+    /// A ring-buffer record.
+    pub(crate) const RINGBUF_RECORD: u16 = 2;
+    /// A reference to a socket.
+    pub(crate) const SOCKET: u16 = 3;
+}
+
+/// The running kernel's numbers of argument types.
+const ARG_TYPES: ArgTypeTable = ArgTypeTable {
+    base_mask: super::knowledge::BASE_TYPE,
+    dontcare: b::bpf_arg_type_ARG_DONTCARE,
+    const_map_ptr: b::bpf_arg_type_ARG_CONST_MAP_PTR,
+    map_key: b::bpf_arg_type_ARG_PTR_TO_MAP_KEY,
+    map_value: b::bpf_arg_type_ARG_PTR_TO_MAP_VALUE,
+    mem: b::bpf_arg_type_ARG_PTR_TO_MEM,
+    const_size: b::bpf_arg_type_ARG_CONST_SIZE,
+    const_size_or_zero: b::bpf_arg_type_ARG_CONST_SIZE_OR_ZERO,
+    ctx: b::bpf_arg_type_ARG_PTR_TO_CTX,
+    anything: b::bpf_arg_type_ARG_ANYTHING,
+    scalar: b::bpf_arg_type_ARG_SCALAR,
+    spin_lock: b::bpf_arg_type_ARG_PTR_TO_SPIN_LOCK,
+    sock_common: b::bpf_arg_type_ARG_PTR_TO_SOCK_COMMON,
+    ringbuf_mem: b::bpf_arg_type_ARG_PTR_TO_RINGBUF_MEM,
+    const_alloc_size_or_zero: b::bpf_arg_type_ARG_CONST_ALLOC_SIZE_OR_ZERO,
+    btf_id_sock_common: b::bpf_arg_type_ARG_PTR_TO_BTF_ID_SOCK_COMMON,
+    const_str: b::bpf_arg_type_ARG_PTR_TO_CONST_STR,
+    maybe_null: b::bpf_type_flag_PTR_MAYBE_NULL,
+    mem_rdonly: b::bpf_type_flag_MEM_RDONLY,
+    mem_uninit: b::bpf_type_flag_MEM_UNINIT,
+    mem_write: b::bpf_type_flag_MEM_WRITE,
+    mem_fixed_size: b::bpf_type_flag_MEM_FIXED_SIZE,
+    mem_aligned: b::bpf_type_flag_MEM_ALIGNED,
+    obj_release: b::bpf_type_flag_OBJ_RELEASE,
+};
+
+/// The entry for a call at `insn` of helper `called`. `func`, `out`, `ret`
+/// and `stub` are left 0 where they are not known yet.
+pub(super) fn entry(insn: usize, called: &Called, known: &Knowledge) -> Result<b::bailey_site, Reason> {
+    let helper = called.helper;
+    let map = known.map_argument(insn);
+    let (key_size, value_size) = map.map_or((0, 0), |map| {
+        // SAFETY: a map that `env` holds a reference to.
+        unsafe { ((*map).key_size, (*map).value_size) }
+    });
+
+    let mut site = b::bailey_site {
+        func: called.func,
+        class: if matches!(helper.gate, Gate::Scalar | Gate::Inline) {
+            b::BAILEY_SITE_SCALAR
+        } else {
+            b::BAILEY_SITE_AUDITED
+        },
+        helper: helper.id,
+        map: map.map_or(0, |map| map as u64),
+        insn: insn as u32,
+        ..Default::default()
+    };
+
+    for (index, arg) in site.args.iter_mut().enumerate() {
+        let (arg_type, fixed) = called.arg(index);
+        let kind = ARG_TYPES
+            .arg_kind(arg_type, fixed)
+            .map_err(|unknown| Reason::Argument(helper.id, index as u8 + 1, unknown.arg_type))?;
+        let write_flag = |write| if write { flag::WRITE } else { 0 };
+        match kind {
+            ArgKind::Unused => arg.kind = kind::UNUSED,
+            ArgKind::Scalar => arg.kind = kind::SCALAR,
+            ArgKind::Ctx => arg.kind = kind::CTX,
+            ArgKind::Map => arg.kind = kind::MAP,
+            ArgKind::MapKey => {
+                arg.kind = kind::MAP_KEY;
+                arg.size = key_size;
+            }
+            ArgKind::MapValue { write } => {
+                arg.kind = kind::MAP_VALUE;
+                arg.flags = write_flag(write);
+                arg.size = value_size;
+            }
+            ArgKind::Mem { write, nullable } => {
+                arg.kind = kind::MEM;
+                arg.flags = write_flag(write) | if nullable { flag::NULLABLE } else { 0 };
+                arg.size_arg = index as u16 + 1;
+            }
+            ArgKind::MemFixed { size, write } => {
+                arg.kind = kind::MEM_FIXED;
+                arg.flags = write_flag(write);
+                arg.size = size;
+            }
+            ArgKind::Size { zero_ok } => {
+                arg.kind = kind::SIZE;
+                arg.flags = if zero_ok { flag::ZERO_OK } else { 0 };
+            }
+            ArgKind::AllocSize => arg.kind = kind::ALLOC_SIZE,
+            ArgKind::SpinLock => arg.kind = kind::SPIN_LOCK,
+            ArgKind::RingbufRecord => arg.kind = kind::RINGBUF_RECORD,
+            ArgKind::Socket => arg.kind = kind::SOCKET,
+            ArgKind::ConstStr => arg.kind = kind::CONST_STR,
+        }
+    }
+    // A memory argument without a length behind it would be audited with a
+    // length that is none.
+    for index in 0..site.args.len() {
+        let length = site.args.get(index + 1).map(|arg| arg.kind);
+        if site.args[index].kind == kind::MEM && length != Some(kind::SIZE) {
+            let (arg_type, _) = called.arg(index);
+            return Err(Reason::Argument(helper.id, index as u8 + 1, arg_type));
+        }
+    }
+
+    (site.returns, site.size) = match helper.gives {
+        Gives::Scalar => (returns::SCALAR, 0),
+        Gives::MapValueOrNull => (returns::MAP_VALUE, value_size),
+        Gives::RingbufRecordOrNull => (returns::RINGBUF_RECORD, 0),
+        Gives::SocketOrNull => (returns::SOCKET, 0),
+        Gives::SockCommonOrNull => (returns::SOCK_COMMON, 0),
+    };
+    site.effects = match helper.sync {
+        Sync::None => 0,
+        Sync::Before => effect::SYNC_BEFORE,
+        Sync::Around => effect::SYNC_BEFORE | effect::SYNC_AFTER,
+    };
+    if let Some(held) = helper.acquires {
+        site.effects |= effect::ACQUIRES;
+        site.pad = number(held);
+    }
+    if let Some(held) = helper.releases {
+        site.effects |= effect::RELEASES;
+        site.pad = number(held);
+    }
+    if helper.special == Special::PrintkFormat {
+        site.effects |= effect::PRINTK;
+    }
+    if helper.gate == Gate::TailCall {
+        site.effects |= effect::TAIL_CALL;
+    }
+    Ok(site)
+}
+
+fn number(held: Resource) -> u16 {
+    match held {
+        Resource::SpinLock => resource::SPIN_LOCK,
+        Resource::RingbufRecord => resource::RINGBUF_RECORD,
+        Resource::Socket => resource::SOCKET,
+    }
+}

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Stubs: the few bytes of code that belong to one call site.
+//!
+//! All stubs of a program lie in one chunk of the kernel's BPF text packs,
+//! within reach of a direct call from JITed code, each in a slot of its own so
+//! that its target is unique. They are written once, when the addresses to go
+//! back to are known, and never changed.
+
+use super::Reason;
+use crate::bindings as b;
+use crate::pure::rewrite;
+use core::ffi::c_void;
+use core::slice;
+use kernel::prelude::*;
+
+/// Bytes from one stub to the next.
+pub(super) const SLOT: usize = 32;
+
+const INT3: u8 = 0xcc;
+
+// Holes of `bailey_stub_template` (helpers/gate.S).
+const SITE_NUMBER: usize = 2;
+const GATE_REL32: usize = 7;
+pub(super) const OUT: usize = 11;
+const BACK_REL32: usize = OUT + 10;
+const LEN: usize = BACK_REL32 + 4;
+const _: () = assert!(LEN <= SLOT);
+
+/// `bpf_get_smp_processor_id()` without leaving confinement: the limit of the
+/// segment in which the kernel keeps the CPU's number (`vdso_read_cpunode()`,
+/// arch/x86/include/asm/segment.h). Not RDPID: while KVM runs a guest, its MSR
+/// holds the guest's value until the CPU returns to user mode. Only r0 and
+/// flags are written, as the verifier expects of this helper.
+const PROCESSOR_ID: [u8; 14] = [
+    0xb8, 0x7b, 0, 0, 0, // mov $__CPUNODE_SEG, %eax
+    0x0f, 0x03, 0xc0, // lsl %eax, %eax
+    0x25, 0xff, 0x0f, 0, 0, // and $VDSO_CPUNODE_MASK, %eax
+    0xe9, // jmp site
+];
+
+/// What a stub does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The way back of enter; nothing jumps to its beginning.
+    Enter,
+    /// Through the helper gate.
+    Gate,
+    /// Answers the CPU's number.
+    ProcessorId,
+}
+
+/// Asserts that the template of the gates is the one known here.
+pub(super) fn check_template() -> Result {
+    // SAFETY: constants of gate.S.
+    let (size, out) = unsafe { (b::bailey_stub_size, b::bailey_stub_out_offset) };
+    if size as usize == LEN && out as usize == OUT {
+        return Ok(());
+    }
+    pr_err!("the stub template has {} bytes and its way out at {}\n", size, out);
+    Err(EINVAL)
+}
+
+fn gate() -> u64 {
+    b::bailey_helper_gate as usize as u64
+}
+
+/// A chunk of text with one stub for each site of a program.
+pub(super) struct Stubs {
+    base: *mut c_void,
+    count: usize,
+}
+
+// SAFETY: owned text; only `new`, `write` and `drop` touch it.
+unsafe impl Send for Stubs {}
+// SAFETY: shared references give out addresses alone.
+unsafe impl Sync for Stubs {}
+
+unsafe extern "C" fn fill(area: *mut c_void, size: c_uint) {
+    // SAFETY: bpf_prog_pack_alloc() hands in `size` writable bytes.
+    unsafe { core::ptr::write_bytes(area.cast::<u8>(), INT3, size as usize) };
+}
+
+impl Stubs {
+    /// Room for `count` stubs.
+    pub(super) fn new(count: usize) -> Result<Self, Reason> {
+        if count > rewrite::MAX_SITES as usize + 1 {
+            return Err(Reason::NoMemory);
+        }
+        // SAFETY: process context; `fill` fills what it is given.
+        let base = unsafe { b::bailey_k_bpf_prog_pack_alloc((count * SLOT) as u32, Some(fill), false) };
+        if base.is_null() {
+            return Err(Reason::NoMemory);
+        }
+        Ok(Self { base, count })
+    }
+
+    /// Where the stub of site `number` begins.
+    pub(super) fn address(&self, number: usize) -> u64 {
+        self.base as u64 + (number * SLOT) as u64
+    }
+
+    /// First byte and length of all stubs.
+    pub(super) fn range(&self) -> (u64, usize) {
+        (self.base as u64, self.count * SLOT)
+    }
+
+    /// Where the way out of the stub of site `number` begins.
+    pub(super) fn out(&self, number: usize) -> u64 {
+        self.address(number) + OUT as u64
+    }
+
+    /// The site whose stub begins at `address`.
+    pub(super) fn site_of(&self, address: u64) -> Option<usize> {
+        let offset = usize::try_from(address.checked_sub(self.base as u64)?).ok()?;
+        let number = offset / SLOT;
+        (offset % SLOT == 0 && number < self.count).then_some(number)
+    }
+
+    /// Writes all stubs. `site` gives each one's kind and the address to go
+    /// back to.
+    pub(super) fn write(&self, mut site: impl FnMut(usize) -> (Kind, u64)) -> Result {
+        let mut text: KVVec<u8> = KVVec::from_elem(INT3, self.count * SLOT, GFP_KERNEL)?;
+        for (number, slot) in text.chunks_exact_mut(SLOT).enumerate() {
+            let (kind, back) = site(number);
+            let at = self.address(number);
+            let rel32 = |from: usize, to: u64| -> Result<[u8; 4]> {
+                let next = at + from as u64 + 4;
+                let distance = to.wrapping_sub(next) as i64;
+                Ok(i32::try_from(distance).map_err(|_| ERANGE)?.to_le_bytes())
+            };
+            if kind == Kind::ProcessorId {
+                let len = PROCESSOR_ID.len();
+                slot[..len].copy_from_slice(&PROCESSOR_ID);
+                slot[len..len + 4].copy_from_slice(&rel32(len, back)?);
+                continue;
+            }
+            // SAFETY: the template has `LEN` bytes (`check_template`).
+            let template = unsafe { slice::from_raw_parts(b::bailey_stub_template.as_ptr(), LEN) };
+            slot[..LEN].copy_from_slice(template);
+            slot[SITE_NUMBER..SITE_NUMBER + 4].copy_from_slice(&(number as u32).to_le_bytes());
+            slot[GATE_REL32..GATE_REL32 + 4].copy_from_slice(&rel32(GATE_REL32, gate())?);
+            slot[BACK_REL32..BACK_REL32 + 4].copy_from_slice(&rel32(BACK_REL32, back)?);
+            if kind == Kind::Enter {
+                slot[..OUT].fill(INT3);
+            }
+        }
+        // SAFETY: `base` has room for `text`, and nothing runs it yet.
+        unsafe { b::bailey_k_text_poke_copy(self.base, text.as_ptr().cast(), text.len()) };
+        Ok(())
+    }
+}
+
+impl Drop for Stubs {
+    fn drop(&mut self) {
+        // SAFETY: from bpf_prog_pack_alloc() with this size; no program runs it any more: they
+        // are dropped with their program, after its last run, in process context.
+        unsafe { b::bailey_k_bpf_prog_pack_free(self.base, (self.count * SLOT) as u32) };
+    }
+}
