@@ -43,6 +43,8 @@ else
     printf 'bailey: this tree has no Kbuild yet, so there is no module to build\n'
 fi
 
+part "the guest itself"
+KERNEL=trixie "$TOP/scripts/vm-test.sh" || true
 for k in trixie forky; do
     part "guest tests on $k"
     KERNEL=$k "$TOP/scripts/guest-test.sh" || true
