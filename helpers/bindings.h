@@ -4,6 +4,7 @@
 #include <linux/filter.h>
 #include <linux/netdevice.h>
 #include <linux/pgtable.h>
+#include <net/sock.h>
 #include <net/xdp.h>
 #include <asm/insn.h>
 #include <asm/ptrace.h>

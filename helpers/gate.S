@@ -58,6 +58,7 @@ SYM_CODE_START(bailey_enter)
 	andl	$X86_EFLAGS_IF, %eax
 	movl	%eax, RUN_IF(%rsp)
 	movl	$0, RUN_ACTION(%rsp)
+	movq	$0, RUN_TAIL_CALLS(%rsp)
 
 	/* Nothing of the context is used: carve the stack here. */
 	cmpl	$0, PROG_FLAGS(%rsi)
@@ -223,6 +224,7 @@ SYM_INNER_LABEL(bailey_exit_z_end, SYM_L_GLOBAL)
 	movl	RUN_HELPERS(%rsp), %eax
 	incq	%gs:STATS_RUNS(%rdx)
 	addq	%rax, %gs:STATS_HELPER_CALLS(%rdx)
+	addq	%rax, PCPU(CPU_HELPER_CALLS)
 	decl	PER_CPU_VAR(__preempt_count)
 	movl	%r8d, %eax
 	testl	$X86_EFLAGS_IF, RUN_SAVED(%rsp)
@@ -333,16 +335,20 @@ SYM_INNER_LABEL(bailey_helper_z_end, SYM_L_GLOBAL)
 	cmpl	$0, RUN_IF(%rsp)
 	je	1f
 	sti
-1:	pushq	%r8
+1:	pushq	%r15
+	pushq	%r14
+	pushq	%r13
+	pushq	%rbx
+	pushq	%r8
 	pushq	%rcx
 	pushq	%rdx
 	pushq	%rsi
 	pushq	%rdi
-	HINT_RUN 0x28
-	leaq	0x28(%rsp), %rdi
+	HINT_RUN 0x48
+	leaq	0x48(%rsp), %rdi
 	movq	%rsp, %rsi
 	call	bailey_helper
-	addq	$0x28, %rsp
+	addq	$0x48, %rsp
 	HINT_RUN
 	/* A spin lock leaves with interrupts off, its unlock with them on. */
 	pushfq
@@ -350,8 +356,8 @@ SYM_INNER_LABEL(bailey_helper_z_end, SYM_L_GLOBAL)
 	cli
 	andl	$X86_EFLAGS_IF, %ecx
 	movl	%ecx, RUN_IF(%rsp)
-	cmpl	$BAILEY_ABORT, RUN_ACTION(%rsp)
-	je	bailey_abort
+	cmpl	$BAILEY_GO_ON, RUN_ACTION(%rsp)
+	jne	.Lended
 	/* Its own site, or site 0 of the program a tail call went to. */
 	movq	RUN_SITE(%rsp), %rdx
 	movq	SITE_OUT(%rdx), %r11
@@ -359,6 +365,11 @@ SYM_INNER_LABEL(bailey_helper_z_end, SYM_L_GLOBAL)
 	movq	RUN_DOM_RSP(%rsp), %rdx
 	movq	%rdx, SLOT_RSP(%rcx)
 	jmp	.Lback_in
+.Lended:
+	cmpl	$BAILEY_ABORT, RUN_ACTION(%rsp)
+	je	bailey_abort
+	movl	%eax, %r8d
+	jmp	.Lend_of_run
 SYM_CODE_END(bailey_enter)
 
 /*

@@ -39,6 +39,7 @@
 #define CPU_REFUSED		0x68
 #define CPU_NO_FRAME		0x70
 #define CPU_LANDINGS		0x78
+#define CPU_HELPER_CALLS	0x80
 
 /* struct bailey_frame: one domain's memory on one CPU */
 #define FRAME_LANDING		0x00	/* DF, NMI, DB, MCE: in the domain */
@@ -86,6 +87,7 @@
 #define RUN_CURSOR		0x38
 #define RUN_DEPTH		0x40	/* rbp - rsp of the JITed frame */
 #define RUN_SITE		0x48
+#define RUN_TAIL_CALLS		0x50
 #define RUN_ACTION		0x58
 #define RUN_IF			0x5c	/* non-zero: confined with IF set */
 #define RUN_WORK		0x60	/* what bailey_exit() has to do */
@@ -98,11 +100,11 @@
 /* struct bailey_run.action, set by bailey_helper() */
 #define BAILEY_GO_ON		0
 #define BAILEY_ABORT		1
-#define BAILEY_TAIL		2	/* go on as another program */
+#define BAILEY_END		2	/* the run is over, its verdict in rax */
 
 /* struct bailey_run.work */
-#define BAILEY_WORK_SHADOW	0x1	/* copy the packet back */
-#define BAILEY_WORK_LEDGER	0x2	/* give back what is held */
+#define BAILEY_WORK_PACKET	0x1	/* copy the packet back */
+#define BAILEY_WORK_LEVEL	0x2	/* this level's loans and ledger are in use */
 
 /* A resume slot: two images, for the two ways in. */
 #define SLOT_RAX		0x00	/* fast: pop rax; pop rsp; jmp */
@@ -199,19 +201,16 @@ struct bailey_site {
 	u32 pad2[7];
 };
 
-/* What enter built in the domain for this run; addresses in the domain. */
+/*
+ * What enter built in the domain for this run; addresses in the domain. Valid
+ * if the program's flags are not 0.
+ */
 struct bailey_shadow {
 	u64 ctx;		/* the struct xdp_buff the program sees, 0: none */
-	u64 packet;		/* where [data_meta, data_end) was copied to */
-	u64 packet_room;	/* bytes there */
-	u64 real_meta;		/* the real data_meta at the time of the copy */
-	u64 real_len;		/* bytes copied */
-	u64 loans;		/* this level's loans and ledger */
-	u32 tail_calls;
-	u32 insn;		/* for violations: last site */
-	u64 stack_low;		/* lowest byte of this run's part of the frame */
-	u64 stack_high;
-	u64 spare[6];
+	u64 packet;		/* where the real data_hard_start would be */
+	u64 packet_room;	/* bytes there: hard start to hard end, or 0 */
+	u64 hard_start;		/* the real one */
+	u64 spare[11];
 };
 
 struct bailey_run {
@@ -225,7 +224,7 @@ struct bailey_run {
 	u64 cursor;		/* to give back to the frame */
 	u64 depth;
 	struct bailey_site *site;
-	u64 spare;
+	u64 tail_calls;
 	u32 action;
 	u32 if_on;
 	u32 work;
@@ -250,6 +249,7 @@ struct bailey_cpu {
 	u64 refused;		/* runs turned away at the gate: quarantine */
 	u64 no_frame;		/* runs turned away for lack of stack */
 	u64 landings;		/* events on a landing stack with the kernel's key */
+	u64 helper_calls;
 	/* below: C and Rust only */
 	u64 slot_base;
 	u64 bytes_copied;

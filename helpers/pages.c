@@ -83,6 +83,7 @@ struct map_args {
 	unsigned int key;
 	int node;
 	struct page *page;
+	bool read_only;
 };
 
 static int map_fresh(pte_t *pte, unsigned long addr, void *data)
@@ -100,8 +101,10 @@ static int map_given(pte_t *pte, unsigned long addr, void *data)
 {
 	struct map_args *args = data;
 
+	pte_t val = region_pte(args->page, args->key);
+
 	get_page(args->page);
-	set_pte(pte, region_pte(args->page, args->key));
+	set_pte(pte, args->read_only ? pte_wrprotect(val) : val);
 	return 0;
 }
 
@@ -133,9 +136,11 @@ int bailey_region_map(unsigned long addr, unsigned long pages, unsigned int key,
 }
 
 /* The page behind the vmalloc address `kaddr` at `addr`, with a reference of its own. */
-int bailey_region_map_page(unsigned long addr, void *kaddr, unsigned int key)
+int bailey_region_map_page(unsigned long addr, void *kaddr, unsigned int key, int writable)
 {
-	struct map_args args = { .key = key, .page = vmalloc_to_page(kaddr) };
+	struct map_args args = {
+		.key = key, .page = vmalloc_to_page(kaddr), .read_only = !writable,
+	};
 
 	if (!args.page)
 		return -EINVAL;

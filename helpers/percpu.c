@@ -27,6 +27,7 @@ IS_AT(cpu, key_writes, CPU_KEY_WRITES);
 IS_AT(cpu, refused, CPU_REFUSED);
 IS_AT(cpu, no_frame, CPU_NO_FRAME);
 IS_AT(cpu, landings, CPU_LANDINGS);
+IS_AT(cpu, helper_calls, CPU_HELPER_CALLS);
 
 IS_AT(frame, landing, FRAME_LANDING);
 IS_AT(frame, cursor, FRAME_CURSOR);
@@ -59,6 +60,7 @@ IS_AT(run, frame, RUN_FRAME);
 IS_AT(run, cursor, RUN_CURSOR);
 IS_AT(run, depth, RUN_DEPTH);
 IS_AT(run, site, RUN_SITE);
+IS_AT(run, tail_calls, RUN_TAIL_CALLS);
 IS_AT(run, action, RUN_ACTION);
 IS_AT(run, if_on, RUN_IF);
 IS_AT(run, work, RUN_WORK);

@@ -10,7 +10,10 @@
 #include <linux/bpf_verifier.h>
 #include <linux/filter.h>
 #include <asm/insn.h>
+#include <asm/segment.h>
 #include "layout.h"
+
+enum { BAILEY_KERNEL_CS = __KERNEL_CS, BAILEY_KERNEL_DS = __KERNEL_DS };
 
 #define BAILEY_KSYM(ret, name, proto) \
 	ret bailey_k_##name proto; \
@@ -36,6 +39,9 @@ BAILEY_KSYM(int, insn_decode,
 BAILEY_KSYM(struct vm_struct *, __get_vm_area_node,
 	    (unsigned long size, unsigned long align, unsigned long shift, unsigned long flags,
 	     unsigned long start, unsigned long end, int node, gfp_t gfp, const void *caller));
+BAILEY_KSYM(u64, bpf_spin_unlock, (u64 r1, u64 r2, u64 r3, u64 r4, u64 r5));
+BAILEY_KSYM(u64, bpf_sk_release, (u64 r1, u64 r2, u64 r3, u64 r4, u64 r5));
+BAILEY_KSYM(u64, bpf_ringbuf_discard, (u64 r1, u64 r2, u64 r3, u64 r4, u64 r5));
 BAILEY_KSYM(void, flush_tlb_all, (void));
 BAILEY_KSYM(void, cr4_update_irqsoff, (unsigned long set, unsigned long clear));
 extern unsigned long bailey_init_mm;
@@ -93,7 +99,7 @@ void bailey_page_unalias(void *alias);
 unsigned long bailey_region_reserve(void **area);
 void bailey_region_release(void *area);
 int bailey_region_map(unsigned long addr, unsigned long pages, unsigned int key, int node);
-int bailey_region_map_page(unsigned long addr, void *kaddr, unsigned int key);
+int bailey_region_map_page(unsigned long addr, void *kaddr, unsigned int key, int writable);
 void bailey_region_unmap(unsigned long addr, unsigned long pages);
 unsigned long bailey_cea_gdt(unsigned int cpu);
 unsigned long bailey_cea_tss(unsigned int cpu, unsigned int *pages);
@@ -135,9 +141,43 @@ void bailey_trace_violation(u32 prog, const char *name, u32 insn, u64 rip, u64 a
 			    const char *kind);
 
 /* prog.c: inlines around programs and maps */
+struct bailey_values {
+	u64 start;		/* the kernel's address of the first value, page-aligned */
+	u64 len;		/* bytes that are values */
+	u64 stride;		/* bytes from one value to the next */
+	u32 writable;		/* by programs */
+	u32 pad;
+};
+enum bailey_values_kind {
+	BAILEY_VALUES_NONE,	/* no array: a look-up tells where a value is */
+	BAILEY_VALUES_PAGES,	/* pages of their own */
+	BAILEY_VALUES_MIXED,	/* not alone on their pages, or with fields of the kernel's */
+};
+enum bailey_values_kind bailey_map_values(struct bpf_map *map, struct bailey_values *values);
+/* What the end of an XDP buffer keeps for struct skb_shared_info (net/xdp.h). */
+enum { BAILEY_XDP_TAIL = SKB_DATA_ALIGN(sizeof(struct skb_shared_info)) };
+struct bpf_prog *bailey_prog_array_entry(struct bpf_map *map, u32 index);
+u32 bailey_run_prog(struct bpf_prog *prog, u64 ctx);
+u32 bailey_map_lock(const struct bpf_map *map);
+int bailey_map_spares(const struct bpf_map *map, u64 offset, u64 len);
+u64 bailey_now(void);
+u32 bailey_cpu_number(void);
+unsigned long bailey_irq_save(void);
+void bailey_irq_restore(unsigned long flags);
+
 u64 bailey_call_helper(u64 func, const u64 *args);
 struct module *bailey_this_module(void);
 void bailey_module_get(void);
 void bailey_prog_request_jit(struct bpf_prog *prog, int on);
+
+/* load.c */
+struct bpf_insn *bailey_prog_insns(struct bpf_prog *prog);
+u64 bailey_call_base(void);
+void bailey_verifier_log(struct bpf_verifier_env *env, const char *what, const char *why);
+struct bailey_stats __percpu *bailey_stats_alloc(void);
+void bailey_stats_free(struct bailey_stats __percpu *stats);
+void bailey_stats_sum(struct bailey_stats __percpu *stats, struct bailey_stats *sum);
+void *bailey_work_create(void);
+void bailey_work_destroy(void *queue);
 
 #endif

@@ -1,10 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Bailey: BPF programs behind hardware keys.
+//!
+//! Two ways lead through the module. A program load: [`load`], which puts the
+//! gates into a verified program and checks the finished image. A packet:
+//! helpers/gate.S, [`run`], and [`event`] for what happens while the CPU is
+//! confined. Both stand on [`domain`] (memory and keys) and [`hw`] (the CPU).
 
 use kernel::prelude::*;
 
 mod bindings;
+mod domain;
+mod event;
+mod hw;
 mod ksym;
+mod load;
+#[allow(dead_code)]
+mod pure;
+mod report;
+mod run;
 
 module! {
     type: Bailey,
@@ -14,12 +27,49 @@ module! {
     license: "GPL",
 }
 
-struct Bailey;
+/// What the module has set up. Fields are dropped in this order: first nothing
+/// new comes in, then what programs stood on goes.
+struct Bailey {
+    _report: report::Report,
+    _hooks: Hooks,
+    _stubs: event::stubs::Owner,
+    _cpus: hw::cpus::Cpus,
+    _tables: hw::tables::Tables,
+    _region: domain::Region,
+}
+
+/// The hooks into the verifier.
+struct Hooks(());
+
+impl Drop for Hooks {
+    fn drop(&mut self) {
+        load::exit();
+    }
+}
 
 impl kernel::Module for Bailey {
     fn init(_module: &'static ThisModule) -> Result<Self> {
+        if pure::rewrite::BREACH {
+            pr_warn!("TEST BUILD: breaches are let through the verifier, never use this one\n");
+        }
+        hw::features::check()?;
         ksym::resolve()?;
-        pr_info!("ready\n");
-        Ok(Bailey)
+        event::violation::init();
+        let region = domain::Region::new()?;
+        let tables = hw::tables::Tables::tag()?;
+        let cpus = hw::cpus::Cpus::new()?;
+        let stubs = event::stubs::Owner::new()?;
+        load::init()?;
+        let hooks = Hooks(());
+        let report = report::Report::new()?;
+        pr_info!("ready: XDP programs loaded from now on are isolated (PKS)\n");
+        Ok(Bailey {
+            _report: report,
+            _hooks: hooks,
+            _stubs: stubs,
+            _cpus: cpus,
+            _tables: tables,
+            _region: region,
+        })
     }
 }

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0
+//! A domain's frames: for each CPU a stack region and the landing stacks.
+
+use crate::bindings as b;
+use crate::hw::cpus;
+use crate::pure::pkrs::Key;
+use crate::pure::region::{Part, Span, PAGE};
+use core::ptr;
+use kernel::prelude::*;
+
+/// Bytes of one landing stack: an event's frame and a stub's four words.
+const LANDING: u64 = 1024;
+
+/// Four landing stacks fit a frame's landing pages.
+const _: () = assert!(4 * LANDING <= PAGE * super::LANDING_PAGES as u64);
+
+pub(crate) struct Frames {
+    key: Key,
+    by_cpu: KVec<*mut b::bailey_frame>,
+    records: KVec<KBox<b::bailey_frame>>,
+    mapped: KVec<Part>,
+}
+
+// SAFETY: the pointers are into `records`, which this owns.
+unsafe impl Send for Frames {}
+// SAFETY: shared use is reading addresses; the gates write a frame's cursor on its own CPU alone.
+unsafe impl Sync for Frames {}
+
+impl Frames {
+    /// Maps a frame for every possible CPU in `span`.
+    pub(crate) fn new(span: &Span, key: Key, pkrs: u32, domain: u32) -> Result<Self> {
+        let mut frames = Self {
+            key,
+            by_cpu: KVec::new(),
+            records: KVec::new(),
+            mapped: KVec::new(),
+        };
+        for _ in 0..cpus::count() {
+            frames.by_cpu.push(ptr::null_mut(), GFP_KERNEL)?;
+        }
+        for cpu in cpus::possible() {
+            let at = span.frame(cpu).ok_or(EINVAL)?;
+            frames.map(at.landing)?;
+            frames.map(at.stack)?;
+            let mut record = KBox::new(
+                b::bailey_frame {
+                    landing: [0; 4],
+                    cursor: at.stack.end,
+                    bottom: at.stack.start,
+                    pkrs,
+                    domain,
+                    top: at.stack.end,
+                },
+                GFP_KERNEL,
+            )?;
+            for (n, top) in (1u64..).zip(record.landing.iter_mut()) {
+                *top = at.landing.start + n * LANDING;
+            }
+            let slot = frames.by_cpu.get_mut(cpu as usize).ok_or(EINVAL)?;
+            *slot = &raw mut *record;
+            frames.records.push(record, GFP_KERNEL)?;
+        }
+        Ok(frames)
+    }
+
+    fn map(&mut self, part: Part) -> Result {
+        let pages = part.len() / PAGE;
+        self.mapped.reserve(1, GFP_KERNEL)?;
+        // SAFETY: the part lies in the reserved region and is unmapped: its domain is new.
+        let err = unsafe {
+            b::bailey_region_map(part.start as usize, pages as usize, self.key.number().into(), -1)
+        };
+        if err != 0 {
+            return Err(Error::from_errno(err));
+        }
+        self.mapped.push(part, GFP_KERNEL)?;
+        Ok(())
+    }
+
+    /// By CPU number; null where there is no such CPU.
+    pub(crate) fn as_ptr(&self) -> *mut *mut b::bailey_frame {
+        self.by_cpu.as_ptr().cast_mut()
+    }
+}
+
+impl Drop for Frames {
+    fn drop(&mut self) {
+        for part in &self.mapped {
+            // SAFETY: mapped by `map`; no program of the domain is left that could use it.
+            unsafe { b::bailey_region_unmap(part.start as usize, (part.len() / PAGE) as usize) };
+        }
+    }
+}

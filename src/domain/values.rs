@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The values of maps, mapped a second time in the domain: the kernel keeps its
+//! own address of a value, the program is given the one in the region. Only
+//! maps whose values have pages to themselves are mapped (arrays without
+//! special fields); every other map's values are loans.
+
+use super::Domain;
+use crate::bindings as b;
+use crate::pure::region::{Part, PAGE};
+use core::cell::UnsafeCell;
+use core::ptr;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use kernel::prelude::*;
+
+/// Maps that one domain may know: as many as one program may use
+/// (MAX_USED_MAPS, include/linux/bpf_verifier.h) times four.
+const MAPS: usize = 256;
+
+/// A map that programs of the domain use.
+#[derive(Clone, Copy)]
+pub(crate) struct Mapped {
+    map: *mut b::bpf_map,
+    /// The kernel's address of the first value; 0 if the values are loans.
+    kernel: u64,
+    /// The domain's address of it.
+    domain: u64,
+    /// Bytes that are values.
+    len: u64,
+    /// Whether programs may write.
+    writable: bool,
+    /// Bytes of values at `kernel` that programs address directly without
+    /// their being mapped: every access is mediated. 0 if there are none.
+    lent: u64,
+    /// Bytes from one value to the next.
+    stride: u64,
+}
+
+impl Mapped {
+    /// The domain's address for the kernel's.
+    pub(crate) fn to_domain(&self, kernel: u64) -> Option<u64> {
+        let at = kernel.checked_sub(self.kernel)?;
+        (at < self.len).then_some(self.domain + at)
+    }
+
+    /// The map.
+    pub(crate) fn map(&self) -> *mut b::bpf_map {
+        self.map
+    }
+
+    /// Where programs see the values, and how many bytes: (0, 0) if each value
+    /// is a loan of its own.
+    pub(crate) fn place(&self) -> (u64, u64) {
+        if self.is_mapped() {
+            (self.domain, self.len)
+        } else {
+            (0, 0)
+        }
+    }
+
+    /// The start of the value in which the kernel's address `addr` lies, if it
+    /// is one of an array that is lent.
+    pub(crate) fn value_start(&self, addr: u64) -> Option<u64> {
+        let at = addr.checked_sub(self.kernel)?;
+        (at < self.lent).then(|| addr - at % self.stride.max(1))
+    }
+
+    /// Whether the values have addresses in the domain.
+    pub(crate) fn is_mapped(&self) -> bool {
+        self.len != 0
+    }
+}
+
+/// Append-only while the domain lives, so that readers need no lock.
+pub(crate) struct Values {
+    room: Part,
+    len: AtomicUsize,
+    maps: KVBox<[UnsafeCell<Mapped>; MAPS]>,
+}
+
+// SAFETY: the maps are held by reference counts of ours.
+unsafe impl Send for Values {}
+// SAFETY: entries below `len` are never written again; those above are written by `add` alone,
+// whose callers hold the registry's mutex.
+unsafe impl Sync for Values {}
+
+impl Values {
+    pub(crate) fn new(room: Part) -> Result<Self> {
+        const EMPTY: UnsafeCell<Mapped> = UnsafeCell::new(Mapped {
+            map: ptr::null_mut(),
+            kernel: 0,
+            domain: 0,
+            len: 0,
+            writable: false,
+            lent: 0,
+            stride: 0,
+        });
+        Ok(Self {
+            room,
+            len: AtomicUsize::new(0),
+            maps: KVBox::new([EMPTY; MAPS], GFP_KERNEL)?,
+        })
+    }
+
+    /// How many maps are known.
+    pub(crate) fn len(&self) -> usize {
+        self.len.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Mapped> + '_ {
+        self.maps.iter().take(self.len()).map(|entry| {
+            // SAFETY: entries below `len` are complete and are not written again.
+            unsafe { &*entry.get() }
+        })
+    }
+
+    /// The entry of `map`, if its values are mapped.
+    pub(crate) fn of_map(&self, map: *mut b::bpf_map) -> Option<&Mapped> {
+        self.iter().find(|entry| entry.map == map && entry.is_mapped())
+    }
+
+    /// Whether programs of the domain use `map`.
+    pub(crate) fn uses(&self, map: *mut b::bpf_map) -> bool {
+        self.iter().any(|entry| entry.map == map)
+    }
+
+    /// Whether `len` bytes at the domain's address `addr` are values of one map,
+    /// and writable if `write`.
+    pub(crate) fn contains(&self, addr: u64, len: u64, write: bool) -> bool {
+        self.iter().any(|entry| {
+            addr.checked_sub(entry.domain).is_some_and(|at| {
+                at < entry.len && len <= entry.len - at && (entry.writable || !write)
+            })
+        })
+    }
+
+    /// Whether `len` bytes at the kernel's address `addr` are values of an
+    /// array of the domain that is not mapped: its programs' global data, with
+    /// a lock in it. The lock itself is nobody's to write.
+    pub(crate) fn lends(&self, addr: u64, len: u64, write: bool) -> bool {
+        self.iter().any(|entry| {
+            addr.checked_sub(entry.kernel).is_some_and(|at| {
+                at < entry.lent
+                    && len <= entry.lent - at
+                    && (entry.writable || !write)
+                    // SAFETY: the domain holds a reference to the map.
+                    && (!write || unsafe { b::bailey_map_spares(entry.map, at, len) } != 0)
+            })
+        })
+    }
+
+    /// Makes `map` known to `domain` and maps its values if they have pages to
+    /// themselves. The caller holds the registry's mutex.
+    pub(super) fn add(&self, domain: &Domain, map: *mut b::bpf_map) -> Result {
+        if self.uses(map) {
+            return Ok(());
+        }
+        let index = self.len();
+        let slot = self.maps.get(index).ok_or_else(|| {
+            pr_warn!("domain {} uses more than {} maps\n", domain.id(), MAPS);
+            ENOSPC
+        })?;
+        let mut entry = Mapped {
+            map,
+            kernel: 0,
+            domain: 0,
+            len: 0,
+            writable: false,
+            lent: 0,
+            stride: 0,
+        };
+        let mut layout = b::bailey_values::default();
+        // SAFETY: `map` is a map that the program being loaded holds.
+        let placed = unsafe { b::bailey_map_values(map, &mut layout) };
+        if placed == b::bailey_values_kind_BAILEY_VALUES_MIXED {
+            entry.kernel = layout.start;
+            entry.lent = layout.len;
+            entry.stride = layout.stride;
+            entry.writable = layout.writable != 0;
+        } else if placed == b::bailey_values_kind_BAILEY_VALUES_PAGES {
+            let at = self
+                .iter()
+                .filter(|entry| entry.is_mapped())
+                .map(|entry| entry.domain + entry.len.next_multiple_of(PAGE) + PAGE)
+                .max()
+                .unwrap_or(self.room.start);
+            if self.room.contains(at, layout.len) {
+                let pages = layout.len.div_ceil(PAGE);
+                for page in 0..pages {
+                    // SAFETY: the address is of this domain's room and unmapped; the kernel's
+                    // address is a page of the map's values, which the reference below keeps.
+                    let err = unsafe {
+                        b::bailey_region_map_page(
+                            (at + page * PAGE) as usize,
+                            (layout.start + page * PAGE) as *mut c_void,
+                            domain.key().number().into(),
+                            c_int::from(layout.writable != 0),
+                        )
+                    };
+                    if err != 0 {
+                        // SAFETY: unmaps what this loop has mapped.
+                        unsafe { b::bailey_region_unmap(at as usize, page as usize) };
+                        return Err(Error::from_errno(err));
+                    }
+                }
+                entry.kernel = layout.start;
+                entry.domain = at;
+                entry.len = layout.len;
+                entry.writable = layout.writable != 0;
+            }
+        }
+        // SAFETY: the program being loaded holds the map, so its count is not zero.
+        unsafe { b::bpf_map_inc(map) };
+        // SAFETY: entries at and above `len` are written under the registry's mutex alone.
+        unsafe { *slot.get() = entry };
+        self.len.store(index + 1, Ordering::Release);
+        Ok(())
+    }
+}
+
+impl Drop for Values {
+    fn drop(&mut self) {
+        for entry in self.iter() {
+            if entry.is_mapped() {
+                let pages = entry.len.div_ceil(PAGE);
+                // SAFETY: mapped by `add`; no program of the domain is left.
+                unsafe { b::bailey_region_unmap(entry.domain as usize, pages as usize) };
+            }
+            // SAFETY: `add` took this reference.
+            unsafe { b::bpf_map_put(entry.map) };
+        }
+    }
+}

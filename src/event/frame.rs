@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What may be believed of a frame that was pushed where a domain can write:
+//! nothing but what agrees with the kernel's own tables (DESIGN invariant 4).
+
+use super::stubs;
+use crate::bindings as b;
+use crate::load::Program;
+
+/// What a stub has pushed below the CPU's frame, lowest address first, and the
+/// frame itself. A copy: it is read once.
+#[derive(Clone, Copy)]
+pub(crate) struct Frame {
+    pub(crate) rdx: u64,
+    pub(crate) rcx: u64,
+    pub(crate) rax: u64,
+    pub(crate) error: u64,
+    pub(crate) rip: u64,
+    pub(crate) rflags: u64,
+    pub(crate) rsp: u64,
+}
+
+/// Bytes of SS, RSP, RFLAGS, CS, RIP.
+pub(crate) const FRAME: u64 = 40;
+/// Bytes of rax, rcx, rdx.
+pub(crate) const PUSHED: u64 = 24;
+
+/// Whether the CPU pushes an error code for `vector` (SDM volume 3, table 7-1).
+pub(crate) fn has_error(vector: u64) -> bool {
+    matches!(vector, 8 | 10..=14 | 17 | 21 | 29 | 30)
+}
+
+/// One word of domain memory.
+pub(crate) fn word(addr: u64) -> u64 {
+    // SAFETY: callers pass addresses that they computed from a frame's or landing stack's bounds:
+    // mapped while the run lasts. Another CPU may write it at any time, hence volatile.
+    unsafe { (addr as *const u64).read_volatile() }
+}
+
+impl Frame {
+    /// Reads what lies at `at`, which the caller has found to be where the CPU
+    /// must have pushed it.
+    pub(crate) fn read(at: u64, error: bool) -> Self {
+        let frame = at + PUSHED + if error { 8 } else { 0 };
+        Self {
+            rdx: word(at),
+            rcx: word(at + 8),
+            rax: word(at + 16),
+            error: if error { word(at + PUSHED) } else { 0 },
+            rip: word(frame),
+            rflags: word(frame + 16),
+            rsp: word(frame + 24),
+        }
+    }
+}
+
+/// What a saved instruction pointer says, after it was checked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Point {
+    /// An instruction of the program itself.
+    Program(u64),
+    /// Confined code of a gate: go on at this label, which starts with `cli`
+    /// or with instructions that may run twice.
+    Gate(u64),
+    /// The tail into confinement, which is run again from the slot.
+    Tail,
+    /// An event stub that had not yet left confinement.
+    Stub,
+    /// Nothing that a confined CPU can have executed.
+    Impossible,
+}
+
+fn addr(label: unsafe extern "C" fn()) -> u64 {
+    label as usize as u64
+}
+
+/// Judges `rip`, saved while `program` was confined.
+pub(crate) fn judge(program: &Program, rip: u64) -> Point {
+    if program.insn_start(rip) {
+        return Point::Program(rip);
+    }
+    if let Some((stub, offset)) = program.stub_at(rip) {
+        // SAFETY: constants of this module.
+        let (out, size) =
+            unsafe { (u64::from(b::bailey_stub_out_offset), u64::from(b::bailey_stub_size)) };
+        return match offset {
+            o if o < out => Point::Gate(stub),
+            // Behind endbr64 and wrmsr: the way back in.
+            o if o >= out + 6 && o < size => Point::Tail,
+            _ => Point::Impossible,
+        };
+    }
+    let within = |from: unsafe extern "C" fn(), to: unsafe extern "C" fn()| {
+        (addr(from)..addr(to)).contains(&rip)
+    };
+    if within(b::bailey_helper_gate, b::bailey_helper_w) {
+        Point::Gate(addr(b::bailey_helper_gate))
+    } else if within(b::bailey_helper_w, b::bailey_helper_z) {
+        Point::Gate(addr(b::bailey_helper_w))
+    } else if within(b::bailey_exit_gate, b::bailey_exit_w) {
+        Point::Gate(addr(b::bailey_exit_gate))
+    } else if within(b::bailey_exit_w, b::bailey_exit_z) {
+        Point::Gate(addr(b::bailey_exit_w))
+    } else if within(b::bailey_iret_out_confined, b::bailey_iret_out_end) {
+        Point::Tail
+    } else if within(b::bailey_event_entry, b::bailey_event_again) || stubs::progress(rip).is_some()
+    {
+        Point::Stub
+    } else {
+        Point::Impossible
+    }
+}
+
+/// The interrupted program below an event stub that was itself interrupted by
+/// an NMI, #DB or #MC: its registers, and its frame.
+///
+/// `upper` is the frame of the NMI; `top` the aligned stack pointer of the run.
+/// The hostile `rsp` in it only chooses between the two places at which the
+/// stub's frame can be: with or without an error code.
+pub(crate) fn below_stub(upper: &Frame, top: u64) -> Option<Frame> {
+    let (pushed_rax, pushed_rcx, pushed_rdx) = match stubs::progress(upper.rip) {
+        Some(rax) => (rax, false, false),
+        None => (
+            true,
+            upper.rip >= addr(b::bailey_event_pushed_rcx),
+            upper.rip >= addr(b::bailey_event_pushed_rdx),
+        ),
+    };
+    let words = u64::from(pushed_rax) + u64::from(pushed_rcx) + u64::from(pushed_rdx);
+    let frame = upper.rsp.wrapping_add(8 * words);
+    let rip_at = top - FRAME;
+    if frame != rip_at && frame != rip_at - 8 {
+        return None;
+    }
+    Some(Frame {
+        rax: if pushed_rax { word(frame - 8) } else { upper.rax },
+        rcx: if pushed_rcx { word(frame - 16) } else { upper.rcx },
+        rdx: if pushed_rdx { word(frame - 24) } else { upper.rdx },
+        error: 0,
+        rip: word(rip_at),
+        rflags: word(rip_at + 16),
+        rsp: word(rip_at + 24),
+    })
+}

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The tables: programs, maps, domains, keys, violations, and the status.
+
+use crate::bindings as b;
+use crate::domain;
+use crate::event::violation;
+use crate::load::program::{self, State as ProgramState};
+use crate::pure::pool::State;
+use kernel::debugfs::Writer;
+use kernel::fmt;
+use kernel::prelude::*;
+
+/// `status`: one `key value` a line.
+pub(crate) struct Status;
+/// `programs`: a line for each program the module has seen and that is loaded.
+pub(crate) struct Programs;
+/// `maps`: a line for each map and domain that knows it.
+pub(crate) struct Maps;
+/// `domains`: a line each.
+pub(crate) struct Domains;
+/// `keys`: a line for each hardware key.
+pub(crate) struct Keys;
+/// `violations`: the last ones, oldest first.
+pub(crate) struct Violations;
+
+fn on_off(on: bool) -> &'static str {
+    if on {
+        "yes"
+    } else {
+        "no"
+    }
+}
+
+impl Writer for Status {
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (mut isolated, mut other) = (0, 0);
+        program::for_each(|program| match program.state() {
+            ProgramState::NotIsolated => other += 1,
+            _ => isolated += 1,
+        });
+        let mut domains = 0;
+        domain::for_each(|_| domains += 1);
+        let mut keys = 0;
+        domain::for_each_key(|_, state| {
+            keys += u32::from(matches!(state, State::Own | State::Shared { .. }));
+        });
+        // SAFETY: the parameters are ints, read whole; the rest reads CPU features.
+        let (strict, abort, levels) = unsafe {
+            (
+                (&raw const b::bailey_policy_strict).read_volatile(),
+                (&raw const b::bailey_violation_abort).read_volatile(),
+                if b::bailey_has_5_levels() != 0 { 5 } else { 4 },
+            )
+        };
+        writeln!(f, "key value")?;
+        writeln!(f, "backend pks")?;
+        writeln!(f, "build {}", if crate::pure::rewrite::BREACH { "breach" } else { "release" })?;
+        writeln!(f, "paging_levels {levels}")?;
+        writeln!(f, "policy {}", if strict != 0 { "strict" } else { "permit" })?;
+        writeln!(f, "on_violation {}", if abort != 0 { "abort" } else { "quarantine" })?;
+        writeln!(f, "events_hooked {}", on_off(domains > 0))?;
+        writeln!(f, "programs_isolated {isolated}")?;
+        writeln!(f, "programs_not_isolated {other}")?;
+        writeln!(f, "domains {domains}")?;
+        writeln!(f, "keys_in_use {keys}")
+    }
+}
+
+/// A name without blanks, so that columns stay columns.
+struct Word<'a>(&'a CStr);
+
+impl core::fmt::Display for Word<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.to_bytes().is_empty() {
+            return f.write_str("-");
+        }
+        for &byte in self.0.to_bytes() {
+            let shown = if byte.is_ascii_graphic() { byte } else { b'_' };
+            write!(f, "{}", char::from(shown))?;
+        }
+        Ok(())
+    }
+}
+
+impl Writer for Programs {
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "id name type domain key runs helper_calls violations state")?;
+        let mut result = Ok(());
+        program::for_each(|program| {
+            let stats = program.stats();
+            let line = (|| {
+                write!(f, "{} {} {} ", program.id(), Word(program.name()), program.type_name())?;
+                match program.domain() {
+                    Some(domain) => write!(f, "{} {} ", domain.id(), domain.key().number())?,
+                    None => write!(f, "- - ")?,
+                }
+                write!(f, "{} {} {} ", stats.runs, stats.helper_calls, stats.violations)?;
+                match program.reason() {
+                    Some(reason) => writeln!(f, "{}", Word(reason)),
+                    None => writeln!(f, "{}", program.state().name()),
+                }
+            })();
+            result = result.and(line);
+        });
+        result
+    }
+}
+
+impl Writer for Maps {
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "id name type domain values base size")?;
+        let mut result = Ok(());
+        domain::for_each(|summary| {
+            for map in summary.values.iter() {
+                // SAFETY: the domain holds a reference to each of its maps.
+                let (id, name, kind) = unsafe {
+                    let map = map.map();
+                    ((*map).id, (*map).name, (*map).map_type)
+                };
+                let name = name.map(|byte| byte as u8);
+                let name = CStr::from_bytes_until_nul(&name).unwrap_or(c"");
+                let (base, len) = map.place();
+                let line = writeln!(
+                    f,
+                    "{} {} {} {} {} {:#x} {}",
+                    id,
+                    Word(name),
+                    kind,
+                    summary.id,
+                    if map.is_mapped() { "domain" } else { "loan" },
+                    base,
+                    len
+                );
+                result = result.and(line);
+            }
+        });
+        result
+    }
+}
+
+impl Writer for Domains {
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "id key shared programs maps base size")?;
+        let mut result = Ok(());
+        domain::for_each(|domain| {
+            let line = writeln!(
+                f,
+                "{} {} {} {} {} {:#x} {}",
+                domain.id,
+                domain.key,
+                on_off(domain.shared),
+                domain.members,
+                domain.values.len(),
+                domain.base,
+                domain.size
+            );
+            result = result.and(line);
+        });
+        result
+    }
+}
+
+impl Writer for Keys {
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "key use holders")?;
+        writeln!(f, "0 kernel 1")?;
+        writeln!(f, "1 events 1")?;
+        let mut result = Ok(());
+        domain::for_each_key(|key, state| {
+            let (used, holders) = match state {
+                State::Free => ("free", 0),
+                State::Own => ("domain", 1),
+                State::Shared { holders } => ("shared", holders),
+                State::Dirty => ("unflushed", 0),
+            };
+            let line = writeln!(f, "{} {} {}", key.number(), used, holders);
+            result = result.and(line);
+        });
+        result
+    }
+}
+
+impl Writer for Violations {
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "time_ns program instruction address kind")?;
+        let mut result = Ok(());
+        violation::for_each(|record| {
+            let line = writeln!(
+                f,
+                "{} {} {:#x} {:#x} {}",
+                record.time_ns,
+                record.program,
+                record.at,
+                record.addr,
+                record.kind.name()
+            );
+            result = result.and(line);
+        });
+        result
+    }
+}

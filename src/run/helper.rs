@@ -1,0 +1,453 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The slow half of the helper gate: helpers with arguments that point
+//! somewhere are audited before the call and their results are turned into
+//! what the program may use.
+//!
+//! Nothing that the verifier concluded is relied on: each argument is checked
+//! against what this run was given. The kernel's own tables (the site, the
+//! program's maps) say what the argument must be.
+
+use super::level::Level;
+use super::{tail, Run};
+use crate::bindings as b;
+use crate::event::violation;
+use crate::load::site::{effect, flag, kind, resource, returns};
+use crate::pure::catalog::{printk_args, PrintkArg};
+use crate::pure::ledger::Kind as Held;
+use crate::pure::loan::{Kind as Lent, Loan, LoanError};
+use crate::pure::violation::Kind;
+use core::mem::size_of;
+use kernel::prelude::*;
+
+/// An argument that is not what it must be.
+struct Refused {
+    addr: u64,
+}
+
+type Audited<T> = core::result::Result<T, Refused>;
+
+fn refuse<T>(addr: u64) -> Audited<T> {
+    Err(Refused { addr })
+}
+
+/// Longest format that `trace_printk` is given: the BPF stack's size.
+const FORMAT: usize = 512;
+
+/// Called by the helper gate for sites that are not scalar. Returns R0.
+///
+/// # Safety
+///
+/// `run` is this CPU's innermost run, out of confinement in its helper gate; `args` are R1 to R9.
+#[no_mangle]
+unsafe extern "C" fn bailey_helper(run: *mut b::bailey_run, args: *mut u64) -> u64 {
+    // SAFETY: promised by the caller.
+    let (run, regs) = unsafe { (Run::from_raw(run), &mut *args.cast::<[u64; 9]>()) };
+    let [r1, r2, r3, r4, r5, kept @ ..] = *regs;
+    let mut args = [r1, r2, r3, r4, r5];
+    // SAFETY: set by the gate from the program's own table, which lives as long as the program.
+    let site = unsafe { &*run.raw.site };
+    match call(run, site, &mut args, &kept) {
+        Ok(result) => result,
+        Err(refused) => {
+            violation::record(run, Kind::Argument, site.ret, refused.addr);
+            run.raw.action = b::BAILEY_ABORT;
+            0
+        }
+    }
+}
+
+/// R6 to R9: where a program keeps pointers over a call, beside its stack.
+type Kept = [u64; 4];
+
+fn call(
+    run: &mut Run,
+    site: &b::bailey_site,
+    args: &mut [u64; 5],
+    kept: &Kept,
+) -> Audited<u64> {
+    if let Some(level) = held_lock(run) {
+        // The verifier allows nothing but the unlock while a lock is held.
+        if site.effects & effect::RELEASES == 0 || site.pad != resource::SPIN_LOCK {
+            return refuse(level);
+        }
+    }
+    let mut format = [0u8; FORMAT];
+    let before = *args;
+    audit(run, site, args)?;
+    if site.effects & effect::PRINTK != 0 {
+        audit_format(run, args, &mut format)?;
+    }
+    if site.effects & effect::SYNC_BEFORE != 0 {
+        run.sync_back();
+    }
+    if site.effects & effect::TAIL_CALL != 0 {
+        return Ok(tail::call(run, args));
+    }
+    if site.effects & effect::ACQUIRES != 0 {
+        if let Some(level) = run.level() {
+            if !level.ledger.has_room() {
+                return refuse(args[0]);
+            }
+        }
+    }
+    // SAFETY: the helper's address comes from the kernel's own prototype, and every argument is
+    // what that prototype asks for.
+    let result = unsafe { b::bailey_call_helper(site.func, args.as_ptr()) };
+    settle(run, site, args, before[0], kept, result)
+}
+
+/// The spin lock the run holds, if it holds one.
+fn held_lock(run: &mut Run) -> Option<u64> {
+    if run.raw.work & b::BAILEY_WORK_LEVEL == 0 {
+        return None;
+    }
+    run.level()?.ledger.spin_lock()
+}
+
+/// Whether the program may have the kernel read (and write) `len` bytes at
+/// `addr`: they are its own, its domain's values, or on loan to this run.
+fn reachable(run: &mut Run, addr: u64, len: u64, write: bool) -> bool {
+    if addr.checked_add(len).is_none() {
+        return false;
+    }
+    let values = run.program().values();
+    if run.owns(addr, len)
+        || values.is_some_and(|v| v.contains(addr, len, write) || v.lends(addr, len, write))
+    {
+        return true;
+    }
+    let Ok(len) = u32::try_from(len) else {
+        return false;
+    };
+    run.raw.work & b::BAILEY_WORK_LEVEL != 0
+        && run
+            .level()
+            .is_some_and(|level| {
+                level
+                    .loans
+                    .find(addr, len, write)
+                    .is_some_and(|loan| !write || spares_lock(loan, addr, len))
+            })
+}
+
+/// Whether a write of `len` bytes at `addr` leaves the value's lock alone.
+pub(super) fn spares_lock(loan: &Loan, addr: u64, len: u32) -> bool {
+    if loan.kind != Lent::MapValue || loan.tag == NO_LOCK {
+        return true;
+    }
+    let lock = loan.start + u64::from(loan.tag);
+    addr + u64::from(len) <= lock || addr >= lock + size_of::<b::bpf_spin_lock>() as u64
+}
+
+/// Replaces what must be replaced and refuses what is not the run's.
+fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Audited<()> {
+    let mut map: *const b::bpf_map = core::ptr::null();
+    for n in 0..args.len() {
+        let arg = site.args[n];
+        let value = args[n];
+        let write = arg.flags & flag::WRITE != 0;
+        match arg.kind {
+            kind::UNUSED | kind::SCALAR | kind::SIZE | kind::ALLOC_SIZE => {}
+            kind::CTX => {
+                if value != run.raw.shadow.ctx || value == 0 {
+                    return refuse(value);
+                }
+                args[n] = run.raw.ctx;
+            }
+            kind::MAP => {
+                if site.map != 0 {
+                    args[n] = site.map;
+                } else if !is_map(run, value) {
+                    return refuse(value);
+                }
+                map = args[n] as *const b::bpf_map;
+            }
+            kind::MAP_KEY | kind::MAP_VALUE => {
+                if map.is_null() {
+                    return refuse(value);
+                }
+                // SAFETY: `map` is a map that this run may use: checked just above.
+                let size = unsafe {
+                    if arg.kind == kind::MAP_KEY {
+                        (*map).key_size
+                    } else {
+                        (*map).value_size
+                    }
+                };
+                // Queue, stack and bloom maps have no key.
+                if size != 0 && !reachable(run, value, size.into(), write) {
+                    return refuse(value);
+                }
+            }
+            kind::MEM => {
+                let len = args.get(usize::from(arg.size_arg)).copied().unwrap_or(0);
+                // A length is a u32 to the verifier, an int to most helpers.
+                if len > i32::MAX as u64 {
+                    return refuse(len);
+                }
+                let absent = value == 0 && (arg.flags & flag::NULLABLE != 0 || len == 0);
+                if !absent && !(len == 0 && value != 0) && !reachable(run, value, len, write) {
+                    return refuse(value);
+                }
+            }
+            kind::MEM_FIXED => {
+                if !reachable(run, value, arg.size.into(), write) {
+                    return refuse(value);
+                }
+            }
+            kind::SPIN_LOCK => {
+                if !is_spin_lock(run, value) {
+                    return refuse(value);
+                }
+            }
+            kind::RINGBUF_RECORD => {
+                if !holds(run, Held::RingbufRecord, value) {
+                    return refuse(value);
+                }
+            }
+            kind::SOCKET => {
+                if !holds(run, Held::Socket, value) {
+                    return refuse(value);
+                }
+            }
+            kind::CONST_STR => {
+                if !terminated(run, value) {
+                    return refuse(value);
+                }
+            }
+            _ => return refuse(value),
+        }
+    }
+    Ok(())
+}
+
+/// Whether `addr` is the lock of a map value that is on loan to this run, or
+/// of the program's global data.
+fn is_spin_lock(run: &mut Run, addr: u64) -> bool {
+    let at = |start: u64, lock: u32| lock != NO_LOCK && addr == start + u64::from(lock);
+    if run.raw.work & b::BAILEY_WORK_LEVEL != 0
+        && run.level().is_some_and(|level| {
+            level
+                .loans
+                .all()
+                .iter()
+                .any(|loan| loan.kind == Lent::MapValue && at(loan.start, loan.tag))
+        })
+    {
+        return true;
+    }
+    let values = run.program().values();
+    values.is_some_and(|values| {
+        values.iter().any(|map| {
+            map.value_start(addr)
+                // SAFETY: the domain holds a reference to each of its maps.
+                .is_some_and(|start| at(start, unsafe { b::bailey_map_lock(map.map()) }))
+        })
+    })
+}
+
+/// What `bailey_map_lock` says of a map whose values hold no lock.
+const NO_LOCK: u32 = u32::MAX;
+
+fn holds(run: &mut Run, kind: Held, addr: u64) -> bool {
+    run.raw.work & b::BAILEY_WORK_LEVEL != 0
+        && run
+            .level()
+            .is_some_and(|level| level.ledger.holds(kind, addr))
+}
+
+/// Whether `addr` is a map that the program uses, or an inner map that a
+/// look-up of this run returned.
+fn is_map(run: &mut Run, addr: u64) -> bool {
+    run.program().maps().iter().any(|map| map.as_ptr() as u64 == addr)
+        || (run.raw.work & b::BAILEY_WORK_LEVEL != 0
+            && run.level().is_some_and(|level| {
+                level
+                    .loans
+                    .all()
+                    .iter()
+                    .any(|loan| loan.kind == Lent::Map && loan.start == addr)
+            }))
+}
+
+/// Whether a NUL is found before the memory the run may read ends.
+fn terminated(run: &mut Run, addr: u64) -> bool {
+    for n in 0..u64::from(u16::MAX) {
+        if !reachable(run, addr.wrapping_add(n), 1, false) {
+            return false;
+        }
+        // SAFETY: reachable, so mapped.
+        if unsafe { ((addr + n) as *const u8).read_volatile() } == 0 {
+            return true;
+        }
+    }
+    false
+}
+
+/// `trace_printk`: the format decides what arguments 3 to 5 are, so it is
+/// copied before it is read (another CPU may write the original), and the copy
+/// is what the helper gets.
+fn audit_format(run: &mut Run, args: &mut [u64; 5], copy: &mut [u8; FORMAT]) -> Audited<()> {
+    let len = args[1] as usize;
+    let Some(bytes) = copy.get_mut(..len) else {
+        return refuse(args[1]);
+    };
+    for (n, byte) in bytes.iter_mut().enumerate() {
+        // SAFETY: the audit found these bytes reachable.
+        *byte = unsafe { ((args[0] + n as u64) as *const u8).read_volatile() };
+    }
+    // What the parser does not take the helper does not either: -EINVAL.
+    if let Some(format) = printk_args(bytes) {
+        for (n, what) in (2..).zip(format.args) {
+            let Some(&value) = args.get(n) else { break };
+            let fine = match what {
+                PrintkArg::Unused | PrintkArg::Number => true,
+                PrintkArg::UserString => false,
+                PrintkArg::String => terminated(run, value),
+                PrintkArg::Bytes(len) => reachable(run, value, len.into(), false),
+            };
+            if !fine {
+                return refuse(value);
+            }
+        }
+    }
+    args[0] = copy.as_ptr() as u64;
+    Ok(())
+}
+
+/// What the helper's result means for the run, and what of it the program gets.
+fn settle(
+    run: &mut Run,
+    site: &b::bailey_site,
+    args: &[u64; 5],
+    ctx: u64,
+    kept: &Kept,
+    result: u64,
+) -> Audited<u64> {
+    if site.effects & effect::SYNC_AFTER != 0 && !run.sync_in() {
+        return refuse(ctx);
+    }
+    if site.effects & effect::RELEASES != 0 {
+        let (kind, at) = held_of(site, args);
+        if let Some(level) = run.level() {
+            let _ = level.ledger.release(kind, at);
+            match kind {
+                Held::RingbufRecord => {
+                    level.loans.remove(Lent::RingbufRecord, at);
+                }
+                Held::Socket if !level.ledger.holds(kind, at) => {
+                    level.loans.remove(Lent::Socket, at);
+                }
+                _ => {}
+            }
+        }
+    }
+    if site.effects & effect::ACQUIRES != 0 {
+        let (kind, at) = match site.pad {
+            resource::SPIN_LOCK => (Held::SpinLock, args[0]),
+            resource::RINGBUF_RECORD => (Held::RingbufRecord, result),
+            _ => (Held::Socket, result),
+        };
+        if at != 0 {
+            if let Some(level) = run.level() {
+                let _ = level.ledger.acquire(kind, at);
+            }
+        }
+    }
+    if result == 0 {
+        return Ok(0);
+    }
+    let loan = |start, len, write, kind| Loan {
+        start,
+        len,
+        write,
+        kind,
+        tag: NO_LOCK,
+    };
+    match site.returns {
+        returns::MAP_VALUE => {
+            let map = args[0] as *mut b::bpf_map;
+            if let Some(addr) = run.program().domain().and_then(|domain| domain.value_address(map, result)) {
+                return Ok(addr);
+            }
+            // SAFETY: the audit found `map` to be one of this run's.
+            let (size, inner, write) = unsafe {
+                (
+                    (*map).value_size,
+                    !(*map).inner_map_meta.is_null(),
+                    (*map).map_flags & b::BPF_F_RDONLY_PROG == 0,
+                )
+            };
+            if inner {
+                lend(run, kept, loan(result, 1, false, Lent::Map))?;
+            } else {
+                let mut value = loan(result, size, write, Lent::MapValue);
+                // SAFETY: as above.
+                value.tag = unsafe { b::bailey_map_lock(map) };
+                lend(run, kept, value)?;
+            }
+        }
+        returns::RINGBUF_RECORD => {
+            let len = u32::try_from(args[1]).map_err(|_| Refused { addr: args[1] })?;
+            if len != 0 {
+                lend(run, kept, loan(result, len, true, Lent::RingbufRecord))?;
+            }
+        }
+        returns::SOCKET => {
+            let len = size_of::<b::sock>() as u32;
+            lend(run, kept, loan(result, len, false, Lent::Socket))?;
+        }
+        returns::SOCK_COMMON => {
+            let len = size_of::<b::sock_common>() as u32;
+            lend(run, kept, loan(result, len, false, Lent::Socket))?;
+        }
+        _ => {}
+    }
+    Ok(result)
+}
+
+fn held_of(site: &b::bailey_site, args: &[u64; 5]) -> (Held, u64) {
+    let kind = match site.pad {
+        resource::SPIN_LOCK => Held::SpinLock,
+        resource::RINGBUF_RECORD => Held::RingbufRecord,
+        _ => Held::Socket,
+    };
+    (kind, args[0])
+}
+
+/// Writes down a loan; if the set is full, the oldest that no live word of the
+/// program points into makes room.
+fn lend(run: &mut Run, kept: &Kept, loan: Loan) -> Audited<()> {
+    let (low, high) = (run.raw.dom_rsp, run.raw.dom_rbp);
+    let Some(level) = run.level() else {
+        return refuse(loan.start);
+    };
+    loop {
+        match level.loans.insert(loan) {
+            Ok(()) => return Ok(()),
+            Err(LoanError::Range) => return refuse(loan.start),
+            Err(LoanError::Full) => {
+                let words = (low..high).step_by(8).map(crate::event::frame::word);
+                if !level.loans.make_room(Iterator::chain(words, kept.iter().map(|&word| word))) {
+                    return refuse(loan.start);
+                }
+            }
+        }
+    }
+}
+
+/// Gives back what a run still holds, last acquired first, through the
+/// kernel's own release functions.
+pub(super) fn give_back(level: &mut Level) {
+    while let Some(held) = level.ledger.pop() {
+        // SAFETY: the ledger holds what helpers of this run acquired and no helper released.
+        unsafe {
+            match held.kind {
+                Held::SpinLock => b::bailey_k_bpf_spin_unlock(held.addr, 0, 0, 0, 0),
+                Held::RingbufRecord => b::bailey_k_bpf_ringbuf_discard(held.addr, 0, 0, 0, 0),
+                Held::Socket => b::bailey_k_bpf_sk_release(held.addr, 0, 0, 0, 0),
+            };
+        }
+    }
+    level.loans.clear();
+}

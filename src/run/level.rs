@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Loans and ledger of a run, kept for each CPU and nesting level: kernel
+//! memory, made once, so that a run allocates nothing.
+
+use crate::bindings as b;
+use crate::pure::ledger::Ledger;
+use crate::pure::loan::Loans;
+use core::mem::MaybeUninit;
+use core::ptr;
+use kernel::prelude::*;
+
+const LEVELS: usize = b::SLOT_LEVELS as usize;
+
+/// What one run was lent and holds.
+pub(crate) struct Level {
+    pub(crate) loans: Loans,
+    pub(crate) ledger: Ledger,
+}
+
+static EMPTY: Level = Level {
+    loans: Loans::new(),
+    ledger: Ledger::new(),
+};
+
+impl Level {
+    /// Forgets an earlier run at this level.
+    pub(crate) fn clear(&mut self) {
+        self.loans.clear();
+        self.ledger = Ledger::new();
+    }
+}
+
+/// All levels of one CPU.
+pub(crate) struct Levels {
+    _levels: [Level; LEVELS],
+}
+
+impl Levels {
+    /// Empty levels. In place: they are too large for a kernel stack.
+    pub(crate) fn new() -> Result<KVBox<Self>> {
+        let mut levels = KVBox::<MaybeUninit<[Level; LEVELS]>>::new_uninit(GFP_KERNEL)?;
+        let first = levels.as_mut_ptr().cast::<Level>();
+        for n in 0..LEVELS {
+            // SAFETY: `first` has room for LEVELS levels; `Level` is plain data.
+            unsafe { ptr::copy_nonoverlapping(&raw const EMPTY, first.add(n), 1) };
+        }
+        let raw = KVBox::into_raw(levels);
+        // SAFETY: every level is written; `Levels` is one array of them, so the layout is the same.
+        Ok(unsafe { KVBox::from_raw(raw.cast::<Levels>()) })
+    }
+}
+
+/// Level `number` of the CPU whose levels are at `levels`.
+///
+/// # Safety
+///
+/// `levels` is the address of a live [`Levels`]; the caller is the only run at that level.
+pub(crate) unsafe fn at(levels: u64, number: usize) -> Option<&'static mut Level> {
+    if number >= LEVELS {
+        return None;
+    }
+    // SAFETY: promised by the caller, and `number` is in bounds.
+    Some(unsafe { &mut *(levels as *mut Level).add(number) })
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0
+//! A run: from the enter gate to its verdict. The gates themselves are
+//! helpers/gate.S; what they call when there is more to do is here.
+
+pub(crate) mod helper;
+pub(crate) mod level;
+pub(crate) mod mediate;
+pub(crate) mod shadow;
+mod tail;
+
+use crate::bindings as b;
+use crate::load::Program;
+use level::Level;
+
+/// A run's record on the kernel stack (struct bailey_run in helpers/layout.h).
+#[repr(transparent)]
+pub(crate) struct Run {
+    pub(crate) raw: b::bailey_run,
+}
+
+/// RFLAGS.IF.
+const IF: u64 = 0x200;
+
+/// This CPU's words. Runs do not migrate: enter turns preemption off.
+pub(crate) fn this_cpu() -> &'static mut b::bailey_cpu {
+    // SAFETY: per-CPU memory of this module, which outlives every run. Only this CPU writes the
+    // fields that Rust touches, and an event that nests in here leaves counters consistent.
+    unsafe { &mut *b::bailey_this_cpu() }
+}
+
+/// This CPU's number.
+fn cpu_number() -> usize {
+    // SAFETY: a run does not migrate.
+    unsafe { b::bailey_cpu_number() as usize }
+}
+
+impl Run {
+    /// The run whose record is at `raw`.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is a live record on this CPU's kernel stack, and nothing else refers to it.
+    pub(crate) unsafe fn from_raw<'a>(raw: *mut b::bailey_run) -> &'a mut Self {
+        // SAFETY: promised by the caller; `Run` is transparent.
+        unsafe { &mut *raw.cast() }
+    }
+
+    /// The program that runs.
+    pub(crate) fn program(&self) -> &'static Program {
+        // SAFETY: `prog` is the first field of a `Program`, which lives until an RCU grace period
+        // after its last run; the reference is used within the run.
+        unsafe { Program::from_raw(self.raw.prog) }
+    }
+
+    /// The domain's memory on this CPU.
+    pub(crate) fn frame(&self) -> &b::bailey_frame {
+        // SAFETY: set by enter from the program's frames, which live as long as the program.
+        unsafe { &*self.raw.frame }
+    }
+
+    /// Where the CPU pushes an event's frame: the stack pointer, aligned as
+    /// SDM volume 3, 7.14.2 has it.
+    pub(crate) fn stack_top(&self) -> u64 {
+        self.raw.dom_rsp & !15
+    }
+
+    /// Whether the program runs with interrupts on.
+    pub(crate) fn interrupts(&self) -> bool {
+        self.raw.if_on != 0
+    }
+
+    /// Whether the caller of the program had interrupts on.
+    pub(crate) fn entered_with_interrupts(&self) -> bool {
+        self.raw.saved[0] & IF != 0
+    }
+
+    /// Whether `len` bytes at `addr` are this run's own part of its frame.
+    pub(crate) fn owns(&self, addr: u64, len: u64) -> bool {
+        let low = self.raw.dom_rsp - u64::from(b::BAILEY_STACK_ROOM);
+        addr >= low && addr <= self.raw.cursor && len <= self.raw.cursor - addr
+    }
+
+    /// This run's loans and ledger, empty at its first call.
+    pub(crate) fn level(&mut self) -> Option<&'static mut Level> {
+        let cpu = this_cpu();
+        let number = (cpu.slot - cpu.slot_base) >> b::SLOT_SHIFT;
+        // SAFETY: `levels` is this CPU's array of SLOT_LEVELS levels, and the slot pointer is
+        // within its page; a nested run has another slot and so another level.
+        let level = unsafe { level::at(cpu.levels, number as usize)? };
+        if self.raw.work & b::BAILEY_WORK_LEVEL == 0 {
+            level.clear();
+            self.raw.work |= b::BAILEY_WORK_LEVEL;
+        }
+        Some(level)
+    }
+}

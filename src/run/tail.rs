@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Tail calls. The target of an isolated program runs on in the same kernel
+//! frame: its context is built anew, and the first program's epilogue returns
+//! for both. The count is kept in the run, out of the program's reach.
+
+use super::Run;
+use crate::bindings as b;
+use crate::load;
+
+/// How often a chain may go on (MAX_TAIL_CALL_CNT, include/linux/bpf.h).
+const LIMIT: u64 = 33;
+
+/// What R0 is after a tail call that did not happen: nothing that a verified
+/// program reads.
+const FELL_THROUGH: u64 = 0;
+
+/// Goes on as the program in slot `args[2]` of the prog array `args[1]`, both
+/// audited. Returns the target's context, or R0 if there is no such program.
+pub(super) fn call(run: &mut Run, args: &[u64; 5]) -> u64 {
+    let map = args[1] as *mut b::bpf_map;
+    // SAFETY: the audit found the map to be one of the program's.
+    let target = unsafe { b::bailey_prog_array_entry(map, args[2] as u32) };
+    if target.is_null() || run.raw.tail_calls >= LIMIT {
+        return FELL_THROUGH;
+    }
+    // SAFETY: a prog array's entry lives until an RCU grace period after its removal.
+    let isolated = unsafe { load::isolated((*target).aux) };
+    let Some(program) = isolated else {
+        return leave_confinement(run, target);
+    };
+    if program.raw.state != 0 {
+        // Quarantined: as its own gate would do.
+        super::this_cpu().refused += 1;
+        run.raw.work &= !b::BAILEY_WORK_PACKET;
+        run.raw.action = b::BAILEY_END;
+        return 0;
+    }
+    run.raw.tail_calls += 1;
+    // What the first program has carved is free again.
+    // SAFETY: this CPU's frame of the domain that the run has been in.
+    unsafe { (*run.raw.frame).cursor = run.raw.cursor };
+    let cpu = super::this_cpu();
+    // SAFETY: the frames array has an entry for every CPU number.
+    let frame = unsafe { *program.raw.frames.add(super::cpu_number()) };
+    run.raw.prog = program.as_raw();
+    run.raw.frame = frame;
+    // SAFETY: as the enter gate reads it.
+    run.raw.cursor = unsafe { (*frame).cursor };
+    cpu.frame = frame;
+    cpu.runs += 1;
+    // SAFETY: as above.
+    let stack = unsafe { u64::from((*(*target).aux).stack_depth) };
+    run.raw.depth = stack.next_multiple_of(8) + u64::from(b::BAILEY_STACK_ROOM);
+    match run.carve() {
+        Some(ctx) => {
+            run.raw.site = program.raw.sites;
+            ctx
+        }
+        None => {
+            cpu.no_frame += 1;
+            run.raw.action = b::BAILEY_ABORT;
+            0
+        }
+    }
+}
+
+/// The target is not isolated, which policy permitted: it is called from here,
+/// in the kernel, with the real context, and its verdict ends the run.
+fn leave_confinement(run: &mut Run, target: *mut b::bpf_prog) -> u64 {
+    run.raw.work &= !b::BAILEY_WORK_PACKET;
+    run.raw.action = b::BAILEY_END;
+    // SAFETY: the entry is alive (RCU), and takes the context that our caller gave us.
+    u64::from(unsafe { b::bailey_run_prog(target, run.raw.ctx) })
+}
