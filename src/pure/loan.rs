@@ -317,6 +317,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         /// The claim the capacity rests on.
         #[test]
         fn a_full_set_always_makes_room_whatever_is_live(

@@ -399,6 +399,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn every_part_lies_in_its_span_and_no_two_overlap(
             layout in layouts(), domain in any::<u32>(), cpu in any::<u32>()
