@@ -74,7 +74,7 @@ class Console:
 
     def __init__(self, path, markers):
         self.path, self.offset, self.rest = path, 0, b""
-        self.markers = []
+        self.markers, self.booted = [], False
         for line in open(markers):
             if line.strip() and not line.startswith("#"):
                 grace, pattern = line.rstrip("\n").split(None, 1)
@@ -91,6 +91,7 @@ class Console:
         self.offset += len(data)
         *lines, self.rest = (self.rest + data).split(b"\n")
         for line in lines:
+            self.booted = self.booted or b"Run /init as init process" in line
             for grace, pattern in self.markers:
                 if pattern.search(line):
                     return grace, line.decode(errors="replace").strip()
@@ -162,7 +163,9 @@ def supervise(o, qemu):
             else:
                 output_open = False
         now = time.monotonic()
-        monitor.tick(now)
+        # The firmware does not survive an NMI.
+        if console.booted:
+            monitor.tick(now)
         if verdict(o.run) is not None:
             # It powers off by itself; a machine that cannot is ended.
             deadline = min(deadline, now + 10)

@@ -9,7 +9,7 @@
 #   MODULE_DIR=dir take bailey.ko from there instead of build/module-<release>
 #   SMP=2 MEM=2G TIMEOUT=600 (seconds)
 #   ICOUNT=1       one CPU, 1 virtual ns = 1 instruction
-#   NMI=50         NMIs per second from outside
+#   NMI=50         NMIs per second from outside, to CPU 0, once the kernel is up
 #   APPEND="..."   more kernel arguments
 #   LOG=file       where the kernel's console log goes
 #                  (default build/vm-<kernel>/console.log)
@@ -109,8 +109,9 @@ if [ -z "${RUN:-}" ]; then
     [ -z "$saved" ] || stty "$saved"
     exit "$code"
 fi
-# In the background, so that a signal to this script is acted on at once.
-in_root "$@" &
+# In the background, so that a signal to this script is acted on at once. Not
+# through a function: $! must be the supervisor itself, not a shell around it.
+"$TOP/scripts/enter.sh" "$@" &
 supervisor=$!
 code=0
 wait "$supervisor" || code=$?
