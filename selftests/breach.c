@@ -30,6 +30,15 @@ static const char *files = ".";
 static int failed;
 
 static struct kcore kcore;
+
+enum { BANNER, PER_CPU_OFFSET, PER_CPU_START, PER_CPU_END, CEA_OFFSET };
+static struct symbol symbols[] = {
+	[BANNER] = {"linux_banner", 0},
+	[PER_CPU_OFFSET] = {"__per_cpu_offset", 0},
+	[PER_CPU_START] = {"__per_cpu_start", 0},
+	[PER_CPU_END] = {"__per_cpu_end", 0},
+	[CEA_OFFSET] = {"_cea_offset", 0},
+};
 static struct addresses told;
 static int victim_map, told_map, oracle, victim_program;
 
@@ -222,7 +231,7 @@ static void find_own_domain(__u64 base)
 /* Known targets: a kernel string to read, another domain's value to write. */
 static void known_targets(const struct breach *b)
 {
-	__u64 banner = kernel_symbol("linux_banner", NULL, NULL), want = read_kernel(&kcore, banner);
+	__u64 banner = symbols[BANNER].address, want = read_kernel(&kcore, banner);
 	int reads = 0, read = 0, writes = 0, written = 0, ended = 0, odd = 0;
 	struct bpf_program *prog;
 
@@ -313,10 +322,7 @@ static struct class classes[CLASSES] = {
 
 static void find_regions(void)
 {
-	__u64 offsets = kernel_symbol("__per_cpu_offset", NULL, NULL);
-	__u64 first = kernel_symbol("__per_cpu_start", NULL, NULL);
-	__u64 last = kernel_symbol("__per_cpu_end", NULL, NULL);
-	__u64 entry = kernel_symbol("_cea_offset", NULL, NULL);
+	__u64 first = symbols[PER_CPU_START].address, last = symbols[PER_CPU_END].address;
 	void *page = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	__u64 biggest = 0;
@@ -340,15 +346,16 @@ static void find_regions(void)
 	}
 	add_vmalloc_areas(&classes[VMALLOC_AREAS].spans);
 	for (int cpu = 0; cpu < libbpf_num_possible_cpus(); cpu++) {
-		__u64 offset = read_kernel(&kcore, offsets + 8 * cpu);
+		__u64 offset = read_kernel(&kcore, symbols[PER_CPU_OFFSET].address + 8 * cpu);
 
-		if (offset && last > first)
+		if (offset)
 			add_span(&classes[PER_CPU].spans, first + offset, last - first);
 		/* Behind the shared IDT: a random place for each CPU. */
-		if (offset && entry)
+		if (offset)
 			add_span(&classes[ENTRY].spans,
 				 ENTRY_AREA + 4096 +
-					 read_kernel(&kcore, entry + offset) * told.entry_area,
+					 read_kernel(&kcore, symbols[CEA_OFFSET].address + offset) *
+						 told.entry_area,
 				 told.entry_area);
 	}
 	add_span(&classes[ENTRY].spans, ENTRY_AREA, 4096);
@@ -359,7 +366,6 @@ static void find_regions(void)
 	add_span(&classes[LOW].spans, 0, 65536);
 	add_span(&classes[NON_CANONICAL].spans, 1ull << 56, 254ull << 56);
 	add_span(&classes[TOP].spans, 0xfffffffffff00000ull, 0xffff8);
-	kernel_symbol(NULL, "bailey", &classes[BAILEY_MODULE].spans);
 	add_span(&classes[VICTIM].spans, told.victim, 8 * VICTIM_WORDS);
 	add_span(&classes[VICTIM].spans, told.victim_map, 256);
 	for (int i = 0; i < CLASSES; i++)
@@ -421,7 +427,7 @@ static void random_targets(const struct breach *b)
 /* Helpers with a forged pointer: at the known targets, then at random ones. */
 static void arguments(const struct breach *b)
 {
-	__u64 banner = kernel_symbol("linux_banner", NULL, NULL), want = read_kernel(&kcore, banner);
+	__u64 banner = symbols[BANNER].address, want = read_kernel(&kcore, banner);
 	int tried = 0, through = 0, evidence = 0, harm = 0;
 	struct bpf_program *prog;
 
@@ -570,6 +576,7 @@ int main(int argc, char **argv)
 	}
 	pin_to_cpu(0);
 	kcore = open_kcore();
+	find_symbols(symbols, ARRAY_SIZE(symbols), "bailey", &classes[BAILEY_MODULE].spans);
 	ask_oracle();
 	find_regions();
 	access = load_breach("breach_access");

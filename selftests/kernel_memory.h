@@ -82,31 +82,38 @@ static inline __u64 read_kernel(const struct kcore *k, __u64 address)
 	return 0;
 }
 
+struct symbol {
+	const char *name;
+	__u64 address;
+};
+
 /*
- * The address of a symbol, 0 when there is none. Without a name: each of a
- * module's symbols is added to `all`.
+ * The addresses of the named symbols, in one pass, since the file is long. The
+ * symbols of the module, if it is named and there, are added to `all`.
  */
-static inline __u64 kernel_symbol(const char *name, const char *module, struct spans *all)
+static inline void find_symbols(struct symbol *list, size_t count, const char *module,
+				struct spans *all)
 {
 	FILE *f = fopen("/proc/kallsyms", "r");
-	char line[512], type, symbol[256], owner[128];
-	__u64 address, found = 0;
+	char line[512], type, name[256], owner[128];
+	__u64 address;
 
 	if (!f)
 		die("/proc/kallsyms: %s", strerror(errno));
-	while (!found && fgets(line, sizeof(line), f)) {
+	while (fgets(line, sizeof(line), f)) {
 		owner[0] = 0;
-		if (sscanf(line, "%llx %c %255s [%127[^]]]", &address, &type, symbol, owner) < 3)
+		if (sscanf(line, "%llx %c %255s [%127[^]]]", &address, &type, name, owner) < 3)
 			continue;
-		if (module && strcmp(owner, module))
-			continue;
-		if (!name)
+		if (owner[0] && module && !strcmp(owner, module))
 			add_span(all, address, 64);
-		else if (!strcmp(symbol, name))
-			found = address;
+		for (size_t i = 0; i < count && !owner[0]; i++)
+			if (!list[i].address && !strcmp(name, list[i].name))
+				list[i].address = address;
 	}
 	fclose(f);
-	return found;
+	for (size_t i = 0; i < count; i++)
+		if (!list[i].address)
+			die("the kernel has no symbol %s", list[i].name);
 }
 
 /* Needs kernel.kptr_restrict=1: with 0, root sees hashes here. */

@@ -1,0 +1,61 @@
+# shellcheck shell=bash
+# The module as a guest script sees it: loading, leaving, its account.
+bailey=/sys/kernel/debug/bailey
+
+# load_module [PARAMETER=VALUE...]
+load_module() {
+    modprobe bailey "$@" || { dmesg | grep bailey | tail -n 5; return 1; }
+}
+
+# A program's memory, and with it the reference to the module, goes some time
+# after its last user: RCU and a work queue.
+unload_module() {
+    wait_for 10 rmmod bailey || rmmod bailey
+}
+
+# need_module [PARAMETER=VALUE...]: no test of this script makes sense without.
+need_module() {
+    local output
+    if ! output=$(load_module "$@" 2>&1); then
+        note "$output"
+        result 1 "the module loads"
+        finish
+    fi
+}
+
+# status KEY: its value.
+status() {
+    awk -v k="$1" '$1 == k { sub(/^[^ ]+ +/, ""); print }' $bailey/status
+}
+
+# counter NAME: the number in the file of this name, under its header.
+counter() {
+    awk 'NR == 2 { print $NF }' "$bailey/$1"
+}
+
+# column FILE COLUMN KEYCOLUMN KEY: of the rows whose key column is KEY.
+column() {
+    awk -v c="$2" -v k="$3" -v v="$4" '
+        NR == 1 { for (i = 1; i <= NF; i++) { if ($i == c) want = i; if ($i == k) key = i; last = i } }
+        NR > 1 && $key == v {
+            if (want == last) { for (i = want; i <= NF; i++) printf "%s%s", $i, i < NF ? " " : "\n" }
+            else print $want
+        }' "$bailey/$1"
+}
+
+# state NAME: `isolated`, or the reason why not. The last column has no fixed
+# name to go by and may have spaces.
+state() {
+    awk -v n="$1" 'NR > 1 && $2 == n { sub(/^([^ ]+ +){8}/, ""); print }' $bailey/programs
+}
+
+# wait_for SECONDS COMMAND...: until it succeeds.
+wait_for() {
+    local left=$(($1 * 10))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        left=$((left - 1))
+        [ $left -gt 0 ] || return 1
+        sleep 0.1
+    done
+}

@@ -1,0 +1,58 @@
+#!/bin/bash
+# policy and on_violation's description; what cannot be isolated is said.
+# SMP: 2
+# TIMEOUT: 200
+cd /files || exit
+# shellcheck source=selftests/guest/lib/ktap.sh
+. guest/lib/ktap.sh
+# shellcheck source=selftests/guest/lib/bailey.sh
+. guest/lib/bailey.sh
+
+described() {
+    modinfo -p bailey | grep -E "^$1:.{20}"
+}
+
+# load_verbose PROGRAM: loads it with the verifier's log; the exit code is
+# bpftool's.
+load_verbose() {
+    rm -f /sys/fs/bpf/one
+    ./xdp_run refusals.bpf.o "$1" --pin /sys/fs/bpf/one 2>&1
+}
+
+check "modinfo describes policy" described policy
+check "modinfo describes on_violation" described on_violation
+deny "an unknown policy is refused" modprobe bailey policy=maybe
+deny "an unknown way to take violations is refused" modprobe bailey on_violation=nothing
+
+need_module policy=strict
+check "strict: a program that can be isolated loads" load_verbose plain
+rm -f /sys/fs/bpf/one
+for kind in subprogram callback; do
+    load_verbose $kind >/tmp/log
+    equal "strict: a program with a $kind does not load" 2 $?
+    check "strict: the refusal of a $kind is EPERM" grep -q 'Operation not permitted' /tmp/log
+    check "strict: the verifier's log says why a $kind is refused" grep -i 'bailey: .' /tmp/log
+done
+check "strict: after refusals the module leaves" unload_module
+
+need_module policy=permit
+for kind in subprogram callback; do
+    check "permit: a program with a $kind loads" load_verbose $kind
+    check "permit: the $kind is listed with a reason" \
+        sh -c "grep -w '$kind' $bailey/programs | grep -v isolated\$"
+done
+./xdp_run refusals.bpf.o plain --pin /sys/fs/bpf/plain >/dev/null
+equal "permit: what can be isolated is isolated" isolated "$(state plain)"
+rm -f /sys/fs/bpf/one /sys/fs/bpf/plain
+
+# Other kinds of programs are none of ours, and must not pass for isolated.
+./breach --expect harmless --count 0 >/dev/null 2>&1 &
+bpftool prog load breach_oracle.bpf.o /sys/fs/bpf/oracle 2>/dev/null
+if [ -e /sys/fs/bpf/oracle ]; then
+    deny "permit: a tracing program is not listed as isolated" \
+        grep -wE 'oracle.* isolated$' "$bailey/programs"
+    rm -f /sys/fs/bpf/oracle
+fi
+wait
+check "permit: the module leaves" unload_module
+finish
