@@ -5,6 +5,7 @@
 use super::stubs;
 use crate::bindings as b;
 use crate::load::Program;
+use crate::run::Run;
 
 /// What a stub has pushed below the CPU's frame, lowest address first, and the
 /// frame itself. A copy: it is read once.
@@ -113,10 +114,9 @@ pub(crate) fn judge(program: &Program, rip: u64) -> Point {
 /// The interrupted program below an event stub that was itself interrupted by
 /// an NMI, #DB or #MC: its registers, and its frame.
 ///
-/// `upper` is the frame of the NMI; `top` the aligned stack pointer of the run.
-/// The hostile `rsp` in it only chooses between the two places at which the
-/// stub's frame can be: with or without an error code.
-pub(crate) fn below_stub(upper: &Frame, top: u64) -> Option<Frame> {
+/// `upper` is the frame of the NMI. The hostile `rsp` in it only chooses among
+/// the few places of the run's stack at which the stub's frame can be.
+pub(crate) fn below_stub(upper: &Frame, run: &Run) -> Option<Frame> {
     let (pushed_rax, pushed_rcx, pushed_rdx) = match stubs::progress(upper.rip) {
         Some(rax) => (rax, false, false),
         None => (
@@ -127,8 +127,18 @@ pub(crate) fn below_stub(upper: &Frame, top: u64) -> Option<Frame> {
     };
     let words = u64::from(pushed_rax) + u64::from(pushed_rcx) + u64::from(pushed_rdx);
     let frame = upper.rsp.wrapping_add(8 * words);
-    let rip_at = top - FRAME;
-    if frame != rip_at && frame != rip_at - 8 {
+    // With an error code the frame is one word longer, and tops are 16 bytes apart.
+    let rip_at = if frame.wrapping_add(FRAME) % 16 == 0 {
+        frame
+    } else {
+        frame.wrapping_add(8)
+    };
+    let top = rip_at.wrapping_add(FRAME);
+    if !run.may_have_top(top) {
+        return None;
+    }
+    let rsp = word(rip_at + 24);
+    if !run.may_have_rsp(rsp) || rsp & !15 != top {
         return None;
     }
     Some(Frame {
@@ -138,6 +148,6 @@ pub(crate) fn below_stub(upper: &Frame, top: u64) -> Option<Frame> {
         error: 0,
         rip: word(rip_at),
         rflags: word(rip_at + 16),
-        rsp: word(rip_at + 24),
+        rsp,
     })
 }

@@ -34,7 +34,7 @@ fn registers(event: &b::bailey_event, run: &Run) -> [u64; 16] {
         event.rcx,
         event.rdx,
         event.rbx,
-        run.raw.dom_rsp,
+        event.rsp,
         run.raw.dom_rbp,
         event.rsi,
         event.rdi,

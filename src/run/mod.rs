@@ -18,6 +18,10 @@ pub(crate) struct Run {
     pub(crate) raw: b::bailey_run,
 }
 
+/// Words that the JIT pushes inside one BPF instruction: rax and rdx around a
+/// division, rcx around a shift (arch/x86/net/bpf_jit_comp.c), with some room.
+const JIT_PUSHES: u64 = 4;
+
 /// RFLAGS.IF.
 const IF: u64 = 0x200;
 
@@ -58,10 +62,17 @@ impl Run {
         unsafe { &*self.raw.frame }
     }
 
-    /// Where the CPU pushes an event's frame: the stack pointer, aligned as
-    /// SDM volume 3, 7.14.2 has it.
-    pub(crate) fn stack_top(&self) -> u64 {
-        self.raw.dom_rsp & !15
+    /// Whether a main program can have this stack pointer: where enter put it,
+    /// or below what the JIT pushes around one instruction.
+    pub(crate) fn may_have_rsp(&self, rsp: u64) -> bool {
+        let pushed = self.raw.dom_rsp.wrapping_sub(rsp);
+        pushed <= 8 * JIT_PUSHES && pushed % 8 == 0
+    }
+
+    /// Whether the CPU can have pushed an event's frame below `top`: a stack
+    /// pointer of the program, aligned as SDM volume 3, 7.14.2 has it.
+    pub(crate) fn may_have_top(&self, top: u64) -> bool {
+        top % 16 == 0 && (self.may_have_rsp(top) || self.may_have_rsp(top + 8))
     }
 
     /// Whether the program runs with interrupts on.
