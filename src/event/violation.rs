@@ -61,6 +61,8 @@ fn may_log(now: u64) -> bool {
 /// Interrupts are off or on; PKRS is the kernel's.
 pub(crate) fn record(run: &mut Run, kind: Kind, rip: u64, addr: u64) {
     let program = run.program();
+    // SAFETY: it runs.
+    unsafe { program.note_id() };
     let cpu = run::this_cpu();
     cpu.violations += 1;
     program.count_violation();

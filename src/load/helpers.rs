@@ -85,15 +85,24 @@ impl Helpers {
             if called.iter().any(|other| other.imm == imm) {
                 return Err(Reason::Ambiguous(id));
             }
-            let entry = Called { helper, func, imm, proto };
-            called.push(entry, GFP_KERNEL).map_err(|_| Reason::NoMemory)?;
+            let entry = Called {
+                helper,
+                func,
+                imm,
+                proto,
+            };
+            called
+                .push(entry, GFP_KERNEL)
+                .map_err(|_| Reason::NoMemory)?;
         }
         Ok(Self(called))
     }
 
     /// The helper that a call with this `imm` calls.
     pub(super) fn by_imm(&self, imm: i32) -> Option<&Called> {
-        self.0.iter().find(|called| called.func != 0 && called.imm == imm)
+        self.0
+            .iter()
+            .find(|called| called.func != 0 && called.imm == imm)
     }
 
     /// The helper with this number.

@@ -9,8 +9,8 @@ use super::program::{Isolation, Program};
 use super::stub_kind;
 use crate::bindings as b;
 use crate::pure::image::{bitmap_len, check, scan, Expect, ImageError, SiteHit, Stub};
-use kernel::fmt;
 use core::slice;
+use kernel::fmt;
 use kernel::prelude::*;
 
 /// Why an image is refused.
@@ -78,11 +78,13 @@ pub(super) unsafe fn finish(program: &Program, fp: *mut b::bpf_prog) -> Result<(
     let mut text: KVVec<u8> = KVVec::with_capacity(len, GFP_KERNEL).map_err(|_| Flaw::NoMemory)?;
     // SAFETY: a JITed program has `jited_len` bytes of text at `bpf_func`.
     let image = unsafe { slice::from_raw_parts(base as *const u8, len) };
-    text.extend_from_slice(image, GFP_KERNEL).map_err(|_| Flaw::NoMemory)?;
+    text.extend_from_slice(image, GFP_KERNEL)
+        .map_err(|_| Flaw::NoMemory)?;
 
     let enter_return = connect(isolation, base, &mut text)?;
 
-    let mut starts = KVVec::from_elem(0u8, bitmap_len(len), GFP_KERNEL).map_err(|_| Flaw::NoMemory)?;
+    let mut starts =
+        KVVec::from_elem(0u8, bitmap_len(len), GFP_KERNEL).map_err(|_| Flaw::NoMemory)?;
     // SAFETY: the loader alone knows the site table until `publish`.
     let sites = unsafe { &*isolation.sites.get() };
     let expect = Expect {
@@ -96,7 +98,10 @@ pub(super) unsafe fn finish(program: &Program, fp: *mut b::bpf_prog) -> Result<(
             return Stub::Ends;
         }
         let back = base + u64::from(offset) + CALL;
-        let site = isolation.stubs.site_of(target).and_then(|number| sites.get(number));
+        let site = isolation
+            .stubs
+            .site_of(target)
+            .and_then(|number| sites.get(number));
         match site {
             Some(site) if site.ret == back => Stub::Returns,
             _ => Stub::None,
@@ -110,7 +115,13 @@ pub(super) unsafe fn finish(program: &Program, fp: *mut b::bpf_prog) -> Result<(
             let site = &sites[number];
             (stub_kind(number, site), site.ret)
         })
-        .map_err(|err| if err == ERANGE { Flaw::Reach } else { Flaw::NoMemory })?;
+        .map_err(|err| {
+            if err == ERANGE {
+                Flaw::Reach
+            } else {
+                Flaw::NoMemory
+            }
+        })?;
     // SAFETY: the image's own text, of the same length; nobody runs it yet.
     unsafe { b::bailey_k_text_poke_copy(base as *mut _, text.as_ptr().cast(), len) };
 
@@ -147,7 +158,11 @@ fn connect(isolation: &Isolation, base: u64, text: &mut [u8]) -> Result<u64, Fla
         if hit.target == exit_gate() {
             exits += 1;
         } else {
-            match isolation.stubs.site_of(hit.target).filter(|&number| number != 0) {
+            match isolation
+                .stubs
+                .site_of(hit.target)
+                .filter(|&number| number != 0)
+            {
                 None => flaw = flaw.take().or(Some(Flaw::Call(hit.offset))),
                 Some(number) if sites[number].ret != 0 => flaw = Some(Flaw::Stub(number)),
                 Some(number) => sites[number].ret = next,

@@ -64,15 +64,15 @@ impl Knowledge {
     pub(super) fn insns_mut(&mut self) -> &mut [Insn] {
         let prog = self.prog();
         // SAFETY: as above; the program is not locked read-only before it is JITed.
-        unsafe { slice::from_raw_parts_mut(b::bailey_prog_insns(prog).cast(), (*prog).len as usize) }
+        unsafe {
+            slice::from_raw_parts_mut(b::bailey_prog_insns(prog).cast(), (*prog).len as usize)
+        }
     }
 
     fn aux_data(&self) -> &[b::bpf_insn_aux_data] {
         // SAFETY: `insn_aux_data` has as many entries as the program has instructions:
         // bpf_patch_insn_data() keeps the two in step.
-        unsafe {
-            slice::from_raw_parts((*self.env).insn_aux_data, (*self.prog()).len as usize)
-        }
+        unsafe { slice::from_raw_parts((*self.env).insn_aux_data, (*self.prog()).len as usize) }
     }
 
     /// Maps that the program uses.
@@ -137,13 +137,27 @@ impl Knowledge {
     /// The map whose value's address the `ld_imm64` at `index` loads.
     pub(super) fn value_of(&self, index: usize) -> Option<*mut b::bpf_map> {
         let insn = self.insns().get(index)?;
-        if !insn.is_ld_imm64() || !matches!(insn.src(), pseudo::MAP_VALUE | pseudo::MAP_IDX_VALUE)
-        {
+        if !insn.is_ld_imm64() || !matches!(insn.src(), pseudo::MAP_VALUE | pseudo::MAP_IDX_VALUE) {
             return None;
         }
         // SAFETY: of the union, loads of a map value's address have the map's index.
-        let map_index =
-            unsafe { self.aux_data()[index].__bindgen_anon_1.__bindgen_anon_1.map_index };
+        let map_index = unsafe {
+            self.aux_data()[index]
+                .__bindgen_anon_1
+                .__bindgen_anon_1
+                .map_index
+        };
         self.maps().get(map_index as usize).copied()
+    }
+
+    /// How far into that value the address is.
+    pub(super) fn value_offset(&self, index: usize) -> u32 {
+        // SAFETY: of the union, loads of a map value's address have the offset.
+        unsafe {
+            self.aux_data()[index]
+                .__bindgen_anon_1
+                .__bindgen_anon_1
+                .map_off
+        }
     }
 }

@@ -16,6 +16,7 @@
 //! was changed fails the load.
 
 pub(crate) mod decoder;
+mod harmless;
 mod helpers;
 mod image;
 mod knowledge;
@@ -23,7 +24,7 @@ pub(crate) mod program;
 pub(crate) mod site;
 mod stub;
 
-pub(crate) use program::{for_each, isolated, MapRef, Program, State};
+pub(crate) use program::{isolated, Program, State};
 
 use crate::bindings as b;
 use crate::domain;
@@ -33,9 +34,9 @@ use crate::pure::rewrite::{
     classify, dropped_mask, fix_back_jumps, prologue, survey, Action, Facts, Known, PtrKind,
     Refusal, PROLOGUE_LEN,
 };
-use kernel::fmt;
 use helpers::{HelperSet, Helpers};
 use kernel::error::to_result;
+use kernel::fmt;
 use kernel::prelude::*;
 use kernel::str::CString;
 use kernel::sync::atomic::{Atomic, Relaxed};
@@ -104,11 +105,12 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Programs that were loaded as without us since the module is there, and
-/// classic programs, which the hooks see without a verifier.
+/// Classic programs loaded since the module is there; the hooks see them
+/// without a verifier.
 static CLASSIC: Atomic<u64> = Atomic::new(0);
 
 /// Number of classic programs seen.
+#[expect(dead_code, reason = "for reports")]
 pub(crate) fn classic_programs() -> u64 {
     CLASSIC.load(Relaxed)
 }
@@ -265,7 +267,9 @@ fn candidate(known: &Knowledge) -> Result<HelperSet, Reason> {
     let insns = known.insns();
     let at = |(index, refusal)| Reason::Instruction(index, refusal);
     survey(insns, XDP_BUFF, known.direct_write(), |index| Known {
-        helper: insns[index].is_helper_call().then_some(insns[index].imm as u32),
+        helper: insns[index]
+            .is_helper_call()
+            .then_some(insns[index].imm as u32),
         timed_may_goto: false,
         ptr: known.pointer(index),
     })
@@ -281,16 +285,19 @@ fn candidate(known: &Knowledge) -> Result<HelperSet, Reason> {
     Ok(set)
 }
 
-/// A program is loaded as without us, or not at all.
+/// A program is loaded as without us, or, by policy, not at all.
 fn not_isolated(known: &Knowledge, reason: &Reason) -> Result {
     say(known.env(), c"not isolated", reason);
-    if strict() {
+    if strict() && !harmless::harmless(known) {
         return Err(EPERM);
     }
     let aux = known.aux();
     // SAFETY: the program is alive.
     let prog_type = unsafe { (*known.prog()).type_ };
-    program::enter(aux, Entry::Program(Program::not_isolated(aux, prog_type, reason)?))
+    program::enter(
+        aux,
+        Entry::Program(Program::not_isolated(aux, prog_type, reason)?),
+    )
 }
 
 /// A line in the verifier's log.
@@ -320,7 +327,9 @@ fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
 
     // Site 0 is enter.
     let mut sites: KVVec<b::bailey_site> = KVVec::new();
-    sites.push(b::bailey_site::default(), GFP_KERNEL).map_err(|_| Reason::NoMemory)?;
+    sites
+        .push(b::bailey_site::default(), GFP_KERNEL)
+        .map_err(|_| Reason::NoMemory)?;
     let mut ctx = false;
     for (index, insn) in insns.iter().enumerate() {
         let facts = facts_of(known, &helpers, index);
@@ -357,12 +366,19 @@ fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
         (facts.reads_txq(), b::BAILEY_PROG_TXQ),
     ]
     .iter()
-    .fold(0, |flags, &(set, flag)| if set { flags | flag } else { flags });
+    .fold(
+        0,
+        |flags, &(set, flag)| if set { flags | flag } else { flags },
+    );
     // SAFETY: the program is alive.
     let prog_type = unsafe { (*known.prog()).type_ };
     let program = Program::isolated(known.aux(), prog_type, flags, isolation)
         .map_err(|_| Reason::NoMemory)?;
-    Ok(Plan { program, facts, helpers })
+    Ok(Plan {
+        program,
+        facts,
+        helpers,
+    })
 }
 
 /// What is known of the instruction at `index`, helper numbers already gone.
@@ -399,7 +415,11 @@ fn stub_kind(number: usize, site: &b::bailey_site) -> Kind {
 
 /// Puts the gates into the program.
 fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
-    let Plan { program, facts, helpers } = plan;
+    let Plan {
+        program,
+        facts,
+        helpers,
+    } = plan;
     let aux = known.aux();
     let isolation = program.isolation().ok_or(EINVAL)?;
     // SAFETY: returns an address.
@@ -415,12 +435,7 @@ fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
     patch[PROLOGUE_LEN] = known.insns()[0];
     // SAFETY: `env` is alive; the patch has as many instructions as are said.
     let patched = unsafe {
-        b::bailey_k_bpf_patch_insn_data(
-            known.env(),
-            0,
-            patch.as_ptr().cast(),
-            patch.len() as u32,
-        )
+        b::bailey_k_bpf_patch_insn_data(known.env(), 0, patch.as_ptr().cast(), patch.len() as u32)
     };
     if patched.is_null() {
         return not_isolated(known, &Reason::Prologue);
@@ -475,7 +490,10 @@ fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
         env.subprog_info[0].priv_stack_mode = b::priv_stack_mode_NO_PRIV_STACK;
         // The module stays as long as the program: the kernel puts what a program refers to.
         let btf = b::bailey_k_bpf_get_btf_vmlinux();
-        let slot = env.used_btfs.get_mut(env.used_btf_cnt as usize).ok_or(EFAULT)?;
+        let slot = env
+            .used_btfs
+            .get_mut(env.used_btf_cnt as usize)
+            .ok_or(EFAULT)?;
         b::bailey_k_btf_get(btf);
         b::bailey_module_get();
         slot.btf = btf;

@@ -307,11 +307,6 @@ impl Program {
         id
     }
 
-    /// `enum bpf_prog_type`.
-    pub(crate) fn prog_type(&self) -> u32 {
-        self.prog_type
-    }
-
     /// The program's type in words, as `bpftool` writes it.
     pub(crate) fn type_name(&self) -> &'static str {
         super::type_name(self.prog_type)
@@ -349,7 +344,9 @@ impl Program {
 
     /// The maps it uses, if it is isolated.
     pub(crate) fn maps(&self) -> &[MapRef] {
-        self.isolation.as_ref().map_or(&[], |isolation| &isolation.maps)
+        self.isolation
+            .as_ref()
+            .map_or(&[], |isolation| &isolation.maps)
     }
 
     /// Its counters, summed over all CPUs.
@@ -374,11 +371,6 @@ impl Program {
         self.violations.add(1, Relaxed);
     }
 
-    /// Number of violations.
-    pub(crate) fn violations(&self) -> u64 {
-        self.violations.load(Relaxed)
-    }
-
     /// First byte and length of the JITed image; (0, 0) before it is checked.
     pub(crate) fn image_range(&self) -> (u64, u32) {
         if !self.ready.load(Acquire) {
@@ -390,14 +382,19 @@ impl Program {
 
     /// First byte and length of the program's stubs.
     pub(crate) fn stub_range(&self) -> (u64, usize) {
-        self.isolation.as_ref().map_or((0, 0), |isolation| isolation.stubs.range())
+        self.isolation
+            .as_ref()
+            .map_or((0, 0), |isolation| isolation.stubs.range())
     }
 
     /// Whether an instruction of the image starts at `rip`. Safe on any `rip`,
     /// hostile ones included. Stubs are not the image: see `stub_start`.
     pub(crate) fn insn_start(&self, rip: u64) -> bool {
         let (image, len) = self.image_range();
-        let Some(offset) = rip.checked_sub(image).filter(|&offset| offset < u64::from(len)) else {
+        let Some(offset) = rip
+            .checked_sub(image)
+            .filter(|&offset| offset < u64::from(len))
+        else {
             return false;
         };
         let Some(isolation) = &self.isolation else {
@@ -416,7 +413,9 @@ impl Program {
     pub(crate) fn stub_at(&self, rip: u64) -> Option<(u64, u64)> {
         let isolation = self.isolation.as_ref()?;
         let (base, len) = isolation.stubs.range();
-        let offset = rip.checked_sub(base).filter(|&offset| offset < len as u64)?;
+        let offset = rip
+            .checked_sub(base)
+            .filter(|&offset| offset < len as u64)?;
         let number = offset as usize / SLOT;
         // SAFETY: the table is complete before the program can run.
         let site = unsafe { (*isolation.sites.get()).get(number)? };
@@ -563,7 +562,9 @@ pub(super) fn find(aux: *mut b::bpf_prog_aux) -> Option<Entry> {
 pub(super) fn leave(aux: *mut b::bpf_prog_aux) {
     let program = {
         let mut registry = REGISTRY.lock();
-        let entry = registry.as_mut().and_then(|tree| tree.remove(&(aux as usize)));
+        let entry = registry
+            .as_mut()
+            .and_then(|tree| tree.remove(&(aux as usize)));
         let Some(Entry::Program(program)) = entry else {
             return;
         };

@@ -123,7 +123,11 @@ const ARG_TYPES: ArgTypeTable = ArgTypeTable {
 
 /// The entry for a call at `insn` of helper `called`. `func`, `out`, `ret`
 /// and `stub` are left 0 where they are not known yet.
-pub(super) fn entry(insn: usize, called: &Called, known: &Knowledge) -> Result<b::bailey_site, Reason> {
+pub(super) fn entry(
+    insn: usize,
+    called: &Called,
+    known: &Knowledge,
+) -> Result<b::bailey_site, Reason> {
     let helper = called.helper;
     let map = known.map_argument(insn);
     let (key_size, value_size) = map.map_or((0, 0), |map| {

@@ -34,7 +34,7 @@ const _: () = assert!(LEN <= SLOT);
 const PROCESSOR_ID: [u8; 14] = [
     0xb8, 0x7b, 0, 0, 0, // mov $__CPUNODE_SEG, %eax
     0x0f, 0x03, 0xc0, // lsl %eax, %eax
-    0x25, 0xff, 0x0f, 0, 0, // and $VDSO_CPUNODE_MASK, %eax
+    0x25, 0xff, 0x0f, 0, 0,    // and $VDSO_CPUNODE_MASK, %eax
     0xe9, // jmp site
 ];
 
@@ -56,7 +56,11 @@ pub(super) fn check_template() -> Result {
     if size as usize == LEN && out as usize == OUT {
         return Ok(());
     }
-    pr_err!("the stub template has {} bytes and its way out at {}\n", size, out);
+    pr_err!(
+        "the stub template has {} bytes and its way out at {}\n",
+        size,
+        out
+    );
     Err(EINVAL)
 }
 
@@ -87,7 +91,8 @@ impl Stubs {
             return Err(Reason::NoMemory);
         }
         // SAFETY: process context; `fill` fills what it is given.
-        let base = unsafe { b::bailey_k_bpf_prog_pack_alloc((count * SLOT) as u32, Some(fill), false) };
+        let base =
+            unsafe { b::bailey_k_bpf_prog_pack_alloc((count * SLOT) as u32, Some(fill), false) };
         if base.is_null() {
             return Err(Reason::NoMemory);
         }
