@@ -7,7 +7,7 @@
 //! where enter's second return goes, with AX set: `call exit` becomes a jump
 //! to `AX = 1; goto behind the call of enter`. Each site's call goes to a stub
 //! of its own, which looks its helper up in a site table.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 #[path = "common/program.rs"]
 #[allow(dead_code)]
@@ -152,9 +152,8 @@ fn run(insns: &[Insn], sites: &[Action]) -> Outcome {
         }
     } else {
         vm.register_helper(ENTER as u32, enter).unwrap();
-        for number in 0..sites.len() {
-            vm.register_helper(SITES as u32 + number as u32, STUB_TABLE[number])
-                .unwrap();
+        for (number, stub) in (SITES as u32..).zip(&STUB_TABLE[..sites.len()]) {
+            vm.register_helper(number, *stub).unwrap();
         }
     }
     let verdict = vm.execute_program(&mut packet).unwrap();

@@ -1,0 +1,855 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The check of finished machine code: it takes what the JIT emits and nothing
+//! else.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+#[path = "common/decode.rs"]
+mod decode;
+#[path = "common/jit.rs"]
+#[allow(dead_code)]
+mod jit;
+#[path = "common/program.rs"]
+#[allow(dead_code)]
+mod program;
+
+use bailey::pure::image::{
+    bitmap_len, check, is_start, scan, Expect, Fault, ImageError, Report, SiteHit, Stub,
+};
+use bailey::pure::insn::{class, jmp, Insn, K, X};
+use bailey::pure::rewrite::{Action, Known};
+use bailey::pure::x86::{Decoder, JitForms};
+use decode::{iced, Agreed};
+use jit::Config;
+use program::{any_insn, assemble, rewrite, steps, Program};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+const BASE: u64 = 0xffff_ffff_c012_3456;
+const CALL_BASE: u64 = 0xffff_ffff_8100_0000;
+const ENTER: i32 = 0x3f80_0040;
+const SITES: i32 = 0x3f90_0000;
+/// Bytes from one stub to the next.
+const STUB: i32 = 64;
+const THUNK: u64 = 0xffff_ffff_81e0_0000;
+const SLOT: u64 = 0xffff_c981_2345_6789;
+
+fn configs() -> impl Strategy<Value = Config> {
+    (
+        any::<[bool; 4]>(),
+        prop_oneof![Just(None), Just(Some(THUNK))],
+        0u32..=512,
+        any::<bool>(),
+    )
+        .prop_map(
+            |([ibt, poison, bmi2, sls], rethunk, stack_depth, padding)| Config {
+                ibt,
+                poisoned: ibt && poison,
+                bmi2,
+                rethunk,
+                sls,
+                stack_depth,
+                padding,
+            },
+        )
+}
+
+const PLAIN: Config = Config {
+    ibt: true,
+    poisoned: false,
+    bmi2: true,
+    rethunk: None,
+    sls: true,
+    stack_depth: 16,
+    padding: false,
+};
+
+/// An image ready to run, and what is known of it.
+#[derive(Clone, Debug)]
+struct Finished {
+    code: Vec<u8>,
+    addrs: Vec<usize>,
+    sites: Vec<Action>,
+    hits: Vec<SiteHit>,
+    expect: Expect,
+}
+
+impl Finished {
+    /// The address of site `site`'s stub.
+    fn stub(site: usize) -> u64 {
+        CALL_BASE.wrapping_add_signed(i64::from(SITES) + i64::from(STUB) * site as i64)
+    }
+
+    fn check_with(&self, code: &[u8], decoder: &dyn Decoder) -> Result<Report, ImageError> {
+        let mut starts = vec![0xff; bitmap_len(code.len())];
+        self.check_into(code, decoder, &mut starts)
+    }
+
+    fn check_into(
+        &self,
+        code: &[u8],
+        decoder: &dyn Decoder,
+        starts: &mut [u8],
+    ) -> Result<Report, ImageError> {
+        check(
+            code,
+            &self.expect,
+            decoder,
+            starts,
+            &mut |offset, target| {
+                let site = self.hits.iter().position(|hit| hit.offset == offset);
+                match site {
+                    Some(site) if target == self.hits[site].target => match self.sites[site] {
+                        Action::Exit => Stub::Ends,
+                        _ => Stub::Returns,
+                    },
+                    _ => Stub::None,
+                }
+            },
+        )
+    }
+}
+
+/// What the glue does between JIT and check: find the sites, turn their calls
+/// into jumps.
+fn finish(program: &Program, config: &Config) -> Finished {
+    let rewritten = rewrite(
+        program,
+        SLOT,
+        ENTER,
+        |site| SITES + STUB * site as i32,
+        true,
+    )
+    .unwrap();
+    let image = jit::compile(&rewritten.insns, BASE, CALL_BASE, config);
+    let enter = CALL_BASE.wrapping_add_signed(i64::from(ENTER));
+    let mut code = image.code;
+    let mut hits = Vec::new();
+    let mut enters = 0;
+    scan(&code, BASE, &JitForms, &mut |hit| {
+        if hit.target == enter {
+            enters += 1;
+        } else {
+            hits.push(hit);
+        }
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(enters, 1);
+    assert_eq!(
+        hits.len(),
+        rewritten.sites.len(),
+        "found what was allocated"
+    );
+    for (site, hit) in hits.iter().enumerate() {
+        assert_eq!(hit.target, Finished::stub(site));
+        let call = &mut code[hit.offset as usize];
+        assert_eq!(*call, 0xe8);
+        *call = 0xe9;
+    }
+    Finished {
+        code,
+        addrs: image.addrs,
+        sites: rewritten.sites,
+        hits,
+        expect: Expect {
+            base: BASE,
+            enter,
+            return_thunk: config.rethunk,
+            trampoline: false,
+        },
+    }
+}
+
+/// Any program that the JIT takes: it need not make sense, only be well formed.
+fn any_program() -> impl Strategy<Value = Program> {
+    let ops = vec![
+        jmp::JA,
+        jmp::JEQ,
+        jmp::JGT,
+        jmp::JGE,
+        jmp::JSET,
+        jmp::JNE,
+        jmp::JSGT,
+        jmp::JSGE,
+        jmp::JLT,
+        jmp::JLE,
+        jmp::JSLT,
+        jmp::JSLE,
+    ];
+    let branch = (
+        any::<bool>(),
+        proptest::sample::select(ops),
+        any::<bool>(),
+        (0u8..10, 0u8..10),
+        prop_oneof![any::<i32>(), -2i32..2],
+    )
+        .prop_map(|(wide, op, by_reg, (dst, src), imm)| {
+            let class = if wide { class::JMP } else { class::JMP32 };
+            vec![match op {
+                jmp::JA if wide => Insn::ja(0),
+                jmp::JA => Insn::ja32(0),
+                _ if by_reg => Insn::new(class | op | X, dst, src, 0, 0),
+                _ => Insn::new(class | op | K, dst, 0, 0, imm),
+            }]
+        });
+    let piece = prop_oneof![
+        10 => any_insn(),
+        3 => branch,
+        1 => Just(vec![Insn::call(5)]),
+        1 => Just(vec![Insn::exit()]),
+    ];
+    (vec(piece, 1..80), vec(any::<prop::sample::Index>(), 80)).prop_map(|(pieces, targets)| {
+        // Jumps go to the start of a piece, backwards as well.
+        let mut starts = Vec::new();
+        let mut insns = Vec::new();
+        for piece in &pieces {
+            starts.push(insns.len());
+            insns.extend_from_slice(piece);
+        }
+        starts.push(insns.len());
+        insns.push(Insn::exit());
+        let mut next = targets.iter();
+        for (index, insn) in insns.iter_mut().enumerate() {
+            if insn.jump().is_some() {
+                let target = starts[next.next().unwrap().index(starts.len())];
+                let distance = target as i64 - index as i64 - 1;
+                *insn = insn.with_jump(distance).unwrap();
+            }
+        }
+        let known = insns
+            .iter()
+            .map(|insn| Known {
+                helper: insn.is_helper_call().then_some(insn.imm as u32),
+                ..Known::default()
+            })
+            .collect();
+        Program { insns, known }
+    })
+}
+
+proptest! {
+    #![proptest_config(program::config(600))]
+
+    #[test]
+    fn every_image_the_jit_makes_is_taken(program in any_program(), config in configs()) {
+        let finished = finish(&program, &config);
+        for decoder in [&JitForms as &dyn Decoder, &Agreed] {
+            let report = finished.check_with(&finished.code, decoder);
+            prop_assert!(report.is_ok(), "{:?}", report);
+            let report = report.unwrap();
+            prop_assert_eq!(report.stub_jumps as usize, finished.sites.len());
+            prop_assert_eq!(report.end as usize, finished.code.len());
+            // BPF instruction 5 of the rewritten program is `r1 = r0`.
+            prop_assert_eq!(report.body as usize, finished.addrs[5]);
+            let saved = [6u8, 7, 8, 9].iter().filter(|reg| {
+                program.insns.iter().any(|insn| insn.dst() == **reg || insn.src() == **reg)
+            }).count() as u32;
+            prop_assert_eq!(report.frame, config.stack_depth.next_multiple_of(8) + 8 * saved);
+        }
+    }
+
+    #[test]
+    fn every_image_of_a_sensible_program_is_taken(steps in steps(), config in configs()) {
+        let finished = finish(&assemble(&steps), &config);
+        prop_assert!(finished.check_with(&finished.code, &JitForms).is_ok());
+    }
+
+    #[test]
+    fn the_bitmap_holds_exactly_the_instructions(program in any_program(), config in configs()) {
+        let finished = finish(&program, &config);
+        let mut starts = vec![0xff; bitmap_len(finished.code.len())];
+        finished.check_into(&finished.code, &JitForms, &mut starts).unwrap();
+        let mut at = 0;
+        for offset in 0..finished.code.len() {
+            let expected = offset == at;
+            if expected {
+                at += iced(&finished.code[at..], 0).unwrap().len();
+            }
+            prop_assert_eq!(is_start(&starts, offset as u32), expected, "{:#x}", offset);
+        }
+        prop_assert!(!is_start(&starts, finished.code.len() as u32 + 8));
+    }
+
+    #[test]
+    fn padding_behind_the_end_is_no_code(program in any_program(), config in configs(), len in 1usize..40) {
+        let finished = finish(&program, &config);
+        let mut code = finished.code.clone();
+        code.extend(std::iter::repeat_n(0xcc, len));
+        let report = finished.check_with(&code, &JitForms).unwrap();
+        prop_assert_eq!(report.end as usize, finished.code.len());
+        // Nothing else may follow.
+        code.push(0x90);
+        let error = finished.check_with(&code, &JitForms).unwrap_err();
+        prop_assert_eq!(error.fault, Fault::End);
+    }
+
+    /// The heart: whatever single byte of an image is changed, either the
+    /// image is refused, or it still holds nothing that breaks confinement, by
+    /// the judgement of another decoder.
+    #[test]
+    fn an_image_with_a_changed_byte_is_refused_or_harmless(
+        program in any_program(), config in configs(),
+        changes in vec((any::<prop::sample::Index>(), any::<u8>()), 64),
+    ) {
+        let finished = finish(&program, &config);
+        for (at, byte) in changes {
+            let mut code = finished.code.clone();
+            code[at.index(finished.code.len())] = byte;
+            let mut starts = vec![0; bitmap_len(code.len())];
+            if let Ok(report) = finished.check_into(&code, &JitForms, &mut starts) {
+                judge(&finished, &code, &report, &starts);
+            }
+        }
+    }
+
+    /// The same with a dangerous instruction written over the image.
+    #[test]
+    fn an_image_with_an_instruction_written_over_it_is_refused_or_harmless(
+        program in any_program(), config in configs(),
+        at in any::<prop::sample::Index>(), index in 0usize..FORBIDDEN.len(),
+    ) {
+        let finished = finish(&program, &config);
+        let mut code = finished.code.clone();
+        let at = at.index(code.len());
+        let patch = FORBIDDEN[index].1;
+        let end = (at + patch.len()).min(code.len());
+        code[at..end].copy_from_slice(&patch[..end - at]);
+        let mut starts = vec![0; bitmap_len(code.len())];
+        if let Ok(report) = finished.check_into(&code, &JitForms, &mut starts) {
+            judge(&finished, &code, &report, &starts);
+        }
+    }
+}
+
+/// Walks the code that can run confined with iced-x86 and asserts that
+/// nothing in it leaves by anything but a jump to a site's own stub.
+fn judge(finished: &Finished, code: &[u8], report: &Report, starts: &[u8]) {
+    use iced_x86::{FlowControl, Mnemonic, Register};
+    let (body, end) = (report.body as usize, report.end as usize);
+    let mut at = body;
+    let mut falls = true;
+    while at < end {
+        let insn = iced(&code[at..], BASE + at as u64).expect("decodes");
+        assert!(is_start(starts, at as u32));
+        falls = true;
+        match insn.flow_control() {
+            FlowControl::Next => {}
+            FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch => {
+                falls = insn.flow_control() == FlowControl::ConditionalBranch;
+                let target = insn.near_branch_target();
+                let inside = target.wrapping_sub(BASE);
+                if inside < code.len() as u64 {
+                    assert!(
+                        (body as u64..end as u64).contains(&inside),
+                        "{insn} at {at:#x}"
+                    );
+                    assert!(is_start(starts, inside as u32), "{insn} at {at:#x}");
+                } else {
+                    let site = finished
+                        .hits
+                        .iter()
+                        .position(|hit| hit.offset as usize == at)
+                        .expect("a jump out of the image is a site's");
+                    assert_eq!(target, Finished::stub(site));
+                }
+            }
+            other => panic!("{insn} at {at:#x}: {other:?}"),
+        }
+        assert!(!insn.is_privileged(), "{insn} at {at:#x}");
+        assert!(!insn.has_rep_prefix() && !insn.has_repne_prefix());
+        assert_eq!(insn.segment_prefix(), Register::None, "{insn}");
+        assert!(
+            !matches!(
+                insn.mnemonic(),
+                Mnemonic::Syscall
+                    | Mnemonic::Sysenter
+                    | Mnemonic::Wrmsr
+                    | Mnemonic::Rdmsr
+                    | Mnemonic::Wrpkru
+                    | Mnemonic::Xbegin
+                    | Mnemonic::Xrstor
+                    | Mnemonic::Swapgs
+                    | Mnemonic::Leave
+                    | Mnemonic::Enter
+            ),
+            "{insn}"
+        );
+        let mut info = iced_x86::InstructionInfoFactory::new();
+        for used in info.info(&insn).used_registers() {
+            use iced_x86::OpAccess;
+            let written = !matches!(
+                used.access(),
+                OpAccess::Read | OpAccess::CondRead | OpAccess::None | OpAccess::NoMemAccess
+            );
+            let full = used.register().full_register();
+            let stack_op = matches!(insn.mnemonic(), Mnemonic::Push | Mnemonic::Pop);
+            assert!(
+                !written || full != Register::RBP && (full != Register::RSP || stack_op),
+                "{insn} at {at:#x} writes {full:?}"
+            );
+            let special = full.is_segment_register() && written;
+            assert!(!special && !full.is_cr() && !full.is_dr(), "{insn}");
+        }
+        at += insn.len();
+    }
+    assert_eq!(at, end);
+    assert!(!falls, "the code does not run over its end");
+    // In front of the body there is one way out, and no way in from the body.
+    let rets = (0..body)
+        .filter(|at| is_start(starts, *at as u32))
+        .filter_map(|at| iced(&code[at..], BASE + at as u64))
+        .filter(|insn| {
+            insn.flow_control() == FlowControl::Return
+                || insn.flow_control() == FlowControl::UnconditionalBranch
+        })
+        .count();
+    assert_eq!(rets, 1);
+}
+
+/// Forms that must never be in a body.
+const FORBIDDEN: &[(&str, &[u8])] = &[
+    ("ret", &[0xc3]),
+    ("ret 8", &[0xc2, 8, 0]),
+    ("far ret", &[0xcb]),
+    ("rep ret", &[0xf3, 0xc3]),
+    ("leave", &[0xc9]),
+    ("iretq", &[0x48, 0xcf]),
+    ("call rel32", &[0xe8, 0, 0, 0, 0]),
+    ("call rax", &[0xff, 0xd0]),
+    ("call [rax]", &[0xff, 0x10]),
+    ("call far [rax]", &[0x48, 0xff, 0x18]),
+    ("jmp rax", &[0xff, 0xe0]),
+    ("jmp r11", &[0x41, 0xff, 0xe3]),
+    ("jmp [rax]", &[0xff, 0x20]),
+    ("jmp far [rax]", &[0x48, 0xff, 0x28]),
+    ("notrack jmp rax", &[0x3e, 0xff, 0xe0]),
+    ("push [rax]", &[0xff, 0x30]),
+    ("inc eax", &[0xff, 0xc0]),
+    ("wrmsr", &[0x0f, 0x30]),
+    ("rdmsr", &[0x0f, 0x32]),
+    ("wrpkru", &[0x0f, 0x01, 0xef]),
+    ("swapgs", &[0x0f, 0x01, 0xf8]),
+    ("stac", &[0x0f, 0x01, 0xcb]),
+    ("lgdt [rax]", &[0x0f, 0x01, 0x10]),
+    ("invlpg [rax]", &[0x0f, 0x01, 0x38]),
+    ("mov cr4, rax", &[0x0f, 0x22, 0xe0]),
+    ("mov cr3, rax", &[0x0f, 0x22, 0xd8]),
+    ("mov rax, cr4", &[0x0f, 0x20, 0xe0]),
+    ("mov dr7, rax", &[0x0f, 0x23, 0xf8]),
+    ("cli", &[0xfa]),
+    ("sti", &[0xfb]),
+    ("hlt", &[0xf4]),
+    ("in al, dx", &[0xec]),
+    ("out dx, al", &[0xee]),
+    ("syscall", &[0x0f, 0x05]),
+    ("sysret", &[0x48, 0x0f, 0x07]),
+    ("int 0x80", &[0xcd, 0x80]),
+    ("int3", &[0xcc]),
+    ("int1", &[0xf1]),
+    ("ud2", &[0x0f, 0x0b]),
+    ("popf", &[0x9d]),
+    ("pushf", &[0x9c]),
+    ("pop fs", &[0x0f, 0xa1]),
+    ("mov gs, eax", &[0x8e, 0xe8]),
+    ("mov rax, gs:[rax+0]", &[0x65, 0x48, 0x8b, 0x40, 0]),
+    ("mov rax, fs:[rax+0]", &[0x64, 0x48, 0x8b, 0x40, 0]),
+    (
+        "add rax, gs:[0]",
+        &[0x65, 0x48, 0x03, 0x04, 0x25, 0, 0, 0, 0],
+    ),
+    ("wrgsbase rax", &[0xf3, 0x48, 0x0f, 0xae, 0xd8]),
+    ("xrstor [rax]", &[0x0f, 0xae, 0x28]),
+    ("fxrstor [rax]", &[0x0f, 0xae, 0x08]),
+    ("clflush [rax]", &[0x0f, 0xae, 0x38]),
+    ("xbegin", &[0xc7, 0xf8, 0, 0, 0, 0]),
+    ("xabort", &[0xc6, 0xf8, 0]),
+    ("mov rsp, rax", &[0x48, 0x89, 0xc4]),
+    ("mov rbp, rax", &[0x48, 0x89, 0xc5]),
+    ("mov rbp, rsp", &[0x48, 0x89, 0xe5]),
+    ("mov rax, rsp", &[0x48, 0x89, 0xe0]),
+    ("mov rsp, [rax+0]", &[0x48, 0x8b, 0x60, 0]),
+    ("pop rsp", &[0x5c]),
+    ("pop rbp", &[0x5d]),
+    ("push rsp", &[0x54]),
+    ("add rsp, 8", &[0x48, 0x83, 0xc4, 8]),
+    ("sub rsp, 8", &[0x48, 0x83, 0xec, 8]),
+    ("xchg [rax+0], rsp", &[0x48, 0x87, 0x60, 0]),
+    ("lock xadd [rax+0], rsp", &[0xf0, 0x48, 0x0f, 0xc1, 0x60, 0]),
+    ("xchg rax, rsp", &[0x48, 0x94]),
+    ("xchg eax, r8d", &[0x41, 0x90]),
+    ("pause", &[0xf3, 0x90]),
+    ("rep movsb", &[0xf3, 0xa4]),
+    ("stosq", &[0x48, 0xab]),
+    ("mov rax, [rax+rcx+0]", &[0x48, 0x8b, 0x44, 0x08, 0]),
+    ("mov rax, [rip+0]", &[0x48, 0x8b, 0x05, 0, 0, 0, 0]),
+    ("mov rax, [abs]", &[0x48, 0xa1, 0, 0, 0, 0, 0, 0, 0, 0]),
+    ("mov eax, [eax+0]", &[0x67, 0x8b, 0x40, 0]),
+    ("add [rax+0], rcx", &[0x48, 0x01, 0x48, 0]),
+    ("lock sub [rax+0], rcx", &[0xf0, 0x48, 0x29, 0x48, 0]),
+    ("lock add rax, rcx", &[0xf0, 0x48, 0x01, 0xc8]),
+    ("jmp rel16", &[0x66, 0xe9, 0, 0]),
+    ("jz rel8 with 66", &[0x66, 0x74, 0]),
+    ("loop", &[0xe2, 0]),
+    ("jrcxz", &[0xe3, 0]),
+    ("bextr", &[0xc4, 0xe2, 0x78, 0xf7, 0xc0]),
+    ("movaps", &[0x0f, 0x28, 0xc0]),
+    ("vzeroupper", &[0xc5, 0xf8, 0x77]),
+    ("rdpid", &[0xf3, 0x0f, 0xc7, 0xf8]),
+    ("cpuid", &[0x0f, 0xa2]),
+    ("rdtsc", &[0x0f, 0x31]),
+    ("endbr64", &[0xf3, 0x0f, 0x1e, 0xfa]),
+    ("vmcall", &[0x0f, 0x01, 0xc1]),
+    ("wrss", &[0x48, 0x0f, 0x38, 0xf6, 0x00]),
+    ("senduipi", &[0xf3, 0x0f, 0xc7, 0xf0]),
+];
+
+/// A small program with room for a patch in its body.
+fn roomy() -> (Finished, usize) {
+    let insns = vec![
+        Insn::mov64_imm(3, 1),
+        // Sixteen bytes and more of plain instructions.
+        Insn::ld_imm64(4, 0x1122_3344_5566_7788)[0],
+        Insn::ld_imm64(4, 0x1122_3344_5566_7788)[1],
+        Insn::ld_imm64(4, 0x1122_3344_5566_7788)[0],
+        Insn::ld_imm64(4, 0x1122_3344_5566_7788)[1],
+        Insn::call(5),
+        Insn::mov64_imm(0, 2),
+        Insn::exit(),
+    ];
+    let known = insns
+        .iter()
+        .map(|insn| Known {
+            helper: insn.is_helper_call().then_some(5),
+            ..Known::default()
+        })
+        .collect();
+    let finished = finish(&Program { insns, known }, &PLAIN);
+    let room = finished.addrs[7];
+    (finished, room)
+}
+
+/// `roomy()` with `patch` in its body, the rest of the room filled with nops.
+fn patched(patch: &[u8]) -> (Finished, Vec<u8>, usize) {
+    let (finished, room) = roomy();
+    let mut code = finished.code.clone();
+    code[room..room + 20].fill(0x90);
+    code[room..room + patch.len()].copy_from_slice(patch);
+    (finished, code, room)
+}
+
+#[test]
+fn forbidden_instructions_are_refused_in_a_body() {
+    let (finished, code, _) = patched(&[]);
+    assert!(finished.check_with(&code, &JitForms).is_ok(), "the control");
+    for (name, patch) in FORBIDDEN {
+        let (finished, code, room) = patched(patch);
+        for decoder in [&JitForms as &dyn Decoder, &Agreed] {
+            let error = finished.check_with(&code, decoder).expect_err(name);
+            assert_eq!(error.offset as usize, room, "{name}: {error}");
+        }
+    }
+}
+
+#[test]
+fn forbidden_instructions_are_refused_before_enter() {
+    for (name, patch) in FORBIDDEN {
+        // Over `mov rsi, slot`, ten bytes, the rest nops.
+        let (finished, _) = roomy();
+        let start = finished.addrs[0];
+        if patch.len() > 10 || matches!(*name, "endbr64" | "sub rsp, 8") {
+            continue;
+        }
+        let mut code = finished.code.clone();
+        code[start..start + 10].fill(0x90);
+        assert!(finished.check_with(&code, &JitForms).is_ok(), "the control");
+        code[start..start + patch.len()].copy_from_slice(patch);
+        assert!(finished.check_with(&code, &JitForms).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn a_call_left_in_the_body_is_refused() {
+    let (finished, _) = roomy();
+    for hit in &finished.hits {
+        let mut code = finished.code.clone();
+        code[hit.offset as usize] = 0xe8;
+        let error = finished.check_with(&code, &JitForms).unwrap_err();
+        assert_eq!(
+            error,
+            ImageError {
+                offset: hit.offset,
+                fault: Fault::Call
+            }
+        );
+    }
+}
+
+/// A five-byte jump at `room` to `target`.
+fn jump_to(room: usize, target: u64) -> [u8; 5] {
+    let distance = target.wrapping_sub(BASE + room as u64 + 5) as i32;
+    let [a, b, c, d] = distance.to_le_bytes();
+    [0xe9, a, b, c, d]
+}
+
+#[test]
+fn a_jump_lands_on_an_instruction_of_the_body_or_is_refused() {
+    let (finished, room) = roomy();
+    let mut starts = vec![0; bitmap_len(finished.code.len())];
+    let report = finished
+        .check_into(&finished.code, &JitForms, &mut starts)
+        .unwrap();
+    for target in 0..finished.code.len() + 4 {
+        let (finished, mut code, _) = patched(&jump_to(room, BASE + target as u64));
+        // Three nops behind it, then the rest as it was.
+        code[room + 5..].copy_from_slice(&patched(&[]).1[room + 5..]);
+        let in_room = (room..room + 20).contains(&target);
+        let inside_jump = (room + 1..room + 5).contains(&target);
+        let start = if in_room {
+            !inside_jump
+        } else {
+            target >= report.body as usize && is_start(&starts, target as u32)
+        };
+        assert_eq!(
+            finished.check_with(&code, &JitForms).is_ok(),
+            start && target < finished.code.len(),
+            "to {target:#x}"
+        );
+    }
+}
+
+#[test]
+fn no_site_jumps_to_the_stub_of_another() {
+    let (finished, room) = roomy();
+    let (site, exit) = (finished.hits[0], finished.hits[1]);
+    for target in [site.target, exit.target, finished.expect.enter, THUNK] {
+        let (finished, code, _) = patched(&jump_to(room, target));
+        let error = finished.check_with(&code, &JitForms).unwrap_err();
+        assert_eq!((error.offset as usize, error.fault), (room, Fault::Jump));
+    }
+    let mut code = finished.code.clone();
+    let at = site.offset as usize;
+    for target in [exit.target, site.target + 1, site.target - 1] {
+        code[at..at + 5].copy_from_slice(&jump_to(at, target));
+        assert_eq!(
+            finished.check_with(&code, &JitForms).unwrap_err().fault,
+            Fault::Jump
+        );
+    }
+}
+
+#[test]
+fn a_short_or_conditional_jump_never_leaves_the_image() {
+    // A stub so near that two bytes reach it does not exist, but the callback
+    // must not even be asked.
+    let (finished, code, room) = patched(&[0xeb, 0x7f]);
+    assert!(room + 0x81 > code.len());
+    let mut starts = vec![0; bitmap_len(code.len())];
+    for patch in [
+        &[0xebu8, 0x7f][..],
+        &[0x74, 0x7f],
+        &[0x0f, 0x84, 0, 0, 1, 0],
+    ] {
+        let (_, code, _) = patched(patch);
+        let mut asked = 0;
+        let result = check(
+            &code,
+            &finished.expect,
+            &JitForms,
+            &mut starts,
+            &mut |_, _| {
+                asked += 1;
+                Stub::Ends
+            },
+        );
+        assert_eq!(
+            result,
+            Err(ImageError {
+                offset: room as u32,
+                fault: Fault::Jump
+            })
+        );
+        assert_eq!(asked, 0);
+    }
+}
+
+#[test]
+fn a_stub_that_returns_needs_somewhere_to_return_to() {
+    let (finished, _) = roomy();
+    let last = *finished.hits.last().unwrap();
+    assert_eq!(last.next as usize, finished.code.len());
+    let mut starts = vec![0; bitmap_len(finished.code.len())];
+    let mut with = |kind| {
+        check(
+            &finished.code,
+            &finished.expect,
+            &JitForms,
+            &mut starts,
+            &mut |_, _| kind,
+        )
+    };
+    assert!(with(Stub::Ends).is_ok());
+    assert_eq!(
+        with(Stub::Returns),
+        Err(ImageError {
+            offset: last.offset,
+            fault: Fault::Jump
+        })
+    );
+}
+
+#[test]
+fn code_that_runs_over_its_end_is_refused() {
+    let (finished, _) = roomy();
+    for tail in [&[0x90u8][..], &[0x31, 0xc0], &[0x74, 0xfe]] {
+        let mut code = finished.code.clone();
+        code.extend_from_slice(tail);
+        assert_eq!(
+            finished.check_with(&code, &JitForms).unwrap_err().fault,
+            Fault::End
+        );
+    }
+    // Cut anywhere it is refused, too.
+    for len in 0..finished.code.len() {
+        assert!(finished
+            .check_with(&finished.code[..len], &JitForms)
+            .is_err());
+    }
+}
+
+#[test]
+fn the_second_return_of_enter_must_be_handled() {
+    let (finished, _) = roomy();
+    let report = finished.check_with(&finished.code, &JitForms).unwrap();
+    let behind = report.enter as usize + 5;
+    let refused = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut code = finished.code.clone();
+        change(&mut code);
+        finished.check_with(&code, &JitForms).unwrap_err().fault
+    };
+    // test r10, r10; jz +n
+    assert_eq!(finished.code[behind..behind + 4], [0x4d, 0x85, 0xd2, 0x74]);
+    assert_eq!(refused(&|code| code[behind + 2] = 0xc0), Fault::Enter);
+    assert_eq!(
+        refused(&|code| code[behind] = 0x45),
+        Fault::Enter,
+        "32 bits"
+    );
+    assert_eq!(
+        refused(&|code| code[behind + 3] = 0x75),
+        Fault::Enter,
+        "jnz"
+    );
+    assert_eq!(
+        refused(&|code| code[behind + 3] = 0xeb),
+        Fault::Enter,
+        "jmp"
+    );
+    // Over less or more than the epilogue.
+    for skip in [-3i8, 0, 1, 2, 4, 5, 100] {
+        let right = (report.body - report.epilogue) as i8;
+        if skip != right {
+            // Whatever is said of it, it is refused.
+            let _ = refused(&|code| code[behind + 4] = skip as u8);
+        }
+    }
+    // The epilogue is leave; ret; int3 here.
+    let epilogue = report.epilogue as usize;
+    assert_eq!(
+        finished.code[epilogue..report.body as usize],
+        [0xc9, 0xc3, 0xcc]
+    );
+    assert!(matches!(
+        refused(&|code| code[epilogue] = 0x90),
+        Fault::Enter | Fault::Return
+    ));
+    assert_eq!(refused(&|code| code[epilogue + 1] = 0x90), Fault::Return);
+    assert_eq!(refused(&|code| code[epilogue + 2] = 0xc3), Fault::Enter);
+    // Another enter gate.
+    assert_eq!(
+        refused(&|code| code[report.enter as usize + 1] ^= 1),
+        Fault::Call
+    );
+}
+
+#[test]
+fn a_trampoline_is_allowed_only_where_one_can_be() {
+    let (finished, _) = roomy();
+    let trampoline = jump_to(4, 0xffff_ffff_c000_1000);
+    let mut code = finished.code.clone();
+    code[4..9].copy_from_slice(&trampoline);
+    code[4] = 0xe8;
+    assert_eq!(
+        finished.check_with(&code, &JitForms).unwrap_err().fault,
+        Fault::Call
+    );
+    let mut attached = finished.clone();
+    attached.expect.trampoline = true;
+    assert!(attached.check_with(&code, &JitForms).is_ok());
+    // A jump, as a replaced program has it, is none.
+    code[4] = 0xe9;
+    assert!(attached.check_with(&code, &JitForms).is_err());
+    // Nor is a call anywhere else.
+    let (_, body, room) = patched(&jump_to(roomy().1, 0xffff_ffff_c000_1000));
+    let mut body = body;
+    body[room] = 0xe8;
+    assert_eq!(
+        attached.check_with(&body, &JitForms).unwrap_err().fault,
+        Fault::Call
+    );
+}
+
+#[test]
+fn a_bitmap_too_short_is_refused() {
+    let (finished, _) = roomy();
+    let mut starts = vec![0; bitmap_len(finished.code.len()) - 1];
+    assert_eq!(
+        finished
+            .check_into(&finished.code, &JitForms, &mut starts)
+            .unwrap_err()
+            .fault,
+        Fault::Length
+    );
+}
+
+#[test]
+fn a_scan_ends_with_the_callers_error() {
+    let (finished, _) = roomy();
+    let mut code = finished.code.clone();
+    for hit in &finished.hits {
+        code[hit.offset as usize] = 0xe8;
+    }
+    let refuse = |hit: SiteHit| ImageError {
+        offset: hit.offset,
+        fault: Fault::Site,
+    };
+    let mut seen = 0;
+    let error = scan(&code, BASE, &JitForms, &mut |hit| {
+        seen += 1;
+        Err(refuse(hit))
+    });
+    assert_eq!(seen, 1);
+    assert_eq!(error.unwrap_err().fault, Fault::Site);
+    assert_eq!(scan(&code, BASE, &JitForms, &mut |_| Ok(())), Ok(3));
+    assert_eq!(scan(&[], BASE, &JitForms, &mut |_| Ok(())), Ok(0));
+}
+
+#[test]
+fn operands_that_look_like_calls_are_no_sites() {
+    // mov rcx, imm64 full of e8 bytes
+    let (_, mut code, room) =
+        patched(&[0x48, 0xb9, 0xe8, 0xe8, 0xe8, 0xe8, 0xe8, 0xe8, 0xe8, 0xe8]);
+    let before = scan(&code, BASE, &JitForms, &mut |_| Ok(())).unwrap();
+    assert_eq!(before, 1, "enter");
+    // Without the start of the instruction that holds them, they are.
+    code[room..room + 2].fill(0x90);
+    assert!(scan(&code, BASE, &JitForms, &mut |_| Ok(())).unwrap() > before);
+}
+
+#[test]
+fn errors_say_what_and_where() {
+    let error = ImageError {
+        offset: 0x2a,
+        fault: Fault::Return,
+    };
+    assert_eq!(error.to_string(), "return outside of the epilogue at +0x2a");
+}
