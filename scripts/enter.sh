@@ -23,6 +23,14 @@ mount --bind "$TOP" "$root/bailey"
 # The host's resolver may change between runs (and may be a symlink).
 cat /etc/resolv.conf >"$root/etc/resolv.conf" 2>/dev/null || true
 
+# Whom the host trusts, cargo trusts: a network may have an authority of its own.
+authorities=()
+if [ -s /etc/ssl/certs/ca-certificates.crt ]; then
+    : >"$root/run/authorities.crt"
+    mount --bind "$(realpath /etc/ssl/certs/ca-certificates.crt)" "$root/run/authorities.crt"
+    authorities=(CARGO_HTTP_CAINFO=/run/authorities.crt)
+fi
+
 # A clean environment but for what a caller names in ENTER_ENV, the proxy and
 # the terminal.
 keep=()
@@ -32,4 +40,4 @@ done
 exec chroot "$root" env -i --chdir=/bailey \
     PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
-    "${keep[@]}" "$@"
+    "${authorities[@]}" "${keep[@]}" "$@"

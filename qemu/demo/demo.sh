@@ -66,7 +66,7 @@ show() {
 account() {
     local f
     for f in runs helper_calls key_writes bytes_copied; do
-        printf '  %-14s %s\n' "$f" "$(cat "$DEBUG/$f")"
+        printf '  %-14s %s\n' "$f" "$(tail -n 1 "$DEBUG/$f")"
     done
 }
 
