@@ -1,22 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Inlines and bit-fields around programs and the module itself. */
 #include <linux/bpf.h>
-#include <linux/bpf_verifier.h>
 #include <linux/btf.h>
 #include <linux/filter.h>
 #include <linux/irqflags.h>
 #include <linux/timekeeping.h>
 #include <linux/mm.h>
 #include <linux/module.h>
-#include <linux/percpu.h>
-#include <linux/workqueue.h>
-#include <asm/segment.h>
 #include "shims.h"
-
-/* src/load/stub.rs reads the CPU's number out of this segment's limit. */
-static_assert(__CPUNODE_SEG == 0x7b && VDSO_CPUNODE_MASK == 0xfff);
-/* src/pure/insn.rs, REG_AX */
-static_assert(BPF_REG_AX == 12);
 
 /* The kernel's IDT entries, by vector: where the stubs go on to (event.S). */
 u64 bailey_event_handlers[256];

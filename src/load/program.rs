@@ -380,13 +380,6 @@ impl Program {
         unsafe { ((*self.as_raw()).image, (*self.as_raw()).image_len) }
     }
 
-    /// First byte and length of the program's stubs.
-    pub(crate) fn stub_range(&self) -> (u64, usize) {
-        self.isolation
-            .as_ref()
-            .map_or((0, 0), |isolation| isolation.stubs.range())
-    }
-
     /// Whether an instruction of the image starts at `rip`. Safe on any `rip`,
     /// hostile ones included. Stubs are not the image: see `stub_start`.
     pub(crate) fn insn_start(&self, rip: u64) -> bool {
@@ -427,14 +420,6 @@ impl Program {
             Kind::Enter => offset,
         };
         Some((base + (number * SLOT) as u64, inside))
-    }
-
-    /// The call site whose stub's way back leads to `ret`, for reports.
-    pub(crate) fn site_at(&self, ret: u64) -> Option<&b::bailey_site> {
-        let isolation = self.isolation.as_ref()?;
-        // SAFETY: complete before the program can run.
-        let sites = unsafe { &*isolation.sites.get() };
-        sites.iter().find(|site| site.ret == ret)
     }
 
     /// What the program owns; for its loader.
