@@ -175,8 +175,10 @@ impl Access {
     /// The bits of a value that the access moves.
     const fn mask(&self) -> u64 {
         match self.size {
-            8 => u64::MAX,
-            size => (1 << (8 * size as u32)) - 1,
+            1 => 0xff,
+            2 => 0xffff,
+            4 => 0xffff_ffff,
+            _ => u64::MAX,
         }
     }
 }
@@ -201,8 +203,12 @@ pub fn loaded(access: &Access, raw: u64) -> u64 {
     if !access.sign_extend {
         return raw;
     }
-    let unused = 64 - 8 * u32::from(access.size.clamp(1, 8));
-    let value = ((raw << unused) as i64 >> unused) as u64;
+    let value = match access.size {
+        1 => i64::from(raw as i8),
+        2 => i64::from(raw as i16),
+        4 => i64::from(raw as i32),
+        _ => raw as i64,
+    } as u64;
     if access.dest == 8 {
         value
     } else {

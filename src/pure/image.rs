@@ -170,7 +170,7 @@ pub fn scan<D: Decoder + ?Sized>(
     let mut walk = Walk::new(code, decoder)?;
     while let Some((offset, insn)) = walk.next()? {
         if insn.map == OpcodeMap::OneByte && insn.opcode == 0xe8 {
-            let next = offset + u32::from(insn.len);
+            let next = offset.saturating_add(u32::from(insn.len));
             sites(SiteHit {
                 offset,
                 next,
@@ -178,7 +178,7 @@ pub fn scan<D: Decoder + ?Sized>(
                     .wrapping_add(u64::from(next))
                     .wrapping_add_signed(insn.imm),
             })?;
-            found += 1;
+            found = found.saturating_add(1);
         }
     }
     Ok(found)
@@ -235,8 +235,9 @@ pub fn check<D: Decoder + ?Sized>(
             offset,
             fault: Fault::Jump,
         });
-        let next = i64::from(offset) + i64::from(insn.len);
-        let inside = u32::try_from(next + distance)
+        let next = i64::from(offset).saturating_add(i64::from(insn.len));
+        let target = next.saturating_add(distance);
+        let inside = u32::try_from(target)
             .ok()
             .filter(|target| (report.body..report.end).contains(target));
         match inside {
@@ -244,7 +245,7 @@ pub fn check<D: Decoder + ?Sized>(
             Some(_) => return wrong,
             // A stub is reached by the five bytes that were its call.
             None if insn.opcode == 0xe9 && insn.map == OpcodeMap::OneByte => {
-                let target = expect.base.wrapping_add_signed(next + distance);
+                let target = expect.base.wrapping_add_signed(target);
                 if target.wrapping_sub(expect.base) < code.len() as u64 {
                     return wrong;
                 }
@@ -255,7 +256,7 @@ pub fn check<D: Decoder + ?Sized>(
                     Stub::Returns if next < i64::from(report.end) => {}
                     Stub::Returns | Stub::None => return wrong,
                 }
-                report.stub_jumps += 1;
+                report.stub_jumps = report.stub_jumps.saturating_add(1);
             }
             None => return wrong,
         }
@@ -301,7 +302,7 @@ impl<'a, D: Decoder + ?Sized> Walk<'a, D> {
         if len == 0 || len > rest.len() {
             return Err(unknown);
         }
-        self.at = offset + u32::from(insn.len);
+        self.at = offset.saturating_add(u32::from(insn.len));
         Ok(Some((offset, insn)))
     }
 }
@@ -567,7 +568,7 @@ impl<'a> Shape<'a> {
 
     fn take(&mut self, offset: u32, insn: &X86Insn) -> Result<Part, Fault> {
         let kind = kind(insn).ok_or(Fault::Form)?;
-        let next = offset + u32::from(insn.len);
+        let next = offset.saturating_add(u32::from(insn.len));
         let address = |distance: i64| {
             self.expect
                 .base
@@ -620,8 +621,8 @@ impl<'a> Shape<'a> {
                 // Padding of a jump that became shorter in the last passes.
                 Kind::Nop => {}
                 Kind::Branch(distance) if insn.opcode & 0xf == 0x4 && distance > 0 => {
-                    self.body =
-                        u32::try_from(i64::from(next) + distance).map_err(|_| Fault::Enter)?;
+                    self.body = u32::try_from(i64::from(next).saturating_add(distance))
+                        .map_err(|_| Fault::Enter)?;
                     self.epilogue = next;
                     self.part = Part::Pops;
                 }
@@ -678,7 +679,7 @@ impl<'a> Shape<'a> {
                 _ => return Err(Fault::End),
             },
         }
-        self.insns += 1;
+        self.insns = self.insns.saturating_add(1);
         Ok(self.part)
     }
 

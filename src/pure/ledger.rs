@@ -92,19 +92,28 @@ impl Ledger {
     pub fn acquire(&mut self, kind: Kind, addr: u64) -> Result<(), LedgerError> {
         let slot = self.held.get_mut(self.len).ok_or(LedgerError::Full)?;
         *slot = Held { kind, addr };
-        self.len += 1;
+        self.len = self.len.saturating_add(1);
         Ok(())
     }
 
     /// The run no longer holds `kind` at `addr`.
     pub fn release(&mut self, kind: Kind, addr: u64) -> Result<(), LedgerError> {
-        let at = self
-            .held()
-            .iter()
-            .rposition(|held| *held == Held { kind, addr })
-            .ok_or(LedgerError::NotHeld)?;
-        self.held.copy_within(at + 1..self.len, at);
-        self.len -= 1;
+        let gone = Held { kind, addr };
+        let held = self.held.get_mut(..self.len).unwrap_or(&mut []);
+        if !held.contains(&gone) {
+            return Err(LedgerError::NotHeld);
+        }
+        // From the newest down to the one that goes, each takes the place of
+        // the one before it.
+        let mut newer = gone;
+        for slot in held.iter_mut().rev() {
+            let here = core::mem::replace(slot, newer);
+            if here == gone {
+                break;
+            }
+            newer = here;
+        }
+        self.len = self.len.saturating_sub(1);
         Ok(())
     }
 

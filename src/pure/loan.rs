@@ -127,7 +127,7 @@ impl Loans {
         }
         let slot = self.loans.get_mut(self.len).ok_or(LoanError::Full)?;
         *slot = merged;
-        self.len += 1;
+        self.len = self.len.saturating_add(1);
         Ok(())
     }
 
@@ -149,7 +149,7 @@ impl Loans {
 
     /// Ends every loan for which `keep` is false.
     pub fn retain(&mut self, mut keep: impl FnMut(&Loan) -> bool) {
-        let mut kept = 0;
+        let mut kept = 0usize;
         for at in 0..self.len {
             let Some(loan) = self.loans.get(at).copied() else {
                 break;
@@ -157,7 +157,7 @@ impl Loans {
             if keep(&loan) {
                 if let Some(slot) = self.loans.get_mut(kept) {
                     *slot = loan;
-                    kept += 1;
+                    kept = kept.saturating_add(1);
                 }
             }
         }
@@ -184,7 +184,7 @@ impl Loans {
     {
         for behind in [1u64, 0] {
             let unused = self.all().iter().position(|loan| {
-                let reach = u64::from(loan.len) + behind;
+                let reach = u64::from(loan.len).saturating_add(behind);
                 !loan.kind.is_pinned()
                     && !live
                         .clone()
@@ -200,8 +200,12 @@ impl Loans {
     /// Takes out the loan at `at`, keeping the order of the rest.
     fn take(&mut self, at: usize) -> Option<Loan> {
         let loan = self.all().get(at).copied()?;
-        self.loans.copy_within(at + 1..self.len, at);
-        self.len -= 1;
+        let mut index = 0usize;
+        self.retain(|_| {
+            let keep = index != at;
+            index = index.wrapping_add(1);
+            keep
+        });
         Some(loan)
     }
 }

@@ -69,7 +69,7 @@ impl Key {
 
     /// The key's two bits of PKRS, moved to their place.
     const fn bits(self, rights: u32) -> u32 {
-        rights << (2 * self.0 as u32)
+        rights << (2 * (self.0 & (KEYS - 1)) as u32)
     }
 }
 

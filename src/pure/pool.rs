@@ -206,13 +206,13 @@ impl KeyPool {
         let mut stats = Stats::default();
         for state in &self.keys {
             match *state {
-                State::Free => stats.free += 1,
-                State::Own => stats.own += 1,
+                State::Free => stats.free = stats.free.saturating_add(1),
+                State::Own => stats.own = stats.own.saturating_add(1),
                 State::Shared { holders } => {
-                    stats.shared += 1;
+                    stats.shared = stats.shared.saturating_add(1);
                     stats.sharers = stats.sharers.saturating_add(holders);
                 }
-                State::Dirty => stats.dirty += 1,
+                State::Dirty => stats.dirty = stats.dirty.saturating_add(1),
             }
         }
         stats
@@ -221,7 +221,7 @@ impl KeyPool {
     fn lease(index: u8) -> Lease {
         // FIRST + index is below KEYS: the array has no more elements.
         Lease {
-            key: Key::new(FIRST + index).unwrap_or(Key::KERNEL),
+            key: Key::new(index.saturating_add(FIRST)).unwrap_or(Key::KERNEL),
         }
     }
 }

@@ -60,6 +60,9 @@ pub enum LayoutError {
 }
 
 /// The layout of the region, the same for every domain.
+///
+/// [`Layout::new`] makes sure that no sum below exceeds 64 bits; they wrap only
+/// in that the compiler cannot know it and would call a panic.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
     base: u64,
@@ -67,7 +70,8 @@ pub struct Layout {
     cpus: u32,
     landing_pages: u32,
     stack_pages: u32,
-    frame_shift: u32,
+    /// Bytes from one frame to the next, a power of two.
+    frame: u64,
 }
 
 /// What an address is.
@@ -122,8 +126,8 @@ impl Layout {
         if pages > MAX_FRAME_PAGES {
             return Err(LayoutError::Pages);
         }
-        let frame_shift = (pages.next_power_of_two() * PAGE).trailing_zeros();
-        if cpus == 0 || (cpus as u64) << frame_shift > SPAN / 2 {
+        let frame = pages.next_power_of_two() * PAGE;
+        if cpus == 0 || cpus as u64 > SPAN / 2 / frame {
             return Err(LayoutError::Cpus);
         }
         Ok(Self {
@@ -132,7 +136,7 @@ impl Layout {
             cpus,
             landing_pages,
             stack_pages,
-            frame_shift,
+            frame,
         })
     }
 
@@ -170,7 +174,7 @@ impl Layout {
         }
         Some(Span {
             layout: *self,
-            base: self.base + ((domain as u64) << SPAN_SHIFT),
+            base: self.base.wrapping_add((domain as u64) << SPAN_SHIFT),
         })
     }
 
@@ -189,7 +193,7 @@ impl Layout {
         let Some(domain) = self.domain_of(addr) else {
             return Place::Outside;
         };
-        let in_span = (addr - self.base) & (SPAN - 1);
+        let in_span = addr.wrapping_sub(self.base) & (SPAN - 1);
         if in_span >= self.maps_start() {
             return if in_span < SPAN - PAGE {
                 Place::Maps { domain }
@@ -197,12 +201,10 @@ impl Layout {
                 Place::Guard { domain }
             };
         }
-        let cpu = in_span >> self.frame_shift;
-        if cpu >= self.cpus as u64 {
+        let Some(cpu) = self.cpu_at(in_span) else {
             return Place::Guard { domain };
-        }
-        let cpu = cpu as u32;
-        let page = (in_span & ((1 << self.frame_shift) - 1)) / PAGE;
+        };
+        let page = (in_span & self.frame.wrapping_sub(1)) / PAGE;
         let landing = self.landing_pages as u64;
         let stack = self.stack_pages as u64;
         if page >= 1 && page < 1 + landing {
@@ -217,7 +219,18 @@ impl Layout {
     /// Where maps begin, from the start of a span: behind the frames and a
     /// guard page.
     const fn maps_start(&self) -> u64 {
-        ((self.cpus as u64) << self.frame_shift) + PAGE
+        (self.cpus as u64)
+            .wrapping_mul(self.frame)
+            .wrapping_add(PAGE)
+    }
+
+    /// The CPU in whose frame the byte at `in_span` from the start of a span
+    /// is.
+    const fn cpu_at(&self, in_span: u64) -> Option<u32> {
+        match in_span.checked_div(self.frame) {
+            Some(cpu) if cpu < self.cpus as u64 => Some(cpu as u32),
+            _ => None,
+        }
     }
 }
 
@@ -248,11 +261,14 @@ impl Span {
         if cpu >= self.layout.cpus {
             return None;
         }
-        let base = self.base + ((cpu as u64) << self.layout.frame_shift);
-        let landing = base + PAGE;
-        let landing_end = landing + self.layout.landing_pages as u64 * PAGE;
-        let stack = landing_end + PAGE;
-        let stack_end = stack + self.layout.stack_pages as u64 * PAGE;
+        let layout = &self.layout;
+        let base = self
+            .base
+            .wrapping_add((cpu as u64).wrapping_mul(layout.frame));
+        let landing = base.wrapping_add(PAGE);
+        let landing_end = landing.wrapping_add(layout.landing_pages as u64 * PAGE);
+        let stack = landing_end.wrapping_add(PAGE);
+        let stack_end = stack.wrapping_add(layout.stack_pages as u64 * PAGE);
         Some(Frame {
             landing: Part {
                 start: landing,
@@ -268,14 +284,7 @@ impl Span {
     /// The number of the CPU in whose frame `addr` lies.
     pub const fn cpu_of(&self, addr: u64) -> Option<u32> {
         match addr.checked_sub(self.base) {
-            Some(offset) if offset < SPAN => {
-                let cpu = offset >> self.layout.frame_shift;
-                if cpu < self.layout.cpus as u64 {
-                    Some(cpu as u32)
-                } else {
-                    None
-                }
-            }
+            Some(offset) if offset < SPAN => self.layout.cpu_at(offset),
             _ => None,
         }
     }
@@ -283,8 +292,8 @@ impl Span {
     /// The room for map values.
     pub const fn maps(&self) -> Part {
         Part {
-            start: self.base + self.layout.maps_start(),
-            end: self.base + (SPAN - PAGE),
+            start: self.base.wrapping_add(self.layout.maps_start()),
+            end: self.base.wrapping_add(SPAN - PAGE),
         }
     }
 }
@@ -301,7 +310,7 @@ pub struct Part {
 impl Part {
     /// Its length in bytes.
     pub const fn len(&self) -> u64 {
-        self.end - self.start
+        self.end.wrapping_sub(self.start)
     }
 
     /// Whether it holds nothing.

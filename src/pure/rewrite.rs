@@ -523,14 +523,15 @@ pub fn fix_back_jump(index: usize, insn: &Insn) -> Result<Option<Insn>, Refusal>
     let Some(distance) = insn.jump() else {
         return Ok(None);
     };
-    let next = i64::try_from(index)
+    let distance = i64::from(distance);
+    let target = i64::try_from(index)
         .ok()
-        .and_then(|index| index.checked_add(1))
+        .and_then(|index| index.checked_add(1)?.checked_add(distance))
         .ok_or(Refusal::TooLong)?;
-    if next + i64::from(distance) != 0 {
+    if target != 0 {
         return Ok(None);
     }
-    insn.with_jump(i64::from(distance) + PROLOGUE_LEN as i64)
+    insn.with_jump(distance + PROLOGUE_LEN as i64)
         .map(Some)
         .ok_or(Refusal::JumpTooFar)
 }

@@ -123,7 +123,7 @@ impl<const N: usize> Ring<N> {
     /// The records still there, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &Record> + '_ {
         let kept = self.total.min(N as u64);
-        (self.total - kept..self.total)
+        (self.total.wrapping_sub(kept)..self.total)
             .filter_map(move |number| self.records.get(self.slot(number))?.as_ref())
     }
 

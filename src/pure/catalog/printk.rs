@@ -4,8 +4,8 @@
 //! The prototype says nothing of arguments 3 to 5; the format does. `%s` reads
 //! a string and `%pI4`, `%pI6` read 4 and 16 bytes wherever the argument
 //! points (`bpf_bprintf_prepare()` in `kernel/bpf/helpers.c`), so an unaudited
-//! argument prints any kernel memory into the trace. The parser below follows
-//! that function character by character; what it does not understand it
+//! argument prints any kernel memory into the trace. The parser below takes
+//! what that function takes; what it does not understand it
 //! refuses, as the kernel does.
 
 /// Arguments after the format and its length.
@@ -43,100 +43,64 @@ pub struct PrintkFormat {
 /// an unknown conversion, or more than [`PRINTK_ARGS`] of them.
 pub fn printk_args(format: &[u8]) -> Option<PrintkFormat> {
     let len = format.iter().position(|&byte| byte == 0)?;
-    let at = |index: usize| -> u8 { format.get(index).copied().unwrap_or(0) };
+    let mut rest = format.get(..len)?;
     let mut args = [PrintkArg::Unused; PRINTK_ARGS];
-    let mut used = 0usize;
-    let mut i = 0usize;
+    let mut free = args.iter_mut();
 
-    while i < len {
-        let byte = at(i);
-        if byte.is_ascii() && !(b' '..=b'~').contains(&byte) && !is_space(byte) {
+    while let [byte, behind @ ..] = rest {
+        if byte.is_ascii() && !(b' '..=b'~').contains(byte) && !is_space(*byte) {
             return None;
         }
-        if byte != b'%' {
-            i += 1;
-            continue;
-        }
-        if at(i + 1) == b'%' {
-            i += 2;
-            continue;
-        }
-        if used >= PRINTK_ARGS {
-            return None;
-        }
-        i += 1;
-        if !at(i).is_ascii() {
-            return None;
-        }
-        while matches!(at(i), b'0' | b'+' | b'-' | b' ') {
-            i += 1;
-        }
-        if matches!(at(i), b'1'..=b'9') {
-            i += 1;
-            while at(i).is_ascii_digit() {
-                i += 1;
+        rest = match (byte, behind) {
+            (b'%', [b'%', behind @ ..]) => behind,
+            (b'%', _) => {
+                let (arg, behind) = conversion(behind)?;
+                *free.next()? = arg;
+                behind
             }
-        }
-
-        let arg = match at(i) {
-            b'p' => match (at(i + 1), at(i + 2)) {
-                (0, _) => PrintkArg::Number,
-                (next, _) if is_space(next) || is_punct(next) => PrintkArg::Number,
-                (kind @ (b'k' | b'u'), b's') => {
-                    i += 2;
-                    if !ends_conversion(at(i + 1)) {
-                        return None;
-                    }
-                    if kind == b'k' {
-                        PrintkArg::String
-                    } else {
-                        PrintkArg::UserString
-                    }
-                }
-                (b'K' | b'x' | b's' | b'S' | b'B', _) => {
-                    i += 1;
-                    PrintkArg::Number
-                }
-                (b'i' | b'I', b'4') => {
-                    i += 2;
-                    PrintkArg::Bytes(4)
-                }
-                (b'i' | b'I', b'6') => {
-                    i += 2;
-                    PrintkArg::Bytes(16)
-                }
-                _ => return None,
-            },
-            b's' => {
-                if !ends_conversion(at(i + 1)) {
-                    return None;
-                }
-                PrintkArg::String
-            }
-            b'c' => PrintkArg::Number,
-            _ => {
-                if at(i) == b'l' {
-                    i += 1;
-                }
-                if at(i) == b'l' {
-                    i += 1;
-                }
-                if !matches!(at(i), b'i' | b'd' | b'u' | b'x' | b'X') {
-                    return None;
-                }
-                PrintkArg::Number
-            }
+            _ => behind,
         };
-        *args.get_mut(used)? = arg;
-        used += 1;
-        i += 1;
     }
     Some(PrintkFormat { args, len })
 }
 
-/// What may follow `%s`: the end, a space or punctuation.
-fn ends_conversion(byte: u8) -> bool {
-    byte == 0 || is_space(byte) || is_punct(byte)
+/// Reads what follows a `%`: the argument's kind, and what is left.
+fn conversion(format: &[u8]) -> Option<(PrintkArg, &[u8])> {
+    // "[0 +-][num]"; a byte above 0x7f right behind the % is refused by the
+    // kernel before, and here by being no conversion.
+    let mut rest = format;
+    while let [b'0' | b'+' | b'-' | b' ', behind @ ..] = rest {
+        rest = behind;
+    }
+    if let [b'1'..=b'9', behind @ ..] = rest {
+        rest = behind;
+        while let [b'0'..=b'9', behind @ ..] = rest {
+            rest = behind;
+        }
+    }
+    match rest {
+        [b'p', behind @ ..] if ends_conversion(behind) => Some((PrintkArg::Number, behind)),
+        [b'p', b'k', b's', behind @ ..] | [b's', behind @ ..] => {
+            ends_conversion(behind).then_some((PrintkArg::String, behind))
+        }
+        [b'p', b'u', b's', behind @ ..] => {
+            ends_conversion(behind).then_some((PrintkArg::UserString, behind))
+        }
+        [b'p', b'K' | b'x' | b's' | b'S' | b'B', behind @ ..] => Some((PrintkArg::Number, behind)),
+        [b'p', b'i' | b'I', b'4', behind @ ..] => Some((PrintkArg::Bytes(4), behind)),
+        [b'p', b'i' | b'I', b'6', behind @ ..] => Some((PrintkArg::Bytes(16), behind)),
+        [b'c', behind @ ..]
+        | [b'l', b'l', b'i' | b'd' | b'u' | b'x' | b'X', behind @ ..]
+        | [b'l', b'i' | b'd' | b'u' | b'x' | b'X', behind @ ..]
+        | [b'i' | b'd' | b'u' | b'x' | b'X', behind @ ..] => Some((PrintkArg::Number, behind)),
+        _ => None,
+    }
+}
+
+/// Whether a `%s` or `%p` may end here: at the end, a space or punctuation.
+fn ends_conversion(rest: &[u8]) -> bool {
+    rest.first()
+        .is_none_or(|&byte| is_space(byte) || is_punct(byte))
 }
 
 /// `isspace()` of `lib/ctype.c`, Latin-1 included.
