@@ -11,6 +11,9 @@ mod jit;
 #[path = "common/program.rs"]
 #[allow(dead_code)]
 mod program;
+#[path = "common/samples.rs"]
+#[allow(dead_code)]
+mod samples;
 
 use bailey::pure::image::{
     bitmap_len, check, is_start, scan, Expect, Fault, ImageError, Report, SiteHit, Stub,
@@ -317,6 +320,41 @@ proptest! {
         let mut starts = vec![0; bitmap_len(code.len())];
         if let Ok(report) = finished.check_into(&code, &JitForms, &mut starts) {
             judge(&finished, &code, &report, &starts);
+        }
+    }
+}
+
+#[test]
+fn every_program_of_the_corpus_becomes_an_image_that_is_taken() {
+    for sample in samples::samples() {
+        // Which helper a call is for is not known here; any will do.
+        let known = |insn: &Insn| Known {
+            helper: insn.is_helper_call().then_some(5),
+            ..Known::default()
+        };
+        let insns: Vec<Insn> = sample
+            .program
+            .iter()
+            .map(|insn| match insn.is_kfunc_call() {
+                true => Insn::call(5),
+                false => *insn,
+            })
+            .collect();
+        let program = Program {
+            known: insns.iter().map(known).collect(),
+            insns,
+        };
+        for config in [
+            PLAIN,
+            Config {
+                rethunk: Some(THUNK),
+                bmi2: false,
+                ..PLAIN
+            },
+        ] {
+            let finished = finish(&program, &config);
+            let report = finished.check_with(&finished.code, &Agreed);
+            assert!(report.is_ok(), "{}: {report:?}", sample.name);
         }
     }
 }

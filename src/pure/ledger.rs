@@ -117,6 +117,12 @@ impl Ledger {
         Ok(())
     }
 
+    /// Nothing is held any more: for a new run in the place of an old one, which
+    /// has given back what it held.
+    pub fn clear(&mut self) {
+        self.len = 0;
+    }
+
     /// Takes out what was acquired last: an abort gives back until `None`.
     pub fn pop(&mut self) -> Option<Held> {
         self.len = self.len.checked_sub(1)?;

@@ -120,6 +120,14 @@ impl Loans {
         });
         let mut merged = loan;
         if let Some(at) = same {
+            if at + 1 == self.len {
+                // Already the newest, as when one value is looked up again and again.
+                if let Some(newest) = self.loans.get_mut(at) {
+                    newest.len = newest.len.max(loan.len);
+                    newest.write |= loan.write;
+                }
+                return Ok(());
+            }
             if let Some(old) = self.take(at) {
                 merged.len = merged.len.max(old.len);
                 merged.write |= old.write;

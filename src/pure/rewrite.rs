@@ -297,11 +297,7 @@ fn jump(insn: &Insn, known: &Known) -> Result<Action, Refusal> {
     }
     match insn.op() {
         jmp::JA if insn.code & X == 0 => Ok(Action::Keep),
-        jmp::JEQ..=jmp::JSGE | jmp::JLT..=jmp::JSLE
-            if !matches!(insn.op(), jmp::CALL | jmp::EXIT) =>
-        {
-            Ok(Action::Keep)
-        }
+        jmp::JEQ..=jmp::JSGE | jmp::JLT..=jmp::JSLE => Ok(Action::Keep),
         _ => Err(Refusal::UnknownOpcode(insn.code)),
     }
 }

@@ -27,10 +27,12 @@ pub const LAYOUT: CtxLayout = CtxLayout {
     txq: 40,
 };
 
-/// So many cases, and no files left behind by a failure.
+/// So many cases, or as many as `PROPTEST_CASES` says, and no files left behind
+/// by a failure.
 pub fn config(cases: u32) -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").ok();
     ProptestConfig {
-        cases,
+        cases: asked.and_then(|cases| cases.parse().ok()).unwrap_or(cases),
         failure_persistence: None,
         ..ProptestConfig::default()
     }
