@@ -362,6 +362,21 @@ fn every_program_of_the_corpus_becomes_an_image_that_is_taken() {
 /// Walks the code that can run confined with iced-x86 and asserts that
 /// nothing in it leaves by anything but a jump to a site's own stub.
 fn judge(finished: &Finished, code: &[u8], report: &Report, starts: &[u8]) {
+    use iced_x86::FlowControl;
+    judge_body(finished, code, report, starts);
+    // In front of the body there is one way out, and no way in from the body.
+    let ways_out = (0..report.body as usize)
+        .filter(|at| is_start(starts, *at as u32))
+        .filter_map(|at| iced(&code[at..], BASE + at as u64))
+        .filter(|insn| {
+            insn.flow_control() == FlowControl::Return
+                || insn.flow_control() == FlowControl::UnconditionalBranch
+        })
+        .count();
+    assert_eq!(ways_out, 1);
+}
+
+fn judge_body(finished: &Finished, code: &[u8], report: &Report, starts: &[u8]) {
     use iced_x86::{FlowControl, Mnemonic, Register};
     let (body, end) = (report.body as usize, report.end as usize);
     let mut at = body;
@@ -432,16 +447,49 @@ fn judge(finished: &Finished, code: &[u8], report: &Report, starts: &[u8]) {
     }
     assert_eq!(at, end);
     assert!(!falls, "the code does not run over its end");
-    // In front of the body there is one way out, and no way in from the body.
-    let rets = (0..body)
-        .filter(|at| is_start(starts, *at as u32))
-        .filter_map(|at| iced(&code[at..], BASE + at as u64))
-        .filter(|insn| {
-            insn.flow_control() == FlowControl::Return
-                || insn.flow_control() == FlowControl::UnconditionalBranch
-        })
-        .count();
-    assert_eq!(rets, 1);
+}
+
+/// The judge of changed images can find something: with the bitmap and report
+/// of the image as it was, so that the check has no say.
+#[test]
+fn the_judge_finds_what_breaks_confinement() {
+    let judges = |patch: &[u8]| {
+        let (finished, code, _) = patched(&[]);
+        let mut starts = vec![0; bitmap_len(code.len())];
+        let report = finished.check_into(&code, &JitForms, &mut starts).unwrap();
+        let code = patched(patch).1;
+        // Every byte a start: only the instruction itself is judged.
+        let starts = vec![0xff; starts.len()];
+        std::panic::catch_unwind(|| judge_body(&finished, &code, &report, &starts)).is_err()
+    };
+    assert!(!judges(&[0x90]), "the control");
+    for (name, patch) in FORBIDDEN {
+        let named = [
+            "ret",
+            "leave",
+            "call rel32",
+            "call rax",
+            "jmp rax",
+            "jmp [rax]",
+            "wrmsr",
+            "wrpkru",
+            "cli",
+            "mov cr4, rax",
+            "iretq",
+            "syscall",
+            "mov rsp, rax",
+            "pop rbp",
+            "mov rax, gs:[rax+0]",
+            "rep movsb",
+            "xbegin",
+            "mov gs, eax",
+            "popf",
+        ];
+        if named.contains(name) {
+            assert!(judges(patch), "{name}");
+        }
+    }
+    assert!(judges(&jump_to(roomy().1, THUNK)), "a jump to anywhere");
 }
 
 /// Forms that must never be in a body.
