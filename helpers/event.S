@@ -93,7 +93,6 @@ SYM_INNER_LABEL(bailey_event_again, SYM_L_GLOBAL)
 	movq	PCPU(CPU_RUN), %rsp
 	HINT_RUN
 	movl	$BAILEY_PHASE_NONE, PCPU(CPU_PHASE)
-	incq	PCPU(CPU_KEY_WRITES)
 	cld
 	clac
 	subq	$EVENT_SIZE, %rsp
@@ -224,6 +223,8 @@ SYM_INNER_LABEL(bailey_event_return, SYM_L_GLOBAL)
 	/* In a stub, before its phase: like a confined one, judged in Rust. */
 	jb	bailey_event_z
 4:	leaq	bailey_replay(%rip), %rcx
+	/* It will be counted again. */
+	decq	PCPU(CPU_ENTRIES)
 .Lrestart:
 	movq	%rcx, %rdx
 	IST_KERNEL

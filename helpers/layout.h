@@ -26,20 +26,15 @@
 
 /* struct bailey_cpu */
 #define CPU_PHASE		0x00
-#define CPU_PKRS		0x04
 #define CPU_RUN			0x08
 #define CPU_SLOT		0x10
-#define CPU_RESTART		0x18
-#define CPU_FRAME		0x20
-#define CPU_EVENT_RSP		0x28
-#define CPU_EVENT_VECTOR	0x30
-#define CPU_IST			0x38	/* DF, NMI, DB, MCE: the kernel's own */
-#define CPU_RUNS		0x58
-#define CPU_KEY_WRITES		0x60
-#define CPU_REFUSED		0x68
-#define CPU_NO_FRAME		0x70
-#define CPU_LANDINGS		0x78
-#define CPU_HELPER_CALLS	0x80
+#define CPU_EVENT_RSP		0x18
+#define CPU_EVENT_VECTOR	0x20
+#define CPU_IST			0x28	/* DF, NMI, DB, MCE: the kernel's own */
+#define CPU_ENTRIES		0x48
+#define CPU_REFUSED		0x50
+#define CPU_NO_FRAME		0x58
+#define CPU_LANDINGS		0x60
 
 /* struct bailey_frame: one domain's memory on one CPU */
 #define FRAME_LANDING		0x00	/* DF, NMI, DB, MCE: in the domain */
@@ -52,8 +47,10 @@
 #define PROG_FLAGS		0x04
 #define PROG_FRAMES		0x08
 #define PROG_SITES		0x10
-#define PROG_SITE_COUNT		0x18
+#define PROG_SITE_BYTES		0x18
+#define PROG_DEPTH		0x1c
 #define PROG_STATS		0x20
+#define PROG_ENTER_OUT		0x28
 
 /* struct bailey_prog.flags: what enter and exit have to do for this program */
 #define BAILEY_PROG_CTX		0x1	/* it looks at its context: needs a shadow */
@@ -82,20 +79,17 @@
 #define RUN_DOM_RSP		0x10
 #define RUN_DOM_RBP		0x18
 #define RUN_PREV		0x20
-#define RUN_PREV_FRAME		0x28
-#define RUN_FRAME		0x30
-#define RUN_CURSOR		0x38
-#define RUN_DEPTH		0x40	/* rbp - rsp of the JITed frame */
-#define RUN_SITE		0x48
-#define RUN_TAIL_CALLS		0x50
-#define RUN_ACTION		0x58
-#define RUN_IF			0x5c	/* non-zero: confined with IF set */
-#define RUN_WORK		0x60	/* what bailey_exit() has to do */
-#define RUN_HELPERS		0x64
-#define RUN_SHADOW		0x68	/* struct bailey_shadow, used by Rust */
-#define RUN_SAVED		0xe0	/* rflags, r15, r14, r13, r12, rbx, rbp, ret */
-#define RUN_KERNEL_RBP		0x110
-#define RUN_SIZE		0x118	/* with rbp, without the return address */
+#define RUN_FRAME		0x28
+#define RUN_CURSOR		0x30
+#define RUN_SITE		0x38
+#define RUN_ACTION		0x40	/* and the number of tail calls */
+#define RUN_WORK		0x48	/* what bailey_exit() has to do */
+#define RUN_HELPERS		0x4c
+#define RUN_SHADOW		0x50	/* struct bailey_shadow, used by Rust */
+#define RUN_FLAGS		0x70	/* IF set: the program runs with interrupts on */
+#define RUN_SAVED		0x78	/* rflags, r15, r14, r13, rbx, rbp, ret */
+#define RUN_KERNEL_RBP		0xa0
+#define RUN_SIZE		0xa8	/* with rbp, without the return address */
 
 /* struct bailey_run.action, set by bailey_helper() */
 #define BAILEY_GO_ON		0
@@ -106,10 +100,14 @@
 #define BAILEY_WORK_PACKET	0x1	/* copy the packet back */
 #define BAILEY_WORK_LEVEL	0x2	/* this level's loans and ledger are in use */
 
-/* A resume slot: two images, for the two ways in. */
-#define SLOT_RAX		0x00	/* fast: pop rax; pop rsp; jmp */
-#define SLOT_RSP		0x08
-#define SLOT_IRET		0x10	/* r11 rax rcx rdx rip cs rflags rsp ss */
+/*
+ * A resume slot: where the tail returns to, then one of two images. It is read
+ * while confined, through the read-only key, and written by the kernel alone.
+ */
+#define SLOT_OUT		0x00	/* the way out: a stub's, or bailey_iret_out */
+#define SLOT_RAX		0x08	/* a stub: pop rax; pop rsp; jmp */
+#define SLOT_RSP		0x10
+#define SLOT_IRET		0x18	/* r11 rax rcx rdx rip cs rflags rsp ss */
 #define SLOT_STRIDE		0x80
 #define SLOT_SHIFT		7
 #define SLOT_LEVELS		16
@@ -165,9 +163,10 @@ struct bailey_prog {
 	u32 flags;
 	struct bailey_frame **frames;	/* by CPU number */
 	struct bailey_site *sites;
-	u32 site_count;
-	u32 pad;
+	u32 site_bytes;		/* of the table: a site's number is its offset there */
+	u32 depth;		/* bytes of stack below rbp that a run gets */
 	struct bailey_stats __percpu *stats;
+	u64 enter_out;		/* sites[0].out */
 	/* below: Rust only */
 	u64 image;		/* first byte of the JITed image */
 	u32 image_len;
@@ -210,7 +209,6 @@ struct bailey_shadow {
 	u64 packet;		/* where the real data_hard_start would be */
 	u64 packet_room;	/* bytes there: hard start to hard end, or 0 */
 	u64 hard_start;		/* the real one */
-	u64 spare[11];
 };
 
 struct bailey_run {
@@ -219,37 +217,31 @@ struct bailey_run {
 	u64 dom_rsp;
 	u64 dom_rbp;
 	struct bailey_run *prev;
-	struct bailey_frame *prev_frame;
 	struct bailey_frame *frame;
 	u64 cursor;		/* to give back to the frame */
-	u64 depth;
 	struct bailey_site *site;
-	u64 tail_calls;
 	u32 action;
-	u32 if_on;
+	u32 tail_calls;
 	u32 work;
 	u32 helpers;
 	struct bailey_shadow shadow;
-	u64 saved[7];		/* rflags r15 r14 r13 r12 rbx rbp */
+	u64 flags;
+	u64 saved[6];		/* rflags r15 r14 r13 rbx rbp */
 	u64 ret;
 };
 
 struct bailey_cpu {
 	u32 phase;
-	u32 pkrs;
+	u32 pad;
 	struct bailey_run *run;
 	u64 slot;
-	u64 restart;
-	struct bailey_frame *frame;
 	u64 event_rsp;
 	u64 event_vector;
 	u64 ist[4];
-	u64 runs;
-	u64 key_writes;
+	u64 entries;		/* writes of a domain's key; as many take it away */
 	u64 refused;		/* runs turned away at the gate: quarantine */
 	u64 no_frame;		/* runs turned away for lack of stack */
 	u64 landings;		/* events on a landing stack with the kernel's key */
-	u64 helper_calls;
 	/* below: C and Rust only */
 	u64 slot_base;
 	u64 bytes_copied;

@@ -38,6 +38,12 @@ void bailey_stats_free(struct bailey_stats __percpu *stats)
 	free_percpu(stats);
 }
 
+void bailey_stats_add(struct bailey_stats __percpu *stats, u64 runs, u64 helper_calls)
+{
+	this_cpu_add(stats->runs, runs);
+	this_cpu_add(stats->helper_calls, helper_calls);
+}
+
 void bailey_stats_sum(struct bailey_stats __percpu *stats, struct bailey_stats *sum)
 {
 	unsigned int cpu;

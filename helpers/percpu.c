@@ -14,20 +14,15 @@ DEFINE_PER_CPU_ALIGNED(struct bailey_cpu, bailey_cpu);
 	static_assert(offsetof(struct bailey_##type, member) == (at))
 
 IS_AT(cpu, phase, CPU_PHASE);
-IS_AT(cpu, pkrs, CPU_PKRS);
 IS_AT(cpu, run, CPU_RUN);
 IS_AT(cpu, slot, CPU_SLOT);
-IS_AT(cpu, restart, CPU_RESTART);
-IS_AT(cpu, frame, CPU_FRAME);
 IS_AT(cpu, event_rsp, CPU_EVENT_RSP);
 IS_AT(cpu, event_vector, CPU_EVENT_VECTOR);
 IS_AT(cpu, ist, CPU_IST);
-IS_AT(cpu, runs, CPU_RUNS);
-IS_AT(cpu, key_writes, CPU_KEY_WRITES);
+IS_AT(cpu, entries, CPU_ENTRIES);
 IS_AT(cpu, refused, CPU_REFUSED);
 IS_AT(cpu, no_frame, CPU_NO_FRAME);
 IS_AT(cpu, landings, CPU_LANDINGS);
-IS_AT(cpu, helper_calls, CPU_HELPER_CALLS);
 
 IS_AT(frame, landing, FRAME_LANDING);
 IS_AT(frame, cursor, FRAME_CURSOR);
@@ -38,8 +33,11 @@ IS_AT(prog, state, PROG_STATE);
 IS_AT(prog, flags, PROG_FLAGS);
 IS_AT(prog, frames, PROG_FRAMES);
 IS_AT(prog, sites, PROG_SITES);
-IS_AT(prog, site_count, PROG_SITE_COUNT);
+IS_AT(prog, site_bytes, PROG_SITE_BYTES);
+IS_AT(prog, depth, PROG_DEPTH);
 IS_AT(prog, stats, PROG_STATS);
+IS_AT(prog, enter_out, PROG_ENTER_OUT);
+static_assert(PROG_FLAGS == PROG_STATE + 4);
 
 IS_AT(stats, runs, STATS_RUNS);
 IS_AT(stats, helper_calls, STATS_HELPER_CALLS);
@@ -55,19 +53,17 @@ IS_AT(run, ctx, RUN_CTX);
 IS_AT(run, dom_rsp, RUN_DOM_RSP);
 IS_AT(run, dom_rbp, RUN_DOM_RBP);
 IS_AT(run, prev, RUN_PREV);
-IS_AT(run, prev_frame, RUN_PREV_FRAME);
 IS_AT(run, frame, RUN_FRAME);
 IS_AT(run, cursor, RUN_CURSOR);
-IS_AT(run, depth, RUN_DEPTH);
 IS_AT(run, site, RUN_SITE);
-IS_AT(run, tail_calls, RUN_TAIL_CALLS);
 IS_AT(run, action, RUN_ACTION);
-IS_AT(run, if_on, RUN_IF);
+IS_AT(run, tail_calls, RUN_ACTION + 4);
+IS_AT(run, flags, RUN_FLAGS);
 IS_AT(run, work, RUN_WORK);
 IS_AT(run, helpers, RUN_HELPERS);
 IS_AT(run, shadow, RUN_SHADOW);
 IS_AT(run, saved, RUN_SAVED);
-IS_AT(run, saved[6], RUN_KERNEL_RBP);
+IS_AT(run, saved[5], RUN_KERNEL_RBP);
 IS_AT(run, ret, RUN_SIZE);
 
 IS_AT(event, r11, EVENT_R11);

@@ -176,6 +176,7 @@ u64 bailey_call_base(void);
 void bailey_verifier_log(struct bpf_verifier_env *env, const char *what, const char *why);
 struct bailey_stats __percpu *bailey_stats_alloc(void);
 void bailey_stats_free(struct bailey_stats __percpu *stats);
+void bailey_stats_add(struct bailey_stats __percpu *stats, u64 runs, u64 helper_calls);
 void bailey_stats_sum(struct bailey_stats __percpu *stats, struct bailey_stats *sum);
 void *bailey_work_create(void);
 void bailey_work_destroy(void *queue);

@@ -85,8 +85,8 @@ pub(crate) fn judge(program: &Program, rip: u64) -> Point {
             unsafe { (u64::from(b::bailey_stub_out_offset), u64::from(b::bailey_stub_size)) };
         return match offset {
             o if o < out => Point::Gate(stub),
-            // Behind endbr64 and wrmsr: the way back in.
-            o if o >= out + 6 && o < size => Point::Tail,
+            // Behind wrmsr: the way back in.
+            o if o >= out + 2 && o < size => Point::Tail,
             _ => Point::Impossible,
         };
     }

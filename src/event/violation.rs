@@ -11,12 +11,9 @@ use kernel::prelude::*;
 /// How many of the last violations debugfs shows.
 pub(crate) const KEPT: usize = 64;
 
-/// A record and the program's name at that time.
-pub(crate) type Records = Ring<KEPT>;
-
 kernel::sync::global_lock! {
     // SAFETY: initialized by `init`, before the first program.
-    unsafe(uninit) static RECORDS: SpinLock<Records> = Ring::new();
+    unsafe(uninit) static RECORDS: SpinLock<Ring<KEPT>> = Ring::new();
 }
 
 /// Prepares the records.
@@ -80,6 +77,7 @@ pub(crate) fn record(run: &mut Run, kind: Kind, rip: u64, addr: u64) {
     RECORDS.lock().push(Record {
         time_ns: now,
         program: program.id(),
+        name: program.name_bytes(),
         kind,
         addr,
         at,

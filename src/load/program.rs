@@ -83,6 +83,29 @@ impl Drop for MapRef {
 /// Counters of a program, per CPU; the gates add to them.
 struct Stats(*mut b::bailey_stats);
 
+/// What programs that are gone had counted.
+struct Gone {
+    runs: Atomic<u64>,
+    helper_calls: Atomic<u64>,
+}
+
+static GONE: Gone = Gone {
+    runs: Atomic::new(0),
+    helper_calls: Atomic::new(0),
+};
+
+/// Runs and helper calls since the module was loaded. A program that goes
+/// meanwhile may be missed for a moment.
+pub(crate) fn totals() -> (u64, u64) {
+    let mut sum = (GONE.runs.load(Relaxed), GONE.helper_calls.load(Relaxed));
+    for_each(|program| {
+        let stats = program.stats();
+        sum.0 += stats.runs;
+        sum.1 += stats.helper_calls;
+    });
+    sum
+}
+
 impl Stats {
     fn new() -> Result<Self> {
         // SAFETY: process context.
@@ -96,8 +119,14 @@ impl Stats {
 
 impl Drop for Stats {
     fn drop(&mut self) {
+        let mut sum = b::bailey_stats::default();
         // SAFETY: from bailey_stats_alloc(); the program runs no more.
-        unsafe { b::bailey_stats_free(self.0) };
+        unsafe {
+            b::bailey_stats_sum(self.0, &mut sum);
+            b::bailey_stats_free(self.0);
+        }
+        GONE.runs.add(sum.runs, Relaxed);
+        GONE.helper_calls.add(sum.helper_calls, Relaxed);
     }
 }
 
@@ -255,8 +284,9 @@ impl Program {
                 let raw = &mut *program.as_raw();
                 raw.flags = flags;
                 raw.frames = isolation.domain.frames_ptr();
-                raw.site_count = sites.len() as u32;
+                raw.site_bytes = (sites.len() << b::SITE_SHIFT) as u32;
                 raw.sites = sites.as_mut_ptr();
+                raw.enter_out = sites.first().map_or(0, |enter| enter.out);
                 raw.stats = isolation.stats.0;
                 raw.record = address;
             }
@@ -285,6 +315,12 @@ impl Program {
         CStr::from_bytes_until_nul(&self.name).unwrap_or_default()
     }
 
+    /// The same as bytes, filled up with NULs: the program may be gone when its
+    /// name is wanted.
+    pub(crate) fn name_bytes(&self) -> [u8; 16] {
+        self.name
+    }
+
     /// The program's number as `bpftool` shows it; 0 while it has none. It is
     /// assigned after the load: `for_each` and `note_id` look it up.
     pub(crate) fn id(&self) -> u32 {
@@ -305,6 +341,20 @@ impl Program {
             unsafe { ptr::write_volatile(&raw mut (*self.as_raw()).id, id) };
         }
         id
+    }
+
+    /// Bytes of BPF stack, as the verifier counted them. For the loader.
+    pub(super) fn stack_depth(&self) -> u32 {
+        // SAFETY: the aux of the program being loaded.
+        unsafe { (*self.aux).stack_depth }
+    }
+
+    /// Counts a run and its helper calls that ended in a tail call.
+    pub(crate) fn count_run(&self, helper_calls: u32) {
+        if let Some(isolation) = &self.isolation {
+            // SAFETY: allocated in `Stats::new`; a run does not migrate.
+            unsafe { b::bailey_stats_add(isolation.stats.0, 1, helper_calls.into()) };
+        }
     }
 
     /// The program's type in words, as `bpftool` writes it.

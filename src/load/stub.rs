@@ -19,10 +19,10 @@ pub(super) const SLOT: usize = 32;
 const INT3: u8 = 0xcc;
 
 // Holes of `bailey_stub_template` (helpers/gate.S).
-const SITE_NUMBER: usize = 2;
+const SITE_OFFSET: usize = 2;
 const GATE_REL32: usize = 7;
 pub(super) const OUT: usize = 11;
-const BACK_REL32: usize = OUT + 10;
+const BACK_REL32: usize = OUT + 6;
 const LEN: usize = BACK_REL32 + 4;
 const _: () = assert!(LEN <= SLOT);
 
@@ -142,7 +142,8 @@ impl Stubs {
             // SAFETY: the template has `LEN` bytes (`check_template`).
             let template = unsafe { slice::from_raw_parts(b::bailey_stub_template.as_ptr(), LEN) };
             slot[..LEN].copy_from_slice(template);
-            slot[SITE_NUMBER..SITE_NUMBER + 4].copy_from_slice(&(number as u32).to_le_bytes());
+            let site = (number as u32) << b::SITE_SHIFT;
+            slot[SITE_OFFSET..SITE_OFFSET + 4].copy_from_slice(&site.to_le_bytes());
             slot[GATE_REL32..GATE_REL32 + 4].copy_from_slice(&rel32(GATE_REL32, gate())?);
             slot[BACK_REL32..BACK_REL32 + 4].copy_from_slice(&rel32(BACK_REL32, back)?);
             if kind == Kind::Enter {

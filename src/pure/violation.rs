@@ -82,6 +82,8 @@ pub struct Record {
     pub time_ns: u64,
     /// The program's id.
     pub program: u32,
+    /// Its name, filled up with NULs (`bpf_prog_aux.name`).
+    pub name: [u8; 16],
     /// What it did.
     pub kind: Kind,
     /// The address it used, or the argument that failed.
@@ -148,6 +150,7 @@ mod tests {
         Record {
             time_ns: 0,
             program,
+            name: [0; 16],
             kind: Kind::Read,
             addr: 0,
             at: 0,

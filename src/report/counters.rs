@@ -1,29 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Counters: one file each, a header line and the sum over all CPUs.
+//!
+//! What every run would have to count is not counted twice: runs and helper
+//! calls are the sum over programs, and the key is written as often to the
+//! kernel's as it was to a domain's.
 
 use crate::bindings as b;
 use crate::hw::cpus;
+use crate::load::program;
 use kernel::debugfs::Writer;
 use kernel::fmt;
 use kernel::prelude::*;
 
-/// A counter of the per-CPU words.
+/// A counter and its file.
 #[derive(Clone, Copy)]
 pub(crate) struct Counter {
     file: &'static CStr,
-    read: fn(*const b::bailey_cpu) -> u64,
+    read: fn() -> u64,
+}
+
+/// The sum of one of the per-CPU words; each is read whole, no CPU is stopped.
+fn sum(read: fn(*const b::bailey_cpu) -> u64) -> u64 {
+    cpus::possible()
+        .map(|cpu| read(cpus::words(cpu)))
+        .fold(0, u64::wrapping_add)
 }
 
 impl Counter {
     pub(super) fn file(&self) -> &'static CStr {
         self.file
-    }
-
-    /// The sum over all CPUs; each is read whole, none is stopped.
-    pub(super) fn sum(&self) -> u64 {
-        cpus::possible()
-            .map(|cpu| (self.read)(cpus::words(cpu)))
-            .fold(0, u64::wrapping_add)
     }
 }
 
@@ -31,19 +36,31 @@ macro_rules! counters {
     ($($field:ident, $file:literal;)*) => {
         &[$(Counter {
             file: $file,
-            read: |words| {
-                // SAFETY: per-CPU words of this module; one aligned word is read whole.
-                unsafe { (&raw const (*words).$field).read_volatile() }
-            },
+            // SAFETY: per-CPU words of this module; one aligned word is read whole.
+            read: || sum(|words| unsafe { (&raw const (*words).$field).read_volatile() }),
         }),*]
     };
 }
 
-/// Every counter.
+/// Counters that are not words of their own.
+pub(super) static DERIVED: &[Counter] = &[
+    Counter {
+        file: c"runs",
+        read: || program::totals().0,
+    },
+    Counter {
+        file: c"helper_calls",
+        read: || program::totals().1,
+    },
+    Counter {
+        file: c"key_writes",
+        // SAFETY: as above.
+        read: || 2 * sum(|words| unsafe { (&raw const (*words).entries).read_volatile() }),
+    },
+];
+
+/// Every counter that is a per-CPU word.
 pub(super) static ALL: &[Counter] = counters! {
-    runs, c"runs";
-    helper_calls, c"helper_calls";
-    key_writes, c"key_writes";
     bytes_copied, c"bytes_copied";
     loan_accesses, c"loan_accesses";
     violations, c"violations_total";
@@ -60,6 +77,6 @@ pub(super) static ALL: &[Counter] = counters! {
 impl Writer for Counter {
     fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "value")?;
-        writeln!(f, "{}", self.sum())
+        writeln!(f, "{}", (self.read)())
     }
 }

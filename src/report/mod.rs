@@ -27,7 +27,7 @@ impl Report {
     pub(crate) fn new() -> Result<Self> {
         let dir = Dir::new(c"bailey");
         let mut files = KVec::new();
-        for counter in counters::ALL {
+        for counter in Iterator::chain(counters::ALL.iter(), counters::DERIVED) {
             let file = KBox::pin_init(
                 dir.read_only_file(counter.file(), Ok::<_, Error>(*counter)),
                 GFP_KERNEL,

@@ -182,17 +182,19 @@ impl Writer for Keys {
 
 impl Writer for Violations {
     fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "time_ns program instruction address kind")?;
+        writeln!(f, "time_ns program instruction address kind id")?;
         let mut result = Ok(());
         violation::for_each(|record| {
+            let name = CStr::from_bytes_until_nul(&record.name).unwrap_or(c"");
             let line = writeln!(
                 f,
-                "{} {} {:#x} {:#x} {}",
+                "{} {} {:#x} {:#x} {} {}",
                 record.time_ns,
-                record.program,
+                Word(name),
                 record.at,
                 record.addr,
-                record.kind.name()
+                record.kind.name(),
+                record.program
             );
             result = result.and(line);
         });

@@ -17,7 +17,6 @@ use crate::pure::ledger::Kind as Held;
 use crate::pure::loan::{Kind as Lent, Loan, LoanError};
 use crate::pure::violation::Kind;
 use core::mem::size_of;
-use kernel::prelude::*;
 
 /// An argument that is not what it must be.
 struct Refused {
@@ -71,11 +70,14 @@ fn call(
             return refuse(level);
         }
     }
-    let mut format = [0u8; FORMAT];
-    let before = *args;
+    if site.helper == 0 {
+        // Site 0 is enter: only a forged frame leads here with it.
+        return refuse(0);
+    }
+    let ctx = args[0];
     audit(run, site, args)?;
     if site.effects & effect::PRINTK != 0 {
-        audit_format(run, args, &mut format)?;
+        return print(run, site, args);
     }
     if site.effects & effect::SYNC_BEFORE != 0 {
         run.sync_back();
@@ -93,7 +95,7 @@ fn call(
     // SAFETY: the helper's address comes from the kernel's own prototype, and every argument is
     // what that prototype asks for.
     let result = unsafe { b::bailey_call_helper(site.func, args.as_ptr()) };
-    settle(run, site, args, before[0], kept, result)
+    settle(run, site, args, ctx, kept, result)
 }
 
 /// The spin lock the run holds, if it holds one.
@@ -286,8 +288,10 @@ fn terminated(run: &mut Run, addr: u64) -> bool {
 
 /// `trace_printk`: the format decides what arguments 3 to 5 are, so it is
 /// copied before it is read (another CPU may write the original), and the copy
-/// is what the helper gets.
-fn audit_format(run: &mut Run, args: &mut [u64; 5], copy: &mut [u8; FORMAT]) -> Audited<()> {
+/// is what the helper gets. Out of line for the sake of the copy.
+#[inline(never)]
+fn print(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Audited<u64> {
+    let mut copy = [0u8; FORMAT];
     let len = args[1] as usize;
     let Some(bytes) = copy.get_mut(..len) else {
         return refuse(args[1]);
@@ -312,7 +316,8 @@ fn audit_format(run: &mut Run, args: &mut [u64; 5], copy: &mut [u8; FORMAT]) -> 
         }
     }
     args[0] = copy.as_ptr() as u64;
-    Ok(())
+    // SAFETY: as in `call`; the copy lives until the helper returns.
+    Ok(unsafe { b::bailey_call_helper(site.func, args.as_ptr()) })
 }
 
 /// What the helper's result means for the run, and what of it the program gets.

@@ -26,7 +26,7 @@ impl Level {
     /// Forgets an earlier run at this level.
     pub(crate) fn clear(&mut self) {
         self.loans.clear();
-        self.ledger = Ledger::new();
+        self.ledger.clear();
     }
 }
 

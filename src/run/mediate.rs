@@ -6,13 +6,12 @@
 use super::helper::spares_lock;
 use super::{this_cpu, Run};
 use crate::bindings as b;
-use crate::load::decoder::Both;
 use crate::load::Program;
 use crate::pure::access::{
     apply_rmw, effective_address, loaded, memory_access, stored, Access, Op,
 };
 use crate::pure::violation::Kind;
-use crate::pure::x86::Decoder;
+use crate::pure::x86::{Decoder, JitForms};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use core::{ptr, slice};
 
@@ -84,7 +83,8 @@ pub(crate) fn access(
     // SAFETY: the image is text that the program keeps; `rip` lies in it.
     let code = unsafe { slice::from_raw_parts(rip as *const u8, left as usize) };
     let refuse = |kind, addr| Err(Refused { kind, addr });
-    let Some(access) = Both.decode(code).as_ref().and_then(memory_access) else {
+    // The image check has decoded it before, by two decoders.
+    let Some(access) = JitForms.decode(code).as_ref().and_then(memory_access) else {
         return refuse(Kind::Instruction, event.cr2);
     };
     let regs = registers(event, run);

@@ -20,7 +20,7 @@ pub(crate) struct Run {
 
 /// Words that the JIT pushes inside one BPF instruction: rax and rdx around a
 /// division, rcx around a shift (arch/x86/net/bpf_jit_comp.c), with some room.
-const JIT_PUSHES: u64 = 4;
+pub(crate) const JIT_PUSHES: u64 = 4;
 
 /// RFLAGS.IF.
 const IF: u64 = 0x200;
@@ -77,7 +77,7 @@ impl Run {
 
     /// Whether the program runs with interrupts on.
     pub(crate) fn interrupts(&self) -> bool {
-        self.raw.if_on != 0
+        self.raw.flags & IF != 0
     }
 
     /// Whether the caller of the program had interrupts on.

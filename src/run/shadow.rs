@@ -140,7 +140,7 @@ impl Run {
             self.raw.shadow.ctx = ctx;
         }
         let rbp = take(0)?;
-        let rsp = rbp.checked_sub(self.raw.depth)?;
+        let rsp = rbp.checked_sub(self.program().raw.depth.into())?;
         let cursor = rsp.checked_sub(u64::from(b::BAILEY_STACK_ROOM))? & !(LINE - 1);
         if cursor < bottom {
             return None;

@@ -8,7 +8,7 @@ use crate::bindings as b;
 use crate::load;
 
 /// How often a chain may go on (MAX_TAIL_CALL_CNT, include/linux/bpf.h).
-const LIMIT: u64 = 33;
+const LIMIT: u32 = 33;
 
 /// What R0 is after a tail call that did not happen: nothing that a verified
 /// program reads.
@@ -36,6 +36,8 @@ pub(super) fn call(run: &mut Run, args: &[u64; 5]) -> u64 {
         return 0;
     }
     run.raw.tail_calls += 1;
+    run.program().count_run(run.raw.helpers);
+    run.raw.helpers = 0;
     // What the first program has carved is free again.
     // SAFETY: this CPU's frame of the domain that the run has been in.
     unsafe { (*run.raw.frame).cursor = run.raw.cursor };
@@ -46,11 +48,6 @@ pub(super) fn call(run: &mut Run, args: &[u64; 5]) -> u64 {
     run.raw.frame = frame;
     // SAFETY: as the enter gate reads it.
     run.raw.cursor = unsafe { (*frame).cursor };
-    cpu.frame = frame;
-    cpu.runs += 1;
-    // SAFETY: as above.
-    let stack = unsafe { u64::from((*(*target).aux).stack_depth) };
-    run.raw.depth = stack.next_multiple_of(8) + u64::from(b::BAILEY_STACK_ROOM);
     match run.carve() {
         Some(ctx) => {
             run.raw.site = program.raw.sites;

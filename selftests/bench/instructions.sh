@@ -1,0 +1,44 @@
+#!/bin/bash
+# Instructions of one run, off and on: with -icount shift=0 a virtual
+# nanosecond is an instruction, and the kernel's own statistics read them
+# (kernel.bpf_stats_enabled). The clock reads around a run are in both.
+set -euo pipefail
+cd /files
+readonly RUNS=1000 DIR=/sys/fs/bpf/bench
+sysctl -qw kernel.bpf_stats_enabled=1
+for size in 64 256 1500; do head -c "$size" /dev/zero > "/tmp/packet.$size"; done
+
+ns() { bpftool prog show pinned "$DIR/$1" | sed -n 's/.*run_time_ns \([0-9]*\).*/\1/p'; }
+counter() { tail -n 1 "/sys/kernel/debug/bailey/$1"; }
+
+# measure PROGRAM SIZE: instructions of one run, rounded
+measure() {
+	local before after
+	before=$(ns "$1")
+	bpftool prog run pinned "$DIR/$1" data_in "/tmp/packet.$2" repeat "$RUNS" > /dev/null
+	after=$(ns "$1")
+	echo $(((after - ${before:-0} + RUNS / 2) / RUNS))
+}
+
+all() {
+	mkdir -p "$DIR"
+	bpftool prog loadall bench.bpf.o "$DIR"
+	bpftool map update name hash key hex 01 00 00 00 value hex 00 00 00 00 00 00 00 00
+	local program size writes
+	for program in empty helpers copy_in copy_both array_1 array_10 array_value_10 hash_1 hash_10 hash_value_10; do
+		for size in 64 256 1500; do
+			[[ $size == 64 || $program == copy_* ]] || continue
+			writes=-
+			[[ $1 == on ]] && writes=$(counter key_writes)
+			printf '%s %s %s %s' "$1" "$program" "$size" "$(measure "$program" "$size")"
+			[[ $1 == on ]] && writes=$(awk "BEGIN { print ($(counter key_writes) - $writes) / $RUNS }")
+			printf ' %s\n' "$writes"
+		done
+	done
+	rm -r "$DIR"
+}
+
+echo "module program packet instructions key_writes"
+all off
+modprobe bailey
+all on

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What make bench measures: each program does one thing, some of them ten
+ * times, so that the difference to the program without it is its cost.
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 16);
+	__type(key, __u32);
+	__type(value, __u64);
+} array SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16);
+	__type(key, __u32);
+	__type(value, __u64);
+} hash SEC(".maps");
+
+SEC("xdp") int empty(struct xdp_md *ctx)
+{
+	return XDP_PASS;
+}
+
+#define TEN(x) x x x x x x x x x x
+
+/* bpf_get_numa_node_id is the shortest helper that stays a call. */
+SEC("xdp") int helpers(struct xdp_md *ctx)
+{
+	__u64 sum = 0;
+
+	TEN(sum += bpf_get_numa_node_id();)
+	return sum ? XDP_PASS : XDP_DROP;
+}
+
+/* Reads one byte of the packet: it is copied in. */
+SEC("xdp") int copy_in(struct xdp_md *ctx)
+{
+	__u8 *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+
+	if (data + 1 > end)
+		return XDP_DROP;
+	return data[0] ? XDP_TX : XDP_PASS;
+}
+
+/* Writes one byte: it is copied in and back. */
+SEC("xdp") int copy_both(struct xdp_md *ctx)
+{
+	__u8 *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+
+	if (data + 1 > end)
+		return XDP_DROP;
+	data[0] = 0;
+	return XDP_PASS;
+}
+
+static __always_inline int look_up(void *map, int times, int touches)
+{
+	volatile __u64 *value;
+	__u32 key = 1;
+
+	for (int i = 0; i < times; i++) {
+		value = bpf_map_lookup_elem(map, &key);
+		if (!value)
+			return XDP_DROP;
+		for (int j = 0; j < touches; j++)
+			*value;
+	}
+	return XDP_PASS;
+}
+
+SEC("xdp") int array_1(struct xdp_md *ctx) { return look_up(&array, 1, 0); }
+SEC("xdp") int array_10(struct xdp_md *ctx) { return look_up(&array, 10, 0); }
+SEC("xdp") int hash_1(struct xdp_md *ctx) { return look_up(&hash, 1, 0); }
+SEC("xdp") int hash_10(struct xdp_md *ctx) { return look_up(&hash, 10, 0); }
+SEC("xdp") int array_value_10(struct xdp_md *ctx) { return look_up(&array, 1, 10); }
+SEC("xdp") int hash_value_10(struct xdp_md *ctx) { return look_up(&hash, 1, 10); }
+
+char _license[] SEC("license") = "GPL";
