@@ -68,7 +68,12 @@ impl Frames {
         self.mapped.reserve(1, GFP_KERNEL)?;
         // SAFETY: the part lies in the reserved region and is unmapped: its domain is new.
         let err = unsafe {
-            b::bailey_region_map(part.start as usize, pages as usize, self.key.number().into(), -1)
+            b::bailey_region_map(
+                part.start as usize,
+                pages as usize,
+                self.key.number().into(),
+                -1,
+            )
         };
         if err != 0 {
             return Err(Error::from_errno(err));

@@ -132,11 +132,17 @@ impl Region {
         } else {
             Levels::Four
         };
-        let layout = Layout::new(base as u64, levels, cpus::count(), LANDING_PAGES, STACK_PAGES)
-            .map_err(|err| {
-                pr_err!("cannot load: the region has no layout: {:?}\n", err);
-                EINVAL
-            })?;
+        let layout = Layout::new(
+            base as u64,
+            levels,
+            cpus::count(),
+            LANDING_PAGES,
+            STACK_PAGES,
+        )
+        .map_err(|err| {
+            pr_err!("cannot load: the region has no layout: {:?}\n", err);
+            EINVAL
+        })?;
         LAYOUT.populate(layout);
         Ok(region)
     }
@@ -226,7 +232,11 @@ fn create(registry: &mut Registry) -> Result<(Lease, Arc<Domain>)> {
 fn leave(registry: &mut Registry, domain: Arc<Domain>) {
     let id = domain.id;
     drop(domain);
-    let Some(index) = registry.entries.iter().position(|entry| entry.domain.id == id) else {
+    let Some(index) = registry
+        .entries
+        .iter()
+        .position(|entry| entry.domain.id == id)
+    else {
         return;
     };
     let Some(entry) = registry.entries.get_mut(index) else {
@@ -275,7 +285,9 @@ pub(crate) struct Summary<'a> {
 pub(crate) fn for_each(mut report: impl FnMut(&Summary<'_>)) {
     let registry = REGISTRY.lock();
     for entry in &registry.entries {
-        let span = layout().ok().and_then(|layout| layout.span(entry.domain.id));
+        let span = layout()
+            .ok()
+            .and_then(|layout| layout.span(entry.domain.id));
         report(&Summary {
             id: entry.domain.id,
             key: entry.domain.key().number(),

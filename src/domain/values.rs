@@ -115,7 +115,8 @@ impl Values {
 
     /// The entry of `map`, if its values are mapped.
     pub(crate) fn of_map(&self, map: *mut b::bpf_map) -> Option<&Mapped> {
-        self.iter().find(|entry| entry.map == map && entry.is_mapped())
+        self.iter()
+            .find(|entry| entry.map == map && entry.is_mapped())
     }
 
     /// Whether programs of the domain use `map`.

@@ -83,7 +83,11 @@ enum Outcome {
     /// The kernel's handler, then the tail once more.
     Replay(u64),
     Resume,
-    Violation { kind: Kind, rip: u64, addr: u64 },
+    Violation {
+        kind: Kind,
+        rip: u64,
+        addr: u64,
+    },
 }
 
 fn handle(event: &mut b::bailey_event, run: &mut Run, cpu: &mut b::bailey_cpu) -> Outcome {
@@ -195,7 +199,11 @@ fn own(
         };
     }
     Outcome::Violation {
-        kind: if vector == DF { Kind::Stack } else { Kind::Instruction },
+        kind: if vector == DF {
+            Kind::Stack
+        } else {
+            Kind::Instruction
+        },
         rip,
         addr: vector,
     }

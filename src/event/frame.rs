@@ -81,8 +81,12 @@ pub(crate) fn judge(program: &Program, rip: u64) -> Point {
     }
     if let Some((stub, offset)) = program.stub_at(rip) {
         // SAFETY: constants of this module.
-        let (out, size) =
-            unsafe { (u64::from(b::bailey_stub_out_offset), u64::from(b::bailey_stub_size)) };
+        let (out, size) = unsafe {
+            (
+                u64::from(b::bailey_stub_out_offset),
+                u64::from(b::bailey_stub_size),
+            )
+        };
         return match offset {
             o if o < out => Point::Gate(stub),
             // Behind wrmsr: the way back in.
@@ -142,9 +146,21 @@ pub(crate) fn below_stub(upper: &Frame, run: &Run) -> Option<Frame> {
         return None;
     }
     Some(Frame {
-        rax: if pushed_rax { word(frame - 8) } else { upper.rax },
-        rcx: if pushed_rcx { word(frame - 16) } else { upper.rcx },
-        rdx: if pushed_rdx { word(frame - 24) } else { upper.rdx },
+        rax: if pushed_rax {
+            word(frame - 8)
+        } else {
+            upper.rax
+        },
+        rcx: if pushed_rcx {
+            word(frame - 16)
+        } else {
+            upper.rcx
+        },
+        rdx: if pushed_rdx {
+            word(frame - 24)
+        } else {
+            upper.rdx
+        },
         error: 0,
         rip: word(rip_at),
         rflags: word(rip_at + 16),

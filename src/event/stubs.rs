@@ -115,7 +115,8 @@ impl Owner {
         let owner = Self(());
         let mut stubs = STUBS.lock();
         // SAFETY: process context; fill_int3 is what the allocator wants.
-        stubs.text = unsafe { b::bailey_k_bpf_prog_pack_alloc(TEXT as u32, Some(fill_int3), false) };
+        stubs.text =
+            unsafe { b::bailey_k_bpf_prog_pack_alloc(TEXT as u32, Some(fill_int3), false) };
         if stubs.text.is_null() {
             return Err(ENOMEM);
         }
@@ -172,11 +173,17 @@ fn make(stubs: &mut Stubs) -> Result {
         };
         put(template.shift, &[shift])?;
         put(template.region, &region.to_le_bytes())?;
-        put(template.kernel, &rel32(at + template.kernel as u64, kernel)?)?;
+        put(
+            template.kernel,
+            &rel32(at + template.kernel as u64, kernel)?,
+        )?;
         put(template.vector, &(vector as u32).to_le_bytes())?;
         put(
             template.entry,
-            &rel32(at + template.entry as u64, b::bailey_event_entry as usize as u64)?,
+            &rel32(
+                at + template.entry as u64,
+                b::bailey_event_entry as usize as u64,
+            )?,
         )?;
         // SAFETY: `at` is memory of ours from the pack allocator, in use by nobody yet.
         let done = unsafe {

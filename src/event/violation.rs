@@ -45,7 +45,9 @@ fn may_log(now: u64) -> bool {
     let start = LOG_START.load(Ordering::Relaxed);
     if now.wrapping_sub(start) > LOG_INTERVAL_NS {
         LOG_START.store(now, Ordering::Relaxed);
-        let missed = LOG_LINES.swap(0, Ordering::Relaxed).saturating_sub(LOG_BURST);
+        let missed = LOG_LINES
+            .swap(0, Ordering::Relaxed)
+            .saturating_sub(LOG_BURST);
         if missed > 0 {
             pr_warn!("{} more violations were not logged\n", missed);
         }

@@ -57,8 +57,7 @@ impl Cpus {
         for cpu in possible() {
             let mut page = ptr::null_mut();
             // SAFETY: returns a fresh page's mapping or null; `page` is valid for the write.
-            let slots =
-                unsafe { b::bailey_keyed_page(u32::from(Key::EVENTS.number()), &mut page) };
+            let slots = unsafe { b::bailey_keyed_page(u32::from(Key::EVENTS.number()), &mut page) };
             if slots.is_null() {
                 return Err(ENOMEM);
             }

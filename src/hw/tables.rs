@@ -32,7 +32,11 @@ fn set(addr: u64, key: Key) -> Result {
     // is set, and the only CPU state that heeds them is a confined one, of which there is none.
     let err = unsafe { b::bailey_page_set_key(addr as usize, u32::from(key.number())) };
     if err != 0 {
-        pr_err!("cannot load: no page-table entry to tag at {:#x} ({})\n", addr, err);
+        pr_err!(
+            "cannot load: no page-table entry to tag at {:#x} ({})\n",
+            addr,
+            err
+        );
         return Err(Error::from_errno(err));
     }
     Ok(())

@@ -54,10 +54,26 @@ impl Writer for Status {
         };
         writeln!(f, "key value")?;
         writeln!(f, "backend pks")?;
-        writeln!(f, "build {}", if crate::pure::rewrite::BREACH { "breach" } else { "release" })?;
+        writeln!(
+            f,
+            "build {}",
+            if crate::pure::rewrite::BREACH {
+                "breach"
+            } else {
+                "release"
+            }
+        )?;
         writeln!(f, "paging_levels {levels}")?;
-        writeln!(f, "policy {}", if strict != 0 { "strict" } else { "permit" })?;
-        writeln!(f, "on_violation {}", if abort != 0 { "abort" } else { "quarantine" })?;
+        writeln!(
+            f,
+            "policy {}",
+            if strict != 0 { "strict" } else { "permit" }
+        )?;
+        writeln!(
+            f,
+            "on_violation {}",
+            if abort != 0 { "abort" } else { "quarantine" }
+        )?;
         writeln!(f, "events_hooked {}", on_off(domains > 0))?;
         writeln!(f, "programs_isolated {isolated}")?;
         writeln!(f, "programs_not_isolated {other}")?;
@@ -84,17 +100,30 @@ impl core::fmt::Display for Word<'_> {
 
 impl Writer for Programs {
     fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "id name type domain key runs helper_calls violations state")?;
+        writeln!(
+            f,
+            "id name type domain key runs helper_calls violations state"
+        )?;
         let mut result = Ok(());
         program::for_each(|program| {
             let stats = program.stats();
             let line = (|| {
-                write!(f, "{} {} {} ", program.id(), Word(program.name()), program.type_name())?;
+                write!(
+                    f,
+                    "{} {} {} ",
+                    program.id(),
+                    Word(program.name()),
+                    program.type_name()
+                )?;
                 match program.domain() {
                     Some(domain) => write!(f, "{} {} ", domain.id(), domain.key().number())?,
                     None => write!(f, "- - ")?,
                 }
-                write!(f, "{} {} {} ", stats.runs, stats.helper_calls, stats.violations)?;
+                write!(
+                    f,
+                    "{} {} {} ",
+                    stats.runs, stats.helper_calls, stats.violations
+                )?;
                 match program.reason() {
                     Some(reason) => writeln!(f, "{}", Word(reason)),
                     None => writeln!(f, "{}", program.state().name()),

@@ -58,12 +58,7 @@ unsafe extern "C" fn bailey_helper(run: *mut b::bailey_run, args: *mut u64) -> u
 /// R6 to R9: where a program keeps pointers over a call, beside its stack.
 type Kept = [u64; 4];
 
-fn call(
-    run: &mut Run,
-    site: &b::bailey_site,
-    args: &mut [u64; 5],
-    kept: &Kept,
-) -> Audited<u64> {
+fn call(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5], kept: &Kept) -> Audited<u64> {
     if let Some(level) = held_lock(run) {
         // The verifier allows nothing but the unlock while a lock is held.
         if site.effects & effect::RELEASES == 0 || site.pad != resource::SPIN_LOCK {
@@ -122,14 +117,12 @@ fn reachable(run: &mut Run, addr: u64, len: u64, write: bool) -> bool {
         return false;
     };
     run.raw.work & b::BAILEY_WORK_LEVEL != 0
-        && run
-            .level()
-            .is_some_and(|level| {
-                level
-                    .loans
-                    .find(addr, len, write)
-                    .is_some_and(|loan| !write || spares_lock(loan, addr, len))
-            })
+        && run.level().is_some_and(|level| {
+            level
+                .loans
+                .find(addr, len, write)
+                .is_some_and(|loan| !write || spares_lock(loan, addr, len))
+        })
 }
 
 /// Whether a write of `len` bytes at `addr` leaves the value's lock alone.
@@ -261,7 +254,10 @@ fn holds(run: &mut Run, kind: Held, addr: u64) -> bool {
 /// Whether `addr` is a map that the program uses, or an inner map that a
 /// look-up of this run returned.
 fn is_map(run: &mut Run, addr: u64) -> bool {
-    run.program().maps().iter().any(|map| map.as_ptr() as u64 == addr)
+    run.program()
+        .maps()
+        .iter()
+        .any(|map| map.as_ptr() as u64 == addr)
         || (run.raw.work & b::BAILEY_WORK_LEVEL != 0
             && run.level().is_some_and(|level| {
                 level
@@ -372,7 +368,11 @@ fn settle(
     match site.returns {
         returns::MAP_VALUE => {
             let map = args[0] as *mut b::bpf_map;
-            if let Some(addr) = run.program().domain().and_then(|domain| domain.value_address(map, result)) {
+            if let Some(addr) = run
+                .program()
+                .domain()
+                .and_then(|domain| domain.value_address(map, result))
+            {
                 return Ok(addr);
             }
             // SAFETY: the audit found `map` to be one of this run's.
@@ -433,7 +433,10 @@ fn lend(run: &mut Run, kept: &Kept, loan: Loan) -> Audited<()> {
             Err(LoanError::Range) => return refuse(loan.start),
             Err(LoanError::Full) => {
                 let words = (low..high).step_by(8).map(crate::event::frame::word);
-                if !level.loans.make_room(Iterator::chain(words, kept.iter().map(|&word| word))) {
+                if !level
+                    .loans
+                    .make_room(Iterator::chain(words, kept.iter().map(|&word| word)))
+                {
                     return refuse(loan.start);
                 }
             }

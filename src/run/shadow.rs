@@ -41,7 +41,10 @@ impl Run {
 
     /// Distance from a real packet address to the shadow's.
     fn distance(&self) -> u64 {
-        self.raw.shadow.packet.wrapping_sub(self.raw.shadow.hard_start)
+        self.raw
+            .shadow
+            .packet
+            .wrapping_sub(self.raw.shadow.hard_start)
     }
 
     /// Copies the packet into the frame, and the context's pointers to it.
@@ -64,7 +67,11 @@ impl Run {
             let Some(extent) = self.extent() else {
                 return false;
             };
-            copy(extent.start.wrapping_add(distance), extent.start, extent.end - extent.start);
+            copy(
+                extent.start.wrapping_add(distance),
+                extent.start,
+                extent.end - extent.start,
+            );
         }
         true
     }
@@ -76,7 +83,11 @@ impl Run {
         }
         if let Some(extent) = self.extent() {
             let distance = self.distance();
-            copy(extent.start, extent.start.wrapping_add(distance), extent.end - extent.start);
+            copy(
+                extent.start,
+                extent.start.wrapping_add(distance),
+                extent.end - extent.start,
+            );
         }
     }
 
@@ -109,7 +120,8 @@ impl Run {
             let mut rxq = 0;
             if flags & b::BAILEY_PROG_RXQ != 0 {
                 // SAFETY: a running XDP program has a receive queue and its device.
-                let (queue, ifindex) = unsafe { ((*real.rxq).queue_index, (*(*real.rxq).dev).ifindex) };
+                let (queue, ifindex) =
+                    unsafe { ((*real.rxq).queue_index, (*(*real.rxq).dev).ifindex) };
                 let dev = device(take(LINE)?, ifindex);
                 rxq = take(size_of::<b::xdp_rxq_info>() as u64)?;
                 // SAFETY: in this run's part of the frame, and large enough.
@@ -206,7 +218,8 @@ fn copy(to: u64, from: u64, len: u64) {
         }
         let (mut to, mut from) = (to.cast::<u8>(), from.cast::<u8>());
         while left >= 8 {
-            to.cast::<u64>().write_unaligned(from.cast::<u64>().read_unaligned());
+            to.cast::<u64>()
+                .write_unaligned(from.cast::<u64>().read_unaligned());
             to = to.add(8);
             from = from.add(8);
             left -= 8;
