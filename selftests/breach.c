@@ -13,8 +13,8 @@
  * With the module, it must be loaded with on_violation=abort: a program in
  * quarantine would stop all of itself.
  */
+#include "breach_run.h"
 #include "kernel_memory.h"
-#include "progs/breach.h"
 
 #include <getopt.h>
 #include <sys/mman.h>
@@ -27,8 +27,6 @@ enum expectation { STOP, ESCAPE, HARMLESS };
 static enum expectation expect = STOP;
 static __u64 seed = 1, count = 1000;
 static const char *files = ".";
-static int failed;
-
 static struct kcore kcore;
 
 enum { BANNER, PER_CPU_OFFSET, PER_CPU_START, PER_CPU_END, CEA_OFFSET };
@@ -45,29 +43,6 @@ static int victim_map, told_map, oracle, victim_program;
 /* What the module says that it handed to our own domain: not a breach. */
 static struct spans own;
 
-struct breach {
-	struct bpf_object *obj;
-	int orders;
-};
-
-struct outcome {
-	struct order order;
-	int verdict;
-};
-
-__attribute__((format(printf, 2, 3))) static void report(bool good, const char *format, ...)
-{
-	va_list args;
-
-	printf(good ? "ok " : "not ok ");
-	va_start(args, format);
-	vprintf(format, args);
-	va_end(args);
-	putchar('\n');
-	fflush(stdout);
-	failed += !good;
-}
-
 static bool starts(const char *name, const char *word)
 {
 	size_t len = strlen(word);
@@ -78,82 +53,6 @@ static bool starts(const char *name, const char *word)
 static int width(const char *name)
 {
 	return atoi(strrchr(name, '_') + 1);
-}
-
-static struct bpf_object *load(const char *name)
-{
-	struct bpf_object *obj;
-	char path[512];
-
-	snprintf(path, sizeof(path), "%s/%s.bpf.o", files, name);
-	obj = bpf_object__open_file(path, NULL);
-	if (!obj || bpf_object__load(obj))
-		die("%s: %s", path, strerror(errno));
-	return obj;
-}
-
-static int map_of(struct bpf_object *obj, const char *name)
-{
-	int fd = bpf_object__find_map_fd_by_name(obj, name);
-
-	if (fd < 0)
-		die("no map %s", name);
-	return fd;
-}
-
-static int program_of(struct bpf_object *obj, const char *name)
-{
-	struct bpf_program *prog = bpf_object__find_program_by_name(obj, name);
-
-	if (!prog)
-		die("no program %s", name);
-	return bpf_program__fd(prog);
-}
-
-static struct breach load_breach(const char *name)
-{
-	struct breach b = {.obj = load(name)};
-	/* As a key, the value's first word is that of no entry. */
-	unsigned char value[512] = {7};
-	struct bpf_map *map;
-
-	b.orders = map_of(b.obj, "orders");
-	/* Values for pointers to start from; the rest stays empty. */
-	bpf_object__for_each_map(map, b.obj)
-		if (bpf_map__type(map) == BPF_MAP_TYPE_HASH)
-			for (__u32 key = 0; key < 2; key++)
-				if (bpf_map_update_elem(bpf_map__fd(map), &key, value, BPF_ANY))
-					die("%s: %s", bpf_map__name(map), strerror(errno));
-	return b;
-}
-
-static int test_run(int prog)
-{
-	unsigned char packet[64] = {};
-	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = packet, .data_size_in = sizeof(packet));
-
-	if (bpf_prog_test_run_opts(prog, &opts))
-		die("a run: %s", strerror(errno));
-	return opts.retval;
-}
-
-static struct outcome attempt(const struct breach *b, int prog, __u64 target, __u64 value)
-{
-	struct outcome out = {.order = {.target = target, .value = value, .got = ~0ull}};
-	__u32 key = 0;
-
-	if (bpf_map_update_elem(b->orders, &key, &out.order, BPF_ANY))
-		die("order: %s", strerror(errno));
-	out.verdict = test_run(prog);
-	if (bpf_map_lookup_elem(b->orders, &key, &out.order))
-		die("order: %s", strerror(errno));
-	return out;
-}
-
-/* A run that a violation ended: the safe verdict, and nothing after the access. */
-static bool was_ended(const struct outcome *o)
-{
-	return o->verdict == 0 && !o->order.done;
 }
 
 static void set_victim(__u64 word)
@@ -184,7 +83,7 @@ static int victim_harm(__u64 word)
 static void ask_oracle(void)
 {
 	LIBBPF_OPTS(bpf_test_run_opts, opts);
-	struct bpf_object *obj = load("breach_oracle");
+	struct bpf_object *obj = load(files, "breach_oracle");
 	__u32 key = 0;
 
 	victim_map = map_of(obj, "victim");
@@ -228,16 +127,40 @@ static void find_own_domain(__u64 base)
 		fclose(f);
 }
 
+#define MAX_PROGRAMS 256
+
+/* The object's programs that can be expected to breach. */
+static int programs_of(const struct breach *b, struct bpf_program **list)
+{
+	struct bpf_program *prog;
+	int n = 0;
+
+	bpf_object__for_each_program(prog, b->obj) {
+		if (expect != HARMLESS && !is_isolated(prog)) {
+			printf("# %s is not isolated: not tried\n", bpf_program__name(prog));
+			continue;
+		}
+		if (n == MAX_PROGRAMS)
+			die("too many programs");
+		list[n++] = prog;
+	}
+	if (!n)
+		report(false, "%s has isolated programs", bpf_object__name(b->obj));
+	return n;
+}
+
 /* Known targets: a kernel string to read, another domain's value to write. */
 static void known_targets(const struct breach *b)
 {
 	__u64 banner = symbols[BANNER].address, want = read_kernel(&kcore, banner);
 	int reads = 0, read = 0, writes = 0, written = 0, ended = 0, odd = 0;
-	struct bpf_program *prog;
+	struct bpf_program *list[MAX_PROGRAMS];
+	int n = programs_of(b, list);
 
 	if (memcmp(&want, "Linux ve", 8))
 		die("linux_banner is not at %llx", banner);
-	bpf_object__for_each_program(prog, b->obj) {
+	for (int i = 0; i < n; i++) {
+		struct bpf_program *prog = list[i];
 		const char *name = bpf_program__name(prog);
 		bool reading = starts(name, "read");
 		/* What an AND can change is not what the others can. */
@@ -372,26 +295,12 @@ static void find_regions(void)
 		printf("# %s: %zu spans\n", classes[i].name, classes[i].spans.count);
 }
 
-static size_t programs_of(const struct breach *b, struct bpf_program **list, size_t room)
-{
-	struct bpf_program *prog;
-	size_t n = 0;
-
-	bpf_object__for_each_program(prog, b->obj) {
-		if (n == room)
-			die("too many programs");
-		list[n++] = prog;
-	}
-	return n;
-}
-
 static void random_targets(const struct breach *b)
 {
-	struct bpf_program *list[256];
-	size_t n = programs_of(b, list, ARRAY_SIZE(list));
-	int shown = 0;
+	struct bpf_program *list[MAX_PROGRAMS];
+	int n = programs_of(b, list), shown = 0;
 
-	for (__u64 i = 0; i < count; i++) {
+	for (__u64 i = 0; n && i < count; i++) {
 		struct class *class = &classes[i % CLASSES];
 		struct bpf_program *prog = list[next_random(&seed) % n];
 		const char *name = bpf_program__name(prog);
@@ -424,14 +333,55 @@ static void random_targets(const struct breach *b)
 	}
 }
 
+/*
+ * Around a value that is only lent: what stands beside it in the kernel's
+ * element, and the pages before and after. Within it, nothing is in the way.
+ */
+static void loan_edges(const struct breach *b)
+{
+	static const __s64 outside[] = {-1, -4, -8, -16, -48, -4096, 249, 256, 260, 512, 4096};
+	static const __s64 inside[] = {0, 8, 128, 248};
+	struct bpf_program *list[MAX_PROGRAMS];
+	int n = programs_of(b, list), over = 0, refused = 0, tried = 0;
+
+	for (int i = 0; i < n; i++) {
+		const char *name = bpf_program__name(list[i]);
+		int fd = bpf_program__fd(list[i]);
+		struct outcome out;
+
+		if (!strstr(name, "_hash_") && !strstr(name, "_record_"))
+			continue;
+		for (size_t k = 0; k < ARRAY_SIZE(outside); k++) {
+			/* The last word of the value is not wide enough for 8 bytes. */
+			if (outside[k] == 249 && width(name) != 64)
+				continue;
+			out = attempt_beside(b, fd, outside[k], PATTERN);
+			tried++;
+			over += !was_ended(&out);
+			if (!was_ended(&out))
+				printf("# %s at %+lld: verdict %d, got %llx\n", name, outside[k],
+				       out.verdict, out.order.got);
+		}
+		for (size_t k = 0; k < ARRAY_SIZE(inside); k++) {
+			out = attempt_beside(b, fd, inside[k], 0);
+			refused += !out.order.done;
+		}
+	}
+	report(!over, "no access leaves a lent value or record by a byte (%d tried, %d did)", tried,
+	       over);
+	report(!refused, "every access within a lent value or record goes on (%d did not)", refused);
+}
+
 /* Helpers with a forged pointer: at the known targets, then at random ones. */
 static void arguments(const struct breach *b)
 {
 	__u64 banner = symbols[BANNER].address, want = read_kernel(&kcore, banner);
 	int tried = 0, through = 0, evidence = 0, harm = 0;
-	struct bpf_program *prog;
+	struct bpf_program *list[MAX_PROGRAMS];
+	int n = programs_of(b, list);
 
-	bpf_object__for_each_program(prog, b->obj) {
+	for (int i = 0; i < n; i++) {
+		struct bpf_program *prog = list[i];
 		const char *name = bpf_program__name(prog);
 		bool reads = starts(name, "in");
 		int rounds = expect == STOP ? 1 + CLASSES : 1;
@@ -481,11 +431,13 @@ static void arguments(const struct breach *b)
 static void objects(const struct breach *b)
 {
 	int tried = 0, harm = 0, leaks = 0, lost = 0;
-	struct bpf_program *prog;
+	struct bpf_program *list[MAX_PROGRAMS];
+	int n = programs_of(b, list);
 
 	if (expect == ESCAPE)
 		return;
-	bpf_object__for_each_program(prog, b->obj) {
+	for (int i = 0; i < n; i++) {
+		struct bpf_program *prog = list[i];
 		int rounds = expect == STOP ? 1 + CLASSES : 1;
 
 		for (int round = 0; round < rounds; round++) {
@@ -515,24 +467,26 @@ static void sizes(const struct breach *b)
 {
 	static const __u64 more[] = {0x100000, 0x7fff0000, 0xfffffff0, 1ull << 40, ~0ull << 20};
 	int tried = 0, through = 0;
-	struct bpf_program *prog;
+	struct bpf_program *list[MAX_PROGRAMS];
+	int n = programs_of(b, list);
 
 	if (expect == ESCAPE)
 		return;
-	bpf_object__for_each_program(prog, b->obj) {
+	for (int i = 0; i < n; i++) {
+		struct bpf_program *prog = list[i];
 		const char *name = bpf_program__name(prog);
 		bool size = starts(name, "size");
 
-		for (size_t i = 0; i < (size ? ARRAY_SIZE(more) : 1); i++) {
+		for (size_t k = 0; k < (size ? ARRAY_SIZE(more) : 1); k++) {
 			struct outcome out = attempt(b, bpf_program__fd(prog), 0,
-						     size ? more[i] : (__u64)-48);
+						     size ? more[k] : (__u64)-48);
 
 			tried++;
 			if (expect == HARMLESS ? out.order.done :
 			    was_ended(&out) || (size && (__s64)out.order.got < 0))
 				continue;
 			through++;
-			printf("# %s with %llx: verdict %d, got %lld\n", name, more[i], out.verdict,
+			printf("# %s with %llx: verdict %d, got %lld\n", name, more[k], out.verdict,
 			       out.order.got);
 		}
 	}
@@ -579,18 +533,21 @@ int main(int argc, char **argv)
 	find_symbols(symbols, ARRAY_SIZE(symbols), "bailey", &classes[BAILEY_MODULE].spans);
 	ask_oracle();
 	find_regions();
-	access = load_breach("breach_access");
-	argument = load_breach("breach_argument");
-	object = load_breach("breach_object");
-	size = load_breach("breach_size");
+	access = load_breach(files, "breach_access");
+	argument = load_breach(files, "breach_argument");
+	object = load_breach(files, "breach_object");
+	size = load_breach(files, "breach_size");
 	find_own_domain(attempt(&access, program_of(access.obj, "read_array_64"), 0, 0).order.base);
 
 	known_targets(&access);
+	if (expect == STOP)
+		loan_edges(&access);
 	arguments(&argument);
 	objects(&object);
 	sizes(&size);
 	if (expect == STOP)
 		random_targets(&access);
+	printf("# ended %llu\n", ended_runs);
 	report(test_run(victim_program) == 2, "the victim goes on working");
 	return failed ? 1 : 0;
 }

@@ -5,22 +5,25 @@
  *
  *   xdp_run OBJECT PROGRAM [--repeat N | --seconds S] [--cpus all|LIST]
  *           [--size BYTES] [--verdict V] [--barriers] [--patch]
- *           [--set MAP=WORD,WORD...] [--get MAP] [--pin PATH]
+ *           [--set MAP=WORD,WORD...] [--get MAP] [--device IFNAME] [--pin PATH]
  *
  *   --barriers  the main thread sends the others interrupts all the while
  *   --patch     the main thread attaches and detaches a tracing program to the
  *               running one all the while, which patches its text
  *   --set, --get   words of the first value of an array
+ *   --device    entry 0 of the map `devices`
  *   --pin       pins the program and ends, without running it
  *
- * Prints `id`, `runs`, `last` (verdict), and what was asked for; the exit code
+ * SIGTERM ends the runs in good order. Prints `id`, `runs`, `last` (verdict), and what was asked for; the exit code
  * is 1 when a verdict was not --verdict.
  */
 #include "runner.h"
 
 #include <getopt.h>
 #include <linux/membarrier.h>
+#include <net/if.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -43,6 +46,13 @@ static double seconds;
 static unsigned int size = 64;
 static int verdict = -1;
 static volatile int working;
+static volatile sig_atomic_t stop;
+
+static void on_signal(int number)
+{
+	(void)number;
+	stop = 1;
+}
 
 static double now(void)
 {
@@ -77,7 +87,7 @@ static void *work(void *arg)
 		w->last = opts.retval;
 		if (verdict >= 0 && opts.retval != (__u32)verdict)
 			w->wrong = true;
-	} while (seconds ? now() < end : w->runs < repeat);
+	} while (!stop && (seconds ? now() < end : w->runs < repeat));
 	__atomic_sub_fetch(&working, 1, __ATOMIC_SEQ_CST);
 	return NULL;
 }
@@ -167,6 +177,15 @@ static void get_words(struct bpf_object *obj, const char *name)
 	free(value);
 }
 
+static void set_device(struct bpf_object *obj, const char *name)
+{
+	__u32 key = 0, index = if_nametoindex(name);
+	int fd = bpf_object__find_map_fd_by_name(obj, "devices");
+
+	if (!index || bpf_map_update_elem(fd, &key, &index, BPF_ANY))
+		die("device %s: %s", name, strerror(errno));
+}
+
 static void choose_cpus(const char *list)
 {
 	if (!strcmp(list, "all")) {
@@ -190,10 +209,11 @@ int main(int argc, char **argv)
 		{"patch", no_argument, NULL, 't'},
 		{"set", required_argument, NULL, 'S'},
 		{"get", required_argument, NULL, 'G'},
+		{"device", required_argument, NULL, 'd'},
 		{"pin", required_argument, NULL, 'p'},
 		{},
 	};
-	const char *cpus = "0", *pin = NULL, *get = NULL;
+	const char *cpus = "0", *pin = NULL, *get = NULL, *device = NULL;
 	bool barriers = false, patching = false, wrong = false;
 	struct bpf_program *one, *chosen;
 	struct bpf_object *obj;
@@ -213,6 +233,7 @@ int main(int argc, char **argv)
 		case 't': patching = true; break;
 		case 'S': set = optarg; break;
 		case 'G': get = optarg; break;
+		case 'd': device = optarg; break;
 		case 'p': pin = optarg; break;
 		default: die("xdp_run: see the top of its source");
 		}
@@ -230,6 +251,8 @@ int main(int argc, char **argv)
 	prog = bpf_program__fd(chosen);
 	if (set)
 		set_words(obj, set);
+	if (device)
+		set_device(obj, device);
 	printf("id %u\n", program_id(prog));
 	if (pin) {
 		if (bpf_program__pin(chosen, pin))
@@ -237,6 +260,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 
+	signal(SIGTERM, on_signal);
 	choose_cpus(cpus);
 	working = nr_workers;
 	start = now();

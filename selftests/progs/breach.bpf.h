@@ -55,7 +55,9 @@ static __always_inline void *astray(struct order *o, void *p)
 	__u64 delta;
 
 	*(volatile __u64 *)&o->base = (__u64)(long)p;
-	delta = *(volatile __u64 *)&o->target - *(volatile __u64 *)&o->base;
+	delta = *(volatile __u64 *)&o->target;
+	if (!*(volatile __u64 *)&o->relative)
+		delta -= *(volatile __u64 *)&o->base;
 	delta = lost(delta);
 	asm volatile("%0 += %1" : "+r"(p) : "r"(delta));
 	return p;

@@ -14,6 +14,7 @@
 
 struct order {
 	__u64 target; /* from the runner: the address to reach */
+	__u64 relative; /* from the runner: the address counts from `base` */
 	__u64 value; /* from the runner: what to write there, or a size to add */
 	__u64 base; /* from the program: where its pointer really points */
 	__u64 got; /* from the program: what it read */

@@ -7,7 +7,8 @@
 #   deny NAME COMMAND...    passes when the command fails
 #   equal NAME WANT GOT     passes when both are the same
 #   skip NAME REASON
-#   absorb COMMAND...       takes over the command's `ok NAME` and `not ok NAME`
+#   absorb COMMAND...       takes over the command's `ok NAME` and `not ok NAME`;
+#                           all it printed is in /tmp/absorbed
 #   finish                  the plan; the exit code says whether all passed
 tests=0
 failures=0
@@ -73,7 +74,7 @@ absorb() {
         "exit "*) code=${line#exit } ;;
         *) echo "# ${line#\# }" ;;
         esac
-    done < <("$@" 2>&1; echo "exit $?")
+    done < <("$@" 2>&1 | tee /tmp/absorbed; echo "exit ${PIPESTATUS[0]}")
     # Its own code says no more than its lines, unless it has died.
     if [ "$n" -eq 0 ] || [ "$code" -gt 1 ]; then
         result 1 "${1##*/} comes to its end (code $code)"

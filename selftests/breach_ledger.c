@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Ends runs that hold a lock, ring-buffer records or a socket, and looks
+ * whether these were given back: `ok NAME` or `not ok NAME`. Needs the breach
+ * build with on_violation=abort.
+ *
+ *   --expect harmless   a stock kernel: every run goes to its end
+ */
+#include "breach_run.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#define ROUNDS 1000
+
+static const char *files = ".";
+static bool harmless;
+
+static struct breach ledger;
+
+/* Runs it again and again, and says how often it ended as it should. */
+static int end_often(const char *name, __u64 value)
+{
+	int prog = program_of(ledger.obj, name), good = 0;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		struct outcome out = attempt(&ledger, prog, 0, value);
+
+		good += harmless ? out.order.done : was_ended(&out);
+	}
+	if (good != ROUNDS)
+		printf("# %s: %d of %d runs ended as they should\n", name, good, ROUNDS);
+	return good == ROUNDS;
+}
+
+static bool uses(const char *name)
+{
+	for (int i = 0; i < ROUNDS; i++)
+		if (test_run(program_of(ledger.obj, name)) != 2)
+			return false;
+	return true;
+}
+
+static int on_record(void *ctx, void *data, size_t size)
+{
+	(void)size;
+	*(int *)ctx += *(__u64 *)data == 77;
+	return 0;
+}
+
+/* A discarded record must not be seen, and must not block those after it. */
+static void rings(void)
+{
+	int seen = 0, want = 10;
+	struct ring_buffer *ring = ring_buffer__new(map_of(ledger.obj, "ring"), on_record, &seen, NULL);
+	bool ended = true;
+
+	if (!ring)
+		die("ring: %s", strerror(errno));
+	for (int i = 0; i < 100; i++) {
+		int one = program_of(ledger.obj, "hold_record");
+		int two = program_of(ledger.obj, "hold_two_records");
+		struct outcome a = attempt(&ledger, one, 0, 0), b = attempt(&ledger, two, 0, 0);
+
+		ended = ended && (harmless ? a.order.done && b.order.done :
+					     was_ended(&a) && was_ended(&b));
+		/* As a reader does all the while. */
+		ring_buffer__consume(ring);
+	}
+	report(ended, "a run that holds records can be ended");
+	for (int i = 0; i < want; i++)
+		test_run(program_of(ledger.obj, "use_ring"));
+	ring_buffer__consume(ring);
+	report(seen == want, "records after those of ended runs come to the reader (%d of %d)", seen,
+	       want);
+	ring_buffer__free(ring);
+}
+
+static int sockets_in_use(void)
+{
+	FILE *f = fopen("/proc/net/sockstat", "r");
+	int used = -1;
+
+	if (!f || fscanf(f, "sockets: used %d", &used) != 1)
+		die("/proc/net/sockstat: %s", strerror(errno));
+	fclose(f);
+	return used;
+}
+
+static void sockets(void)
+{
+	struct sockaddr_in addr = {.sin_family = AF_INET,
+				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int before = sockets_in_use(), open, after, server, client, peer;
+	socklen_t len = sizeof(addr);
+	struct linger now = {.l_onoff = 1};
+	__u64 ports;
+
+	server = socket(AF_INET, SOCK_STREAM, 0);
+	client = socket(AF_INET, SOCK_STREAM, 0);
+	if (bind(server, (void *)&addr, len) || listen(server, 1) ||
+	    getsockname(server, (void *)&addr, &len) || connect(client, (void *)&addr, len))
+		die("a connection: %s", strerror(errno));
+	peer = accept(server, NULL, NULL);
+	ports = (__u64)addr.sin_port << 16;
+	if (peer < 0 || getsockname(client, (void *)&addr, &len))
+		die("a connection: %s", strerror(errno));
+	/* The look-up is for a packet from the client to the server. */
+	ports |= addr.sin_port;
+	report(end_often("hold_socket", ports) && end_often("hold_socket_argument", ports),
+	       "a run that holds a socket can be ended");
+	open = sockets_in_use();
+	/* Reset, not closed in peace: nothing but our references keeps them. */
+	setsockopt(client, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	close(client);
+	close(peer);
+	close(server);
+	for (int i = 0; (after = sockets_in_use()) != before && i < 50; i++)
+		usleep(100000);
+	report(open > before && after == before,
+	       "the sockets that ended runs held are freed (%d before, %d open, %d after)", before,
+	       open, after);
+}
+
+int main(int argc, char **argv)
+{
+	harmless = argc > 2 && !strcmp(argv[2], "harmless");
+	pin_to_cpu(0);
+	ledger = load_breach(files, "breach_ledger");
+	report(end_often("hold_lock_of_array_locks", 0) && end_often("hold_lock_of_hash_locks", 0),
+	       "a run that holds a spin lock can be ended");
+	report(uses("use_lock_of_array_locks") && uses("use_lock_of_hash_locks"),
+	       "the locks that ended runs held can be taken again");
+	rings();
+	sockets();
+	return failed ? 1 : 0;
+}

@@ -1,0 +1,61 @@
+#!/bin/bash
+# debugfs: every file has a header and rows that awk can read, and says what is
+# so. The last column may have spaces in `programs` alone.
+# SMP: 2
+# TIMEOUT: 200
+cd /files || exit
+# shellcheck source=selftests/guest/lib/ktap.sh
+. guest/lib/ktap.sh
+# shellcheck source=selftests/guest/lib/bailey.sh
+. guest/lib/bailey.sh
+
+# as_wide_as_header FILE
+as_wide_as_header() {
+    awk -v free="${1##*/}" '
+        NR == 1 { n = NF; if (!n) exit 1 }
+        NR > 1 && (free == "programs" ? NF < n : NF != n) { print FILENAME ": " $0; bad = 1 }
+        END { exit bad || !NR }' "$1"
+}
+
+need_module policy=permit
+check "status names the back end" test -n "$(status backend)"
+for key in programs domains keys; do
+    check "status counts $key" test -n "$(status $key)"
+done
+./xdp_run refusals.bpf.o plain --pin /sys/fs/bpf/plain --cpus 0 >/dev/null
+./xdp_run refusals.bpf.o callback --pin /sys/fs/bpf/callback >/dev/null
+for file in programs maps domains keys violations; do
+    check "$file has a header and rows as wide" as_wide_as_header $bailey/$file
+done
+for file in runs helper_calls key_writes bytes_copied violations_total; do
+    check "the counter $file is a number" grep -qE '^[0-9]+$' <(counter $file)
+done
+equal "programs has the columns that are documented" \
+    "id name type domain key runs helper_calls violations" \
+    "$(awk 'NR == 1 { print $1, $2, $3, $4, $5, $6, $7, $8 }' $bailey/programs)"
+equal "the program's row has its id" \
+    "$(bpftool prog show pinned /sys/fs/bpf/plain | sed -n 's/^\([0-9]*\):.*/\1/p')" \
+    "$(column programs id name plain)"
+equal "the program's row says xdp" xdp "$(column programs type name plain)"
+equal "the program's row says isolated" isolated "$(state plain)"
+check "an isolated program has a key of its own" test "$(column programs key name plain)" -ge 2
+check "what is not isolated says why" test -n "$(state callback)" -a "$(state callback)" != isolated
+domain=$(column programs domain name plain)
+check "the program's domain is listed" grep -qE "^ *$domain\b" $bailey/domains
+check "the program's map is listed" grep -q refusal $bailey/maps
+
+before=$(counter runs)
+./xdp_run load.bpf.o busy --repeat 1000 >/dev/null
+equal "1000 runs count 1000" 1000 $(($(counter runs) - before))
+before=$(counter helper_calls)
+./xdp_run load.bpf.o busy --repeat 1000 >/dev/null
+check "helper calls are counted ($(($(counter helper_calls) - before)))" \
+    test $(($(counter helper_calls) - before)) -ge 1000
+
+rm -f /sys/fs/bpf/plain /sys/fs/bpf/callback
+gone() {
+    ! grep -w plain "$bailey/programs"
+}
+check "a freed program leaves the list" wait_for 5 gone
+check "the module leaves" unload_module
+finish

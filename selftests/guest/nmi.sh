@@ -1,0 +1,41 @@
+#!/bin/bash
+# NMIs from outside, at any instruction: in programs, in gates, in stubs.
+# SMP: 2
+# TIMEOUT: 600
+# NMI: 200
+# MODULE: breach
+cd /files || exit
+# shellcheck source=selftests/guest/lib/ktap.sh
+. guest/lib/ktap.sh
+# shellcheck source=selftests/guest/lib/bailey.sh
+. guest/lib/bailey.sh
+
+nmis() {
+    awk '$1 == "NMI:" { for (i = 2; i <= NF; i++) if ($i ~ /^[0-9]+$/) n += $i; print n }' /proc/interrupts
+}
+
+# under WHAT COMMAND...: the command comes to its end, with NMIs all the while.
+under() {
+    local what=$1 before
+    shift
+    before=$(nmis)
+    check "$what" "$@"
+    check "NMIs came all the while ($(($(nmis) - before)))" test $(($(nmis) - before)) -ge 100
+}
+
+need_module on_violation=abort
+under "runs of a program with helpers go on under NMIs" \
+    ./xdp_run load.bpf.o busy --seconds 15 --cpus all --verdict 2
+under "runs that stay in the program go on under NMIs" \
+    ./xdp_run load.bpf.o slow --seconds 15 --cpus all --verdict 2
+under "runs that do nothing but enter and leave go on under NMIs" \
+    ./xdp_run load.bpf.o live_pass --seconds 15 --cpus all --verdict 2
+under "NMIs and interrupts from other CPUs together do no harm" \
+    ./xdp_run load.bpf.o busy --seconds 15 --cpus all --verdict 2 --barriers
+# Not here: patching text under NMIs. Under emulation the stock kernel itself
+# dies of that (a stray int3), without the module.
+equal "no NMI was taken for a violation" 0 "$(counter violations_total)"
+under "violations are taken under NMIs" ./breach_steps --repeat 50000 read_array_64 0x10
+equal "each was counted" 50000 "$(counter violations_total)"
+check "the module leaves under NMIs" unload_module
+finish

@@ -1,0 +1,54 @@
+#!/bin/bash
+# What becomes of a violation: the verdict, the account, the log, the policy.
+# SMP: 2
+# TIMEOUT: 600
+# MODULE: breach
+cd /files || exit
+# shellcheck source=selftests/guest/lib/ktap.sh
+. guest/lib/ktap.sh
+# shellcheck source=selftests/guest/lib/bailey.sh
+. guest/lib/bailey.sh
+tracing=/sys/kernel/tracing
+
+# steps PROGRAM TARGET...: verdict and `done` of each order, a line each.
+steps() {
+    ./breach_steps "$@" | awk 'NR > 1 { print $1, $2 }' | paste -sd,
+}
+
+need_module on_violation=abort
+check "the tracepoint bailey:violation is there" \
+    tee $tracing/events/bailey/violation/enable <<<1
+: >$tracing/trace
+dmesg -C
+equal "abort: a breach ends the run with XDP_ABORTED, and the next run works" \
+    "2 1,0 0,2 1" "$(steps --pin /sys/fs/bpf/breach read_array_64 own 0xdead0 own)"
+equal "a violation is counted" 1 "$(counter violations_total)"
+equal "a violation is counted for its program" 1 "$(column programs violations name read_array_64)"
+check "a violation is in debugfs with program and address" \
+    grep -E 'read_array_64.*dead0' $bailey/violations
+check "a violation is traced with program and address" \
+    grep -E 'violation: .*read_array_64.*dead0' $tracing/trace
+check "a violation is logged with program and address" \
+    sh -c 'dmesg | grep -E "bailey: .*read_array_64.*dead0"'
+rm /sys/fs/bpf/breach
+
+dmesg -C
+before=$(counter violations_total)
+equal "100 000 violations in a row end 100 000 runs" "0 0" "$(steps --repeat 100000 write_stack_64 0x10)"
+equal "each of 100 000 violations is counted" 100000 $(($(counter violations_total) - before))
+lines=$(dmesg | grep -c 'bailey: .*write_stack_64')
+check "the log is not flooded ($lines lines)" test "$lines" -ge 1 -a "$lines" -lt 200
+equal "after 100 000 violations a program runs" 0 \
+    "$(./xdp_run load.bpf.o busy --repeat 1000 --cpus all --verdict 2 >/dev/null; echo $?)"
+check "abort: the module leaves" unload_module
+
+need_module on_violation=quarantine
+equal "quarantine: after a breach the program returns XDP_ABORTED at the gate" \
+    "2 1,0 0,0 0,0 0" "$(steps --pin /sys/fs/bpf/breach read_array_64 own 0xdead0 own own)"
+equal "quarantine: runs at the gate are no violations" 1 "$(counter violations_total)"
+check "quarantine: debugfs says so" grep -iE 'read_array_64.*quarantine' $bailey/programs
+equal "quarantine: other programs run" "2 1" "$(steps read_hash_64 own)"
+rm /sys/fs/bpf/breach
+equal "quarantine: the same program, loaded again, runs" "2 1" "$(steps read_array_64 own)"
+check "quarantine: the module leaves" unload_module
+finish
