@@ -14,7 +14,6 @@ mod event;
 mod hw;
 mod ksym;
 mod load;
-#[allow(dead_code)]
 mod pure;
 mod report;
 mod run;

@@ -3,6 +3,10 @@
 //! helpers/*.h. Written by Kbuild; its lints are its own.
 #![allow(
     clippy::all,
+    clippy::cast_lossless,
+    clippy::ptr_as_ptr,
+    clippy::ref_as_ptr,
+    clippy::undocumented_unsafe_blocks,
     missing_docs,
     non_camel_case_types,
     non_snake_case,
@@ -12,7 +16,6 @@
     unreachable_pub,
     unsafe_op_in_unsafe_fn
 )]
-#![allow(clippy::undocumented_unsafe_blocks)]
 
 use kernel::ffi;
 use pin_init::MaybeZeroable;

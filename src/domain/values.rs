@@ -37,7 +37,7 @@ pub(crate) struct Mapped {
 
 impl Mapped {
     /// The domain's address for the kernel's.
-    pub(crate) fn to_domain(&self, kernel: u64) -> Option<u64> {
+    pub(crate) fn to_domain(self, kernel: u64) -> Option<u64> {
         let at = kernel.checked_sub(self.kernel)?;
         (at < self.len).then_some(self.domain + at)
     }
@@ -85,19 +85,21 @@ unsafe impl Sync for Values {}
 
 impl Values {
     pub(crate) fn new(room: Part) -> Result<Self> {
-        const EMPTY: UnsafeCell<Mapped> = UnsafeCell::new(Mapped {
-            map: ptr::null_mut(),
-            kernel: 0,
-            domain: 0,
-            len: 0,
-            writable: false,
-            lent: 0,
-            stride: 0,
-        });
+        let empty = [const {
+            UnsafeCell::new(Mapped {
+                map: ptr::null_mut(),
+                kernel: 0,
+                domain: 0,
+                len: 0,
+                writable: false,
+                lent: 0,
+                stride: 0,
+            })
+        }; MAPS];
         Ok(Self {
             room,
             len: AtomicUsize::new(0),
-            maps: KVBox::new([EMPTY; MAPS], GFP_KERNEL)?,
+            maps: KVBox::new(empty, GFP_KERNEL)?,
         })
     }
 

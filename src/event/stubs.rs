@@ -114,9 +114,9 @@ impl Owner {
         unsafe { STUBS.init() };
         let owner = Self(());
         let mut stubs = STUBS.lock();
+        let size = TEXT as u32;
         // SAFETY: process context; fill_int3 is what the allocator wants.
-        stubs.text =
-            unsafe { b::bailey_k_bpf_prog_pack_alloc(TEXT as u32, Some(fill_int3), false) };
+        stubs.text = unsafe { b::bailey_k_bpf_prog_pack_alloc(size, Some(fill_int3), false) };
         if stubs.text.is_null() {
             return Err(ENOMEM);
         }

@@ -199,7 +199,7 @@ fn connect(isolation: &Isolation, base: u64, text: &mut [u8]) -> Result<u64, Fla
 /// (`emit_return()`, arch/x86/net/bpf_jit_comp.c).
 fn return_thunk() -> Option<u64> {
     // SAFETY: the symbols were resolved before any program is loaded; the name is NUL-terminated.
-    let variable = unsafe { b::bailey_k_kallsyms_lookup_name(c"x86_return_thunk".as_ptr().cast()) };
+    let variable = unsafe { b::bailey_k_kallsyms_lookup_name(c"x86_return_thunk".as_char_ptr()) };
     if variable == 0 {
         return None;
     }

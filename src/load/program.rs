@@ -236,7 +236,7 @@ impl Program {
         isolation: Option<Isolation>,
     ) -> Result<Arc<Self>> {
         // SAFETY: the aux of a program being loaded; its name was set before verification.
-        let name = unsafe { (*aux).name.map(|byte| byte as u8) };
+        let name = unsafe { (*aux).name };
         let program = Arc::pin_init(
             pin_init!(Self {
                 raw: Raw(UnsafeCell::new(b::bailey_prog::default())),

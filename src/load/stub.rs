@@ -79,6 +79,11 @@ unsafe impl Send for Stubs {}
 // SAFETY: shared references give out addresses alone.
 unsafe impl Sync for Stubs {}
 
+/// Fills what no stub covers with traps.
+///
+/// # Safety
+///
+/// `area` has `size` writable bytes.
 unsafe extern "C" fn fill(area: *mut c_void, size: c_uint) {
     // SAFETY: bpf_prog_pack_alloc() hands in `size` writable bytes.
     unsafe { core::ptr::write_bytes(area.cast::<u8>(), INT3, size as usize) };

@@ -461,7 +461,7 @@ impl Insn {
     }
 
     /// The eight bytes of this slot in memory order.
-    pub const fn to_bytes(&self) -> [u8; 8] {
+    pub const fn to_bytes(self) -> [u8; 8] {
         let off = self.off.to_le_bytes();
         let imm = self.imm.to_le_bytes();
         [

@@ -16,7 +16,7 @@
 #![forbid(unsafe_code)]
 // Under Kbuild this is a private module of the module's crate, which uses a
 // part of it at a time; under cargo the same items are a crate's public face.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, unused_imports)]
 #![cfg_attr(
     test,
     allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)

@@ -54,8 +54,10 @@ pub(super) static DERIVED: &[Counter] = &[
     },
     Counter {
         file: c"key_writes",
-        // SAFETY: as above.
-        read: || 2 * sum(|words| unsafe { (&raw const (*words).entries).read_volatile() }),
+        read: || {
+            // SAFETY: as above.
+            2 * sum(|words| unsafe { (&raw const (*words).entries).read_volatile() })
+        },
     },
 ];
 

@@ -146,7 +146,6 @@ impl Writer for Maps {
                     let map = map.map();
                     ((*map).id, (*map).name, (*map).map_type)
                 };
-                let name = name.map(|byte| byte as u8);
                 let name = CStr::from_bytes_until_nul(&name).unwrap_or(c"");
                 let (base, len) = map.place();
                 let line = writeln!(

@@ -180,8 +180,8 @@ fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Audited<(
                 if len > i32::MAX as u64 {
                     return refuse(len);
                 }
-                let absent = value == 0 && (arg.flags & flag::NULLABLE != 0 || len == 0);
-                if !absent && !(len == 0 && value != 0) && !reachable(run, value, len, write) {
+                let absent = len == 0 || value == 0 && arg.flags & flag::NULLABLE != 0;
+                if !absent && !reachable(run, value, len, write) {
                     return refuse(value);
                 }
             }
@@ -435,7 +435,7 @@ fn lend(run: &mut Run, kept: &Kept, loan: Loan) -> Audited<()> {
                 let words = (low..high).step_by(8).map(crate::event::frame::word);
                 if !level
                     .loans
-                    .make_room(Iterator::chain(words, kept.iter().map(|&word| word)))
+                    .make_room(Iterator::chain(words, kept.iter().copied()))
                 {
                     return refuse(loan.start);
                 }
