@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The four places where the verifier's way is intercepted (DESIGN 9.3, 9.7).
- * Three are redirected: ftrace sets the instruction pointer to ours, which
- * does the work (it may sleep there) and calls the original. The fourth only
+ * The places where the kernel's way is intercepted (DESIGN 9.3, 9.7). Those
+ * that are redirected: ftrace sets the instruction pointer to ours, which does
+ * the work (it may sleep there) and calls the original. bpf_jit_free only
  * tells that a program's image is being freed.
  */
 #include <linux/bpf.h>
@@ -29,6 +29,15 @@ REDIRECT(int, misc_fixups, (struct bpf_verifier_env *env), (env))
 REDIRECT(int, fixup_call_args, (struct bpf_verifier_env *env), (env))
 REDIRECT(struct bpf_prog *, select_runtime,
 	 (struct bpf_verifier_env *env, struct bpf_prog *fp, int *err), (env, fp, err))
+
+REDIRECT(struct bpf_map *, array_map_alloc, (union bpf_attr *attr), (attr))
+
+static void redirected_array_map_free(struct bpf_map *map)
+{
+	atomic_inc(&inflight);
+	bailey_on_array_map_free(map);
+	atomic_dec(&inflight);
+}
 
 static void notrace redirect(unsigned long ip, unsigned long parent_ip,
 			     struct ftrace_ops *ops, struct ftrace_regs *fregs)
@@ -57,6 +66,10 @@ static struct hook {
 	  { .func = redirect, .flags = REDIRECTED, .private = redirected_fixup_call_args } },
 	{ "__bpf_prog_select_runtime",
 	  { .func = redirect, .flags = REDIRECTED, .private = redirected_select_runtime } },
+	{ "array_map_alloc",
+	  { .func = redirect, .flags = REDIRECTED, .private = redirected_array_map_alloc } },
+	{ "array_map_free",
+	  { .func = redirect, .flags = REDIRECTED, .private = redirected_array_map_free } },
 	{ "bpf_jit_free",
 	  { .func = freed, .flags = FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_PERMANENT } },
 };

@@ -51,6 +51,8 @@ KSYM(struct vm_struct *, __get_vm_area_node,
      (unsigned long size, unsigned long align, unsigned long shift, unsigned long flags,
       unsigned long start, unsigned long end, int node, gfp_t gfp, const void *caller),
      (size, align, shift, flags, start, end, node, gfp, caller))
+KSYM(struct bpf_map *, array_map_alloc, (union bpf_attr *attr), (attr))
+KSYM(void, array_map_free, (struct bpf_map *map), (map))
 KSYM(u64, bpf_spin_unlock, (u64 r1, u64 r2, u64 r3, u64 r4, u64 r5), (r1, r2, r3, r4, r5))
 KSYM(u64, bpf_sk_release, (u64 r1, u64 r2, u64 r3, u64 r4, u64 r5), (r1, r2, r3, r4, r5))
 KSYM(u64, bpf_ringbuf_discard, (u64 r1, u64 r2, u64 r3, u64 r4, u64 r5), (r1, r2, r3, r4, r5))

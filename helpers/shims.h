@@ -39,6 +39,8 @@ BAILEY_KSYM(int, insn_decode,
 BAILEY_KSYM(struct vm_struct *, __get_vm_area_node,
 	    (unsigned long size, unsigned long align, unsigned long shift, unsigned long flags,
 	     unsigned long start, unsigned long end, int node, gfp_t gfp, const void *caller));
+BAILEY_KSYM(struct bpf_map *, array_map_alloc, (union bpf_attr *attr));
+BAILEY_KSYM(void, array_map_free, (struct bpf_map *map));
 BAILEY_KSYM(u64, bpf_spin_unlock, (u64 r1, u64 r2, u64 r3, u64 r4, u64 r5));
 BAILEY_KSYM(u64, bpf_sk_release, (u64 r1, u64 r2, u64 r3, u64 r4, u64 r5));
 BAILEY_KSYM(u64, bpf_ringbuf_discard, (u64 r1, u64 r2, u64 r3, u64 r4, u64 r5));
@@ -63,6 +65,10 @@ int bailey_on_fixup_call_args(struct bpf_verifier_env *env);
 struct bpf_prog *bailey_on_select_runtime(struct bpf_verifier_env *env, struct bpf_prog *fp,
 					  int *err);
 void bailey_on_jit_free(struct bpf_prog *fp);
+
+/* the same, for arrays (src/domain/arrays.rs) */
+struct bpf_map *bailey_on_array_map_alloc(union bpf_attr *attr);
+void bailey_on_array_map_free(struct bpf_map *map);
 
 /* cpu.c: CPU features, CR4, TSS, IDT */
 enum bailey_cpu_refusal {

@@ -30,6 +30,7 @@ module! {
 /// new comes in, then what programs stood on goes.
 struct Bailey {
     _report: report::Report,
+    _arrays: domain::arrays::Layout,
     _hooks: Hooks,
     _stubs: event::stubs::Owner,
     _cpus: hw::cpus::Cpus,
@@ -58,12 +59,14 @@ impl kernel::Module for Bailey {
         let tables = hw::tables::Tables::tag()?;
         let cpus = hw::cpus::Cpus::new()?;
         let stubs = event::stubs::Owner::new()?;
+        let arrays = domain::arrays::Layout::new();
         load::init()?;
         let hooks = Hooks(());
         let report = report::Report::new()?;
         pr_info!("ready: XDP programs loaded from now on are isolated (PKS)\n");
         Ok(Bailey {
             _report: report,
+            _arrays: arrays,
             _hooks: hooks,
             _stubs: stubs,
             _cpus: cpus,

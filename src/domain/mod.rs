@@ -7,6 +7,7 @@
 //! path (frames, values) reads without locks: both only grow while a program
 //! of the domain lives.
 
+pub(crate) mod arrays;
 mod frames;
 pub(crate) mod values;
 
