@@ -17,6 +17,8 @@
 #include <asm/tlbflush.h>
 #include "shims.h"
 
+DECLARE_PER_CPU_ALIGNED(struct bailey_cpu, bailey_cpu);
+
 /* CPUID(7,0).ECX[31] (SDM vol. 2A, CPUID); this kernel gives it no name. */
 #define CPUID_7_ECX_PKS		BIT(31)
 #define CR4_PKS			BIT(24)
@@ -100,11 +102,18 @@ void bailey_cpu_flush_global(void)
 	on_each_cpu(flush_global, NULL, 1);
 }
 
-static enum cpuhp_state cpuhp_state;
+/*
+ * A CPU that comes up runs softirqs before its callback switches keys on, and
+ * one that goes down after its callback. Meanwhile its index leads to no frame,
+ * so a program is turned away rather than run open.
+ */
+static enum cpuhp_state online_state, dead_state;
+static bool leaving;
 
 static void enable_here(void *unused)
 {
 	bailey_cpu_enable();
+	raw_cpu_write(bailey_cpu.index, raw_smp_processor_id());
 }
 
 static int cpu_up(unsigned int cpu)
@@ -118,28 +127,47 @@ static int cpu_up(unsigned int cpu)
 
 static void disable_here(void *unused)
 {
+	raw_cpu_write(bailey_cpu.index, nr_cpu_ids);
 	bailey_cpu_disable();
 }
 
+/* A CPU that goes offline keeps its keys to the end: programs may still run there. */
 static int cpu_down(unsigned int cpu)
 {
-	smp_call_function_single(cpu, disable_here, NULL, 1);
+	if (leaving)
+		smp_call_function_single(cpu, disable_here, NULL, 1);
 	return 0;
 }
 
-int bailey_cpuhp_install(void)
+static int cpu_dead(unsigned int cpu)
 {
-	int state = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "bailey:online", cpu_up, cpu_down);
-
-	if (state < 0)
-		return state;
-	cpuhp_state = state;
+	per_cpu(bailey_cpu, cpu).index = nr_cpu_ids;
 	return 0;
 }
 
 void bailey_cpuhp_remove(void)
 {
-	cpuhp_remove_state(cpuhp_state);
+	leaving = true;
+	if (online_state)
+		cpuhp_remove_state(online_state);
+	if (dead_state)
+		cpuhp_remove_state_nocalls(dead_state);
+}
+
+int bailey_cpuhp_install(void)
+{
+	int state = cpuhp_setup_state_nocalls(CPUHP_BP_PREPARE_DYN, "bailey:dead", NULL, cpu_dead);
+
+	if (state < 0)
+		return state;
+	dead_state = state;
+	state = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "bailey:online", cpu_up, cpu_down);
+	if (state < 0) {
+		bailey_cpuhp_remove();
+		return state;
+	}
+	online_state = state;
+	return 0;
 }
 
 int bailey_has_5_levels(void)

@@ -33,7 +33,7 @@ SYM_CODE_START(bailey_enter)
 	pushfq
 	pushfq
 	incl	PER_CPU_VAR(__preempt_count)
-	movl	PER_CPU_VAR(cpu_number), %eax
+	movl	PCPU(CPU_INDEX), %eax
 	movq	PROG_FRAMES(%rsi), %rdx
 	movq	(%rdx,%rax,8), %rdx
 	testq	%rdx, %rdx

@@ -26,6 +26,7 @@
 
 /* struct bailey_cpu */
 #define CPU_PHASE		0x00
+#define CPU_INDEX		0x04	/* into the frames of a domain */
 #define CPU_RUN			0x08
 #define CPU_SLOT		0x10
 #define CPU_EVENT_RSP		0x18
@@ -161,7 +162,7 @@ struct bailey_frame {
 struct bailey_prog {
 	u32 state;		/* 0: may run */
 	u32 flags;
-	struct bailey_frame **frames;	/* by CPU number */
+	struct bailey_frame **frames;	/* by index of the CPU; the last is null */
 	struct bailey_site *sites;
 	u32 site_bytes;		/* of the table: a site's number is its offset there */
 	u32 depth;		/* bytes of stack below rbp that a run gets */
@@ -232,7 +233,7 @@ struct bailey_run {
 
 struct bailey_cpu {
 	u32 phase;
-	u32 pad;
+	u32 index;		/* the CPU's number while keys are on, else nr_cpu_ids */
 	struct bailey_run *run;
 	u64 slot;
 	u64 event_rsp;

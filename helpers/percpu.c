@@ -14,6 +14,7 @@ DEFINE_PER_CPU_ALIGNED(struct bailey_cpu, bailey_cpu);
 	static_assert(offsetof(struct bailey_##type, member) == (at))
 
 IS_AT(cpu, phase, CPU_PHASE);
+IS_AT(cpu, index, CPU_INDEX);
 IS_AT(cpu, run, CPU_RUN);
 IS_AT(cpu, slot, CPU_SLOT);
 IS_AT(cpu, event_rsp, CPU_EVENT_RSP);

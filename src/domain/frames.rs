@@ -35,7 +35,8 @@ impl Frames {
             records: KVec::new(),
             mapped: KVec::new(),
         };
-        for _ in 0..cpus::count() {
+        // One more, which stays null: the index of a CPU whose keys are not on.
+        for _ in 0..=cpus::count() {
             frames.by_cpu.push(ptr::null_mut(), GFP_KERNEL)?;
         }
         for cpu in cpus::possible() {
@@ -82,7 +83,7 @@ impl Frames {
         Ok(())
     }
 
-    /// By CPU number; null where there is no such CPU.
+    /// By index of the CPU (struct bailey_cpu); null where there is no such CPU.
     pub(crate) fn as_ptr(&self) -> *mut *mut b::bailey_frame {
         self.by_cpu.as_ptr().cast_mut()
     }

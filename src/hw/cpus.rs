@@ -72,6 +72,7 @@ impl Cpus {
             let words = words(cpu);
             // SAFETY: no program is isolated yet, so no gate uses these words.
             unsafe {
+                (*words).index = count();
                 (*words).slot_base = slots as u64;
                 // Enter goes one slot up before it writes; level 1 is the first.
                 (*words).slot = slots as u64;
