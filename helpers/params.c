@@ -51,3 +51,13 @@ MODULE_PARM_DESC(policy,
 module_param_cb(on_violation, &choice_ops, &on_violation, 0644);
 MODULE_PARM_DESC(on_violation,
 		 "what a violation does beside ending the run with XDP_ABORTED: quarantine (the program does not run again) or abort (only that run ends)");
+
+#ifdef BAILEY_BREACH
+/*
+ * The test build alone: runs get a stack without room for an event's frame, as
+ * if the program had used it up. The next interrupt cannot be pushed.
+ */
+int bailey_test_no_room;
+module_param_named(test_no_room, bailey_test_no_room, int, 0644);
+MODULE_PARM_DESC(test_no_room, "test build only: give runs no stack room for events");
+#endif

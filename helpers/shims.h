@@ -56,6 +56,7 @@ struct bailey_cpu *bailey_cpu_of(unsigned int cpu);
 /* params.c */
 extern int bailey_policy_strict;
 extern int bailey_violation_abort;
+extern int bailey_test_no_room;	/* of the test build alone */
 
 /* hook.c: what ftrace redirects, and to where (src/load/hook.rs) */
 int bailey_hook_install(void);

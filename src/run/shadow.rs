@@ -151,10 +151,13 @@ impl Run {
             }
             self.raw.shadow.ctx = ctx;
         }
-        let rbp = take(0)?;
+        let mut rbp = take(0)?;
+        if no_room() {
+            rbp = bottom + u64::from(self.program().raw.depth);
+        }
         let rsp = rbp.checked_sub(self.program().raw.depth.into())?;
         let cursor = rsp.checked_sub(u64::from(b::BAILEY_STACK_ROOM))? & !(LINE - 1);
-        if cursor < bottom {
+        if cursor < bottom && !no_room() {
             return None;
         }
         self.raw.dom_rbp = rbp;
@@ -169,6 +172,15 @@ impl Run {
         }
         Some(self.raw.shadow.ctx)
     }
+}
+
+/// Whether the test build was asked for stacks without room for events.
+fn no_room() -> bool {
+    #[cfg(bailey_breach)]
+    // SAFETY: an int that is read whole.
+    return unsafe { (&raw const b::bailey_test_no_room).read_volatile() } != 0;
+    #[cfg(not(bailey_breach))]
+    false
 }
 
 /// The address of a `net_device` whose only field that exists is `ifindex`, at `at`.
