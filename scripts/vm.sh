@@ -7,13 +7,14 @@
 #   KERNEL=trixie  or forky
 #   MODULE=breach  the test-only build; MODULE=none: no module at all
 #   MODULE_DIR=dir take bailey.ko from there instead of build/module-<release>
-#   SMP=2 MEM=2G TIMEOUT=600 (seconds)
+#   SMP=2 MEM=2G TIMEOUT=600 (seconds, from /init on)
 #   ICOUNT=1       one CPU, 1 virtual ns = 1 instruction
 #   NMI=50         NMIs per second from outside, to CPU 0, once the kernel is up
 #   APPEND="..."   more kernel arguments
 #   LOG=file       where the kernel's console log goes
 #                  (default build/vm-<kernel>/console.log)
 #   QEMU_ARGS="..." more QEMU arguments
+#   BOOT_LIMIT=90  seconds until /init; a boot that hangs is tried again, twice
 #
 # Exits with the script's exit code; 124 on time-out; 125 when the machine died
 # without a verdict. Several may run at once.
@@ -100,7 +101,7 @@ rm -rf "$payload"
 
 set -- trixie python3 /bailey/qemu/run.py --vm "/bailey/build/vm-$KERNEL" --run "$inside" \
     --markers /bailey/qemu/markers --smp "${SMP:-2}" --mem "${MEM:-2G}" \
-    --timeout "${TIMEOUT:-600}" --nmi "${NMI:-0}" --append "${APPEND:-}" --qemu "${QEMU_ARGS:-}" "${mode[@]}"
+    --timeout "${TIMEOUT:-600}" --boot-limit "${BOOT_LIMIT:-90}" --nmi "${NMI:-0}" --append "${APPEND:-}" --qemu "${QEMU_ARGS:-}" "${mode[@]}"
 if [ -z "${RUN:-}" ]; then
     saved=$(stty -g 2>/dev/null || true)
     [ -z "$saved" ] || stty raw -echo
