@@ -221,7 +221,7 @@ struct class {
 
 enum {
 	DIRECT_MAP, VMALLOC, VMALLOC_AREAS, VMEMMAP, IMAGE, MODULES, PER_CPU, ENTRY, FIXMAP, STACK,
-	USER, LOW, NON_CANONICAL, TOP, BAILEY_MODULE, VICTIM, CLASSES
+	USER, LOW, NON_CANONICAL, TOP, BAILEY_MODULE, BAILEY_AREAS, VICTIM, CLASSES
 };
 
 static struct class classes[CLASSES] = {
@@ -240,6 +240,8 @@ static struct class classes[CLASSES] = {
 	[NON_CANONICAL] = {.name = "non-canonical addresses"},
 	[TOP] = {.name = "the last pages"},
 	[BAILEY_MODULE] = {.name = "the module's own code and tables"},
+	/* Among them what the way back into a program is read from. */
+	[BAILEY_AREAS] = {.name = "the module's mapped areas", .readable = true},
 	[VICTIM] = {.name = "another domain's values"},
 };
 
@@ -267,7 +269,8 @@ static void find_regions(void)
 			class = s->p_paddr == ~0ull ? VMEMMAP : DIRECT_MAP;
 		add_span(&classes[class].spans, s->p_vaddr, s->p_memsz);
 	}
-	add_vmalloc_areas(&classes[VMALLOC_AREAS].spans);
+	add_vmalloc_areas(&classes[VMALLOC_AREAS].spans, "[bailey]",
+			  &classes[BAILEY_AREAS].spans);
 	for (int cpu = 0; cpu < libbpf_num_possible_cpus(); cpu++) {
 		__u64 offset = read_kernel(&kcore, symbols[PER_CPU_OFFSET].address + 8 * cpu);
 

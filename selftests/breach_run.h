@@ -18,6 +18,7 @@ static __u64 ended_runs;
 struct breach {
 	struct bpf_object *obj;
 	int orders;
+	struct ring_buffer *ring;
 };
 
 struct outcome {
@@ -69,6 +70,14 @@ static inline int program_of(struct bpf_object *obj, const char *name)
 	return bpf_program__fd(prog);
 }
 
+static inline int pass_record(void *ctx, void *data, size_t size)
+{
+	(void)ctx;
+	(void)data;
+	(void)size;
+	return 0;
+}
+
 static inline struct breach load_breach(const char *files, const char *name)
 {
 	struct breach b = {.obj = load(files, name)};
@@ -77,6 +86,8 @@ static inline struct breach load_breach(const char *files, const char *name)
 	struct bpf_map *map;
 
 	b.orders = map_of(b.obj, "orders");
+	if (bpf_object__find_map_by_name(b.obj, "ring"))
+		b.ring = ring_buffer__new(map_of(b.obj, "ring"), pass_record, NULL, NULL);
 	/* Values for pointers to start from; the rest stays empty. */
 	bpf_object__for_each_map(map, b.obj)
 		if (bpf_map__type(map) == BPF_MAP_TYPE_HASH)
@@ -114,6 +125,9 @@ static inline struct outcome give_order(const struct breach *b, int prog, struct
 	if (bpf_map_lookup_elem(b->orders, &key, &out.order))
 		die("order: %s", strerror(errno));
 	ended_runs += was_ended(&out);
+	/* Discarded records, too, take room until a reader has passed them. */
+	if (b->ring)
+		ring_buffer__consume(b->ring);
 	return out;
 }
 

@@ -116,8 +116,11 @@ static inline void find_symbols(struct symbol *list, size_t count, const char *m
 			die("the kernel has no symbol %s", list[i].name);
 }
 
-/* Needs kernel.kptr_restrict=1: with 0, root sees hashes here. */
-static inline void add_vmalloc_areas(struct spans *s)
+/*
+ * The mapped areas, those that `module` made apart. Needs
+ * kernel.kptr_restrict=1: with 0, root sees hashes here.
+ */
+static inline void add_vmalloc_areas(struct spans *s, const char *module, struct spans *own)
 {
 	FILE *f = fopen("/proc/vmallocinfo", "r");
 	char line[512];
@@ -129,7 +132,7 @@ static inline void add_vmalloc_areas(struct spans *s)
 		/* A size of terabytes is a reservation, not memory. */
 		if (sscanf(line, "%llx-%llx", &start, &end) == 2 && start >> 56 == 0xff &&
 		    end - start < 1ull << 32)
-			add_span(s, start, end - start);
+			add_span(strstr(line, module) ? own : s, start, end - start);
 	fclose(f);
 }
 

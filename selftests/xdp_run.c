@@ -97,8 +97,6 @@ static void send_barriers(void)
 {
 	__u64 n = 0;
 
-	if (syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0))
-		die("membarrier: %s", strerror(errno));
 	for (; working; n++)
 		if (syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0))
 			die("membarrier: %s", strerror(errno));
@@ -197,6 +195,18 @@ static void choose_cpus(const char *list)
 		workers[nr_workers++].cpu = strtol(list, &end, 10);
 }
 
+/* A long run holds its CPU; the main thread must not wait there. */
+static void leave_cpus(void)
+{
+	cpu_set_t set;
+
+	sched_getaffinity(0, sizeof(set), &set);
+	for (int i = 0; i < nr_workers; i++)
+		CPU_CLR(workers[i].cpu, &set);
+	if (CPU_COUNT(&set))
+		sched_setaffinity(0, sizeof(set), &set);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -262,6 +272,10 @@ int main(int argc, char **argv)
 
 	signal(SIGTERM, on_signal);
 	choose_cpus(cpus);
+	leave_cpus();
+	/* Now: with threads, it waits for the end of runs on all CPUs. */
+	if (barriers && syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0))
+		die("membarrier: %s", strerror(errno));
 	working = nr_workers;
 	start = now();
 	for (int i = 0; i < nr_workers; i++)

@@ -1,6 +1,6 @@
 #!/bin/bash
 # debugfs: every file has a header and rows that awk can read, and says what is
-# so. The last column may have spaces in `programs` alone.
+# so.
 # SMP: 2
 # TIMEOUT: 200
 cd /files || exit
@@ -11,22 +11,23 @@ cd /files || exit
 
 # as_wide_as_header FILE
 as_wide_as_header() {
-    awk -v free="${1##*/}" '
-        NR == 1 { n = NF; if (!n) exit 1 }
-        NR > 1 && (free == "programs" ? NF < n : NF != n) { print FILENAME ": " $0; bad = 1 }
+    awk 'NR == 1 { n = NF }
+        NF != n || !n { print FILENAME ": " $0; bad = 1 }
         END { exit bad || !NR }' "$1"
 }
 
 need_module policy=permit
 check "status names the back end" test -n "$(status backend)"
-for key in programs domains keys; do
-    check "status counts $key" test -n "$(status $key)"
+for key in programs_isolated programs_not_isolated domains keys_in_use; do
+    check "status counts $key" grep -qE '^[0-9]+$' <(status $key)
 done
 ./xdp_run refusals.bpf.o plain --pin /sys/fs/bpf/plain --cpus 0 >/dev/null
 ./xdp_run refusals.bpf.o callback --pin /sys/fs/bpf/callback >/dev/null
-for file in programs maps domains keys violations; do
-    check "$file has a header and rows as wide" as_wide_as_header $bailey/$file
+for file in "$bailey"/*; do
+    check "${file##*/} has a header and rows as wide" as_wide_as_header "$file"
 done
+equal "status counts the isolated program" 1 "$(status programs_isolated)"
+equal "status counts the other one" 1 "$(status programs_not_isolated)"
 for file in runs helper_calls key_writes bytes_copied violations_total; do
     check "the counter $file is a number" grep -qE '^[0-9]+$' <(counter $file)
 done

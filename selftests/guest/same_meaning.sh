@@ -10,11 +10,11 @@ cd /files || exit
 . guest/lib/bailey.sh
 
 # Programs that this module may refuse to isolate, with the reason in debugfs:
-# kernel functions, dynptrs, iterators, packets in several pages, and helpers
-# that read the running task or any address they are given.
+# kernel functions, dynptrs, iterators, may_goto, and helpers that read the
+# running task or any address they are given.
 may_stay() {
     case $1 in
-    corpus_kfunc/* | corpus_frags/*) return 0 ;;
+    corpus_kfunc/*) return 0 ;;
     corpus_helper/current_* | corpus_helper/print_text | corpus_helper/trace_many | corpus_helper/read_kernel) return 0 ;;
     esac
     return 1

@@ -12,7 +12,10 @@ SEC("xdp") int plain(struct xdp_md *ctx)
 
 static __attribute__((noinline)) int part(struct xdp_md *ctx, int n)
 {
-	counted += packet_size(ctx) + n;
+	__u64 size = packet_size(ctx);
+
+	opaque(size);
+	counted += size + n;
 	return counted & 1;
 }
 
