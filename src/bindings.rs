@@ -16,6 +16,8 @@
     unreachable_pub,
     unsafe_op_in_unsafe_fn
 )]
+// A lint that older compilers do not know.
+#![allow(unknown_lints, unnecessary_transmutes)]
 
 use kernel::ffi;
 use pin_init::MaybeZeroable;

@@ -182,7 +182,7 @@ fn make(stubs: &mut Stubs) -> Result {
             template.entry,
             &rel32(
                 at + template.entry as u64,
-                b::bailey_event_entry as usize as u64,
+                b::bailey_event_entry as *const () as u64,
             )?,
         )?;
         // SAFETY: `at` is memory of ours from the pack allocator, in use by nobody yet.

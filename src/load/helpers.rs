@@ -76,7 +76,7 @@ impl Helpers {
                 return Err(Reason::UnknownHelper(id));
             }
             // SAFETY: `proto` is a constant of the kernel.
-            let func = unsafe { (*proto).func }.map_or(0, |func| func as usize as u64);
+            let func = unsafe { (*proto).func }.map_or(0, |func| func as *const () as u64);
             // SAFETY: returns an address.
             let imm = func.wrapping_sub(unsafe { b::bailey_call_base() }) as i32;
             if func == 0 && id != catalog::id::TAIL_CALL {

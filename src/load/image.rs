@@ -52,11 +52,11 @@ const CALL: u64 = 5;
 const JMP_REL32: u8 = 0xe9;
 
 fn enter_gate() -> u64 {
-    b::bailey_enter as usize as u64
+    b::bailey_enter as *const () as u64
 }
 
 fn exit_gate() -> u64 {
-    b::bailey_exit_gate as usize as u64
+    b::bailey_exit_gate as *const () as u64
 }
 
 /// Turns the calls of `program`'s image into jumps, writes its stubs, checks
@@ -69,7 +69,7 @@ pub(super) unsafe fn finish(program: &Program, fp: *mut b::bpf_prog) -> Result<(
     let isolation = program.isolation().ok_or(Flaw::NotJited)?;
     // SAFETY: `fp` is alive.
     let (jited, base, len) = unsafe {
-        let base = (*fp).bpf_func.map_or(0, |func| func as usize as u64);
+        let base = (*fp).bpf_func.map_or(0, |func| func as *const () as u64);
         ((*fp).jited() != 0, base, (*fp).jited_len as usize)
     };
     if !jited || base == 0 {

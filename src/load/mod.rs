@@ -426,8 +426,8 @@ fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
     let base = unsafe { b::bailey_call_base() };
     let imm = |target: u64| target.wrapping_sub(base) as i64;
     let near = |target: u64| i32::try_from(imm(target)).map_err(|_| ERANGE);
-    let enter_imm = near(b::bailey_enter as usize as u64)?;
-    let exit_imm = near(b::bailey_exit_gate as usize as u64)?;
+    let enter_imm = near(b::bailey_enter as *const () as u64)?;
+    let exit_imm = near(b::bailey_exit_gate as *const () as u64)?;
 
     // The prologue, with the first instruction behind it. Nothing has changed if this fails.
     let mut patch = [Insn::default(); PROLOGUE_LEN + 1];

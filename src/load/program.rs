@@ -461,7 +461,8 @@ impl Program {
             .filter(|&offset| offset < len as u64)?;
         let number = offset as usize / SLOT;
         // SAFETY: the table is complete before the program can run.
-        let site = unsafe { (*isolation.sites.get()).get(number)? };
+        let sites = unsafe { &*isolation.sites.get() };
+        let site = sites.get(number)?;
         let inside = match super::stub_kind(number, site) {
             Kind::Gate => offset % SLOT as u64,
             Kind::ProcessorId => 0,

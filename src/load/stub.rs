@@ -65,7 +65,7 @@ pub(super) fn check_template() -> Result {
 }
 
 fn gate() -> u64 {
-    b::bailey_helper_gate as usize as u64
+    b::bailey_helper_gate as *const () as u64
 }
 
 /// A chunk of text with one stub for each site of a program.
