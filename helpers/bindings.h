@@ -6,6 +6,7 @@
 #include <linux/pgtable.h>
 #include <net/sock.h>
 #include <net/xdp.h>
+#include <net/xdp_sock.h>
 #include <asm/insn.h>
 #include <asm/ptrace.h>
 #include "layout.h"

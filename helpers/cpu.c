@@ -170,6 +170,11 @@ int bailey_cpuhp_install(void)
 	return 0;
 }
 
+int bailey_cpu_has_ibt(void)
+{
+	return cpu_feature_enabled(X86_FEATURE_IBT);
+}
+
 int bailey_has_5_levels(void)
 {
 	return pgtable_l5_enabled();

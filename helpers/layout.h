@@ -87,10 +87,10 @@
 #define RUN_WORK		0x48	/* what bailey_exit() has to do */
 #define RUN_HELPERS		0x4c
 #define RUN_SHADOW		0x50	/* struct bailey_shadow, used by Rust */
-#define RUN_FLAGS		0x70	/* IF set: the program runs with interrupts on */
-#define RUN_SAVED		0x78	/* rflags, r15, r14, r13, rbx, rbp, ret */
-#define RUN_KERNEL_RBP		0xa0
-#define RUN_SIZE		0xa8	/* with rbp, without the return address */
+#define RUN_FLAGS		0x78	/* IF set: the program runs with interrupts on */
+#define RUN_SAVED		0x80	/* rflags, r15, r14, r13, rbx, rbp, ret */
+#define RUN_KERNEL_RBP		0xa8
+#define RUN_SIZE		0xb0	/* with rbp, without the return address */
 
 /* struct bailey_run.action, set by bailey_helper() */
 #define BAILEY_GO_ON		0
@@ -198,7 +198,10 @@ struct bailey_site {
 	u8 effects;
 	u16 pad;
 	u32 size;
-	u32 pad2[7];
+	u32 lock;		/* offset of the bpf_spin_lock in a value of `map`, or all ones */
+	u64 values_kernel;	/* the values of `map` that are mapped in the domain: */
+	u64 values_domain;	/* the kernel's address, the domain's, how many bytes */
+	u64 values_len;
 };
 
 /*
@@ -210,6 +213,7 @@ struct bailey_shadow {
 	u64 packet;		/* where the real data_hard_start would be */
 	u64 packet_room;	/* bytes there: hard start to hard end, or 0 */
 	u64 hard_start;		/* the real one */
+	u64 level;		/* this run's loans and ledger, if BAILEY_WORK_LEVEL */
 };
 
 struct bailey_run {

@@ -92,6 +92,7 @@ int bailey_cpuhp_install(void);
 void bailey_cpuhp_remove(void);
 int bailey_cpu_online(unsigned int cpu);	/* Rust */
 int bailey_has_5_levels(void);
+int bailey_cpu_has_ibt(void);
 unsigned int bailey_pgdir_shift(void);
 u64 bailey_idt_base(void);
 int bailey_stop_machine(int (*fn)(void *), void *arg);

@@ -64,6 +64,12 @@ impl Mapped {
         (at < self.lent).then(|| addr - at % self.stride.max(1))
     }
 
+    /// The kernel's address of the first value, the domain's, and their length
+    /// in bytes.
+    pub(crate) fn addresses(&self) -> (u64, u64, u64) {
+        (self.kernel, self.domain, self.len)
+    }
+
     /// Whether the values have addresses in the domain.
     pub(crate) fn is_mapped(&self) -> bool {
         self.len != 0

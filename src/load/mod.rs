@@ -110,7 +110,6 @@ impl fmt::Display for Reason {
 static CLASSIC: Atomic<u64> = Atomic::new(0);
 
 /// Number of classic programs seen.
-#[expect(dead_code, reason = "for reports")]
 pub(crate) fn classic_programs() -> u64 {
     CLASSIC.load(Relaxed)
 }

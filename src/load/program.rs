@@ -281,6 +281,13 @@ impl Program {
             // SAFETY: nobody else knows the record yet; the site table does not move any more.
             unsafe {
                 let sites = &mut *isolation.sites.get();
+                for site in sites.iter_mut() {
+                    let map = site.map as *mut b::bpf_map;
+                    if let Some(mapped) = isolation.domain.values().of_map(map) {
+                        (site.values_kernel, site.values_domain, site.values_len) =
+                            mapped.addresses();
+                    }
+                }
                 let raw = &mut *program.as_raw();
                 raw.flags = flags;
                 raw.frames = isolation.domain.frames_ptr();

@@ -9,7 +9,8 @@ use super::helpers::Called;
 use super::knowledge::Knowledge;
 use super::Reason;
 use crate::bindings as b;
-use crate::pure::catalog::{ArgKind, ArgTypeTable, Gate, Gives, Resource, Special, Sync};
+use crate::pure::catalog::{id, ArgKind, ArgTypeTable, Gate, Gives, Resource, Special, Sync};
+use core::mem::size_of;
 
 /// `bailey_arg.kind`: what an argument is.
 pub(crate) mod kind {
@@ -59,6 +60,8 @@ pub(crate) mod returns {
     pub(crate) const SCALAR: u8 = 0;
     /// The address of a value of the site's map, or 0.
     pub(crate) const MAP_VALUE: u8 = 1;
+    /// A map that is a value of the site's map, or 0.
+    pub(crate) const INNER_MAP: u8 = 5;
     /// A ring-buffer record as long as the second argument, or 0.
     pub(crate) const RINGBUF_RECORD: u8 = 2;
     /// A full socket, or 0.
@@ -81,6 +84,8 @@ pub(crate) mod effect {
     pub(crate) const PRINTK: u8 = 0x10;
     /// Leaves the program for another one.
     pub(crate) const TAIL_CALL: u8 = 0x20;
+    /// Values of the site's map are not the program's to write.
+    pub(crate) const READ_ONLY: u8 = 0x40;
 }
 
 /// `bailey_site.pad`, where `effects` has ACQUIRES or RELEASES.
@@ -201,7 +206,7 @@ pub(super) fn entry(
 
     (site.returns, site.size) = match helper.gives {
         Gives::Scalar => (returns::SCALAR, 0),
-        Gives::MapValueOrNull => (returns::MAP_VALUE, value_size),
+        Gives::MapValueOrNull => looked_up(map, value_size),
         Gives::RingbufRecordOrNull => (returns::RINGBUF_RECORD, 0),
         Gives::SocketOrNull => (returns::SOCKET, 0),
         Gives::SockCommonOrNull => (returns::SOCK_COMMON, 0),
@@ -225,7 +230,64 @@ pub(super) fn entry(
     if helper.gate == Gate::TailCall {
         site.effects |= effect::TAIL_CALL;
     }
+    if let Some(map) = map {
+        if let Some(func) = of_map(helper.id, map) {
+            site.func = func;
+        }
+        // SAFETY: a map that `env` holds a reference to.
+        unsafe {
+            site.lock = b::bailey_map_lock(map);
+            let read_only = (*map).map_flags & b::BPF_F_RDONLY_PROG != 0
+                || (*map).map_type == b::bpf_map_type_BPF_MAP_TYPE_XSKMAP;
+            if read_only {
+                site.effects |= effect::READ_ONLY;
+            }
+        }
+    }
+    if site.returns == returns::SOCKET && matches!(helper.gives, Gives::MapValueOrNull) {
+        // A look-up in a socket map takes a reference, which the prototype does not say.
+        site.effects |= effect::ACQUIRES;
+        site.pad = resource::SOCKET;
+    }
     Ok(site)
+}
+
+/// The map's own function for helper `id`, which the verifier would have put
+/// into the call as well (`patch_map_ops_generic` in `bpf_do_misc_fixups()`).
+fn of_map(id: u32, map: *mut b::bpf_map) -> Option<u64> {
+    // SAFETY: a map that `env` holds a reference to; its operations are constants of the kernel.
+    let ops = unsafe { &*(*map).ops };
+    let func = match id {
+        id::MAP_LOOKUP_ELEM => ops.map_lookup_elem.map(|f| f as usize),
+        id::MAP_UPDATE_ELEM => ops.map_update_elem.map(|f| f as usize),
+        id::MAP_DELETE_ELEM => ops.map_delete_elem.map(|f| f as usize),
+        id::MAP_PUSH_ELEM => ops.map_push_elem.map(|f| f as usize),
+        id::MAP_POP_ELEM => ops.map_pop_elem.map(|f| f as usize),
+        id::MAP_PEEK_ELEM => ops.map_peek_elem.map(|f| f as usize),
+        id::MAP_LOOKUP_PERCPU_ELEM => ops.map_lookup_percpu_elem.map(|f| f as usize),
+        id::REDIRECT_MAP => ops.map_redirect.map(|f| f as usize),
+        _ => None,
+    };
+    func.map(|func| func as u64)
+}
+
+/// What a look-up in `map` returns, and of how many bytes.
+fn looked_up(map: Option<*mut b::bpf_map>, value_size: u32) -> (u8, u32) {
+    let Some(map) = map else {
+        return (returns::MAP_VALUE, 0);
+    };
+    // SAFETY: a map that `env` holds a reference to.
+    let (kind, inner) = unsafe { ((*map).map_type, !(*map).inner_map_meta.is_null()) };
+    match kind {
+        b::bpf_map_type_BPF_MAP_TYPE_SOCKMAP | b::bpf_map_type_BPF_MAP_TYPE_SOCKHASH => {
+            (returns::SOCKET, 0)
+        }
+        b::bpf_map_type_BPF_MAP_TYPE_XSKMAP => {
+            (returns::MAP_VALUE, size_of::<b::xdp_sock>() as u32)
+        }
+        _ if inner => (returns::INNER_MAP, 0),
+        _ => (returns::MAP_VALUE, value_size),
+    }
 }
 
 fn number(held: Resource) -> u16 {

@@ -4,6 +4,7 @@
 use crate::bindings as b;
 use crate::domain;
 use crate::event::violation;
+use crate::load;
 use crate::load::program::{self, State as ProgramState};
 use crate::pure::pool::State;
 use kernel::debugfs::Writer;
@@ -63,6 +64,10 @@ impl Writer for Status {
                 "release"
             }
         )?;
+        // The module does not load without the first two.
+        // SAFETY: reads CPU features.
+        let ibt = unsafe { b::bailey_cpu_has_ibt() } != 0;
+        writeln!(f, "cpu_features pks,smap{}", if ibt { ",ibt" } else { "" })?;
         writeln!(f, "paging_levels {levels}")?;
         writeln!(
             f,
@@ -77,6 +82,7 @@ impl Writer for Status {
         writeln!(f, "events_hooked {}", on_off(domains > 0))?;
         writeln!(f, "programs_isolated {isolated}")?;
         writeln!(f, "programs_not_isolated {other}")?;
+        writeln!(f, "programs_classic {}", load::classic_programs())?;
         writeln!(f, "domains {domains}")?;
         writeln!(f, "keys_in_use {keys}")
     }

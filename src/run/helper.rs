@@ -95,10 +95,7 @@ fn call(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5], kept: &Kept) 
 
 /// The spin lock the run holds, if it holds one.
 fn held_lock(run: &mut Run) -> Option<u64> {
-    if run.raw.work & b::BAILEY_WORK_LEVEL == 0 {
-        return None;
-    }
-    run.level()?.ledger.spin_lock()
+    run.used_level()?.ledger.spin_lock()
 }
 
 /// Whether the program may have the kernel read (and write) `len` bytes at
@@ -116,13 +113,12 @@ fn reachable(run: &mut Run, addr: u64, len: u64, write: bool) -> bool {
     let Ok(len) = u32::try_from(len) else {
         return false;
     };
-    run.raw.work & b::BAILEY_WORK_LEVEL != 0
-        && run.level().is_some_and(|level| {
-            level
-                .loans
-                .find(addr, len, write)
-                .is_some_and(|loan| !write || spares_lock(loan, addr, len))
-        })
+    run.used_level().is_some_and(|level| {
+        level
+            .loans
+            .find(addr, len, write)
+            .is_some_and(|loan| !write || spares_lock(loan, addr, len))
+    })
 }
 
 /// Whether a write of `len` bytes at `addr` leaves the value's lock alone.
@@ -142,7 +138,9 @@ fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Audited<(
         let value = args[n];
         let write = arg.flags & flag::WRITE != 0;
         match arg.kind {
-            kind::UNUSED | kind::SCALAR | kind::SIZE | kind::ALLOC_SIZE => {}
+            // Arguments are used from the first on.
+            kind::UNUSED => break,
+            kind::SCALAR | kind::SIZE | kind::ALLOC_SIZE => {}
             kind::CTX => {
                 if value != run.raw.shadow.ctx || value == 0 {
                     return refuse(value);
@@ -161,12 +159,16 @@ fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Audited<(
                 if map.is_null() {
                     return refuse(value);
                 }
-                // SAFETY: `map` is a map that this run may use: checked just above.
-                let size = unsafe {
-                    if arg.kind == kind::MAP_KEY {
-                        (*map).key_size
-                    } else {
-                        (*map).value_size
+                let size = if site.map != 0 {
+                    arg.size
+                } else {
+                    // SAFETY: `map` is a map that this run may use: checked just above.
+                    unsafe {
+                        if arg.kind == kind::MAP_KEY {
+                            (*map).key_size
+                        } else {
+                            (*map).value_size
+                        }
                     }
                 };
                 // Queue, stack and bloom maps have no key.
@@ -220,15 +222,10 @@ fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Audited<(
 /// of the program's global data.
 fn is_spin_lock(run: &mut Run, addr: u64) -> bool {
     let at = |start: u64, lock: u32| lock != NO_LOCK && addr == start + u64::from(lock);
-    if run.raw.work & b::BAILEY_WORK_LEVEL != 0
-        && run.level().is_some_and(|level| {
-            level
-                .loans
-                .all()
-                .iter()
-                .any(|loan| loan.kind == Lent::MapValue && at(loan.start, loan.tag))
-        })
-    {
+    if run.used_level().is_some_and(|level| {
+        let mut loans = level.loans.all().iter();
+        loans.any(|loan| loan.kind == Lent::MapValue && at(loan.start, loan.tag))
+    }) {
         return true;
     }
     let values = run.program().values();
@@ -245,10 +242,8 @@ fn is_spin_lock(run: &mut Run, addr: u64) -> bool {
 const NO_LOCK: u32 = u32::MAX;
 
 fn holds(run: &mut Run, kind: Held, addr: u64) -> bool {
-    run.raw.work & b::BAILEY_WORK_LEVEL != 0
-        && run
-            .level()
-            .is_some_and(|level| level.ledger.holds(kind, addr))
+    run.used_level()
+        .is_some_and(|level| level.ledger.holds(kind, addr))
 }
 
 /// Whether `addr` is a map that the program uses, or an inner map that a
@@ -258,14 +253,10 @@ fn is_map(run: &mut Run, addr: u64) -> bool {
         .maps()
         .iter()
         .any(|map| map.as_ptr() as u64 == addr)
-        || (run.raw.work & b::BAILEY_WORK_LEVEL != 0
-            && run.level().is_some_and(|level| {
-                level
-                    .loans
-                    .all()
-                    .iter()
-                    .any(|loan| loan.kind == Lent::Map && loan.start == addr)
-            }))
+        || run.used_level().is_some_and(|level| {
+            let mut loans = level.loans.all().iter();
+            loans.any(|loan| loan.kind == Lent::Map && loan.start == addr)
+        })
 }
 
 /// Whether a NUL is found before the memory the run may read ends.
@@ -366,29 +357,52 @@ fn settle(
         tag: NO_LOCK,
     };
     match site.returns {
-        returns::MAP_VALUE => {
+        returns::MAP_VALUE if site.map != 0 => {
+            // What the load has found out of the map once and for all.
+            if let Some(at) = result.checked_sub(site.values_kernel) {
+                if at < site.values_len {
+                    return Ok(site.values_domain + at);
+                }
+            }
+            let write = site.effects & effect::READ_ONLY == 0;
+            let mut value = loan(result, site.size, write, Lent::MapValue);
+            value.tag = site.lock;
+            lend(run, kept, value)?;
+        }
+        returns::INNER_MAP if site.map != 0 => lend(run, kept, loan(result, 1, false, Lent::Map))?,
+        returns::MAP_VALUE | returns::INNER_MAP => {
             let map = args[0] as *mut b::bpf_map;
-            if let Some(addr) = run
-                .program()
-                .domain()
-                .and_then(|domain| domain.value_address(map, result))
-            {
+            // SAFETY: the audit found `map` to be one of this run's.
+            let kind = unsafe { (*map).map_type };
+            if matches!(
+                kind,
+                b::bpf_map_type_BPF_MAP_TYPE_SOCKMAP | b::bpf_map_type_BPF_MAP_TYPE_SOCKHASH
+            ) {
+                // Taken, though the site could not know: the reference is the run's.
+                let level = run.level().ok_or(Refused { addr: result })?;
+                let _ = level.ledger.acquire(Held::Socket, result);
+                let len = size_of::<b::sock>() as u32;
+                lend(run, kept, loan(result, len, false, Lent::Socket))?;
+                return Ok(result);
+            }
+            let domain = run.program().domain();
+            if let Some(addr) = domain.and_then(|domain| domain.value_address(map, result)) {
                 return Ok(addr);
             }
             // SAFETY: the audit found `map` to be one of this run's.
-            let (size, inner, write) = unsafe {
+            let (size, inner, write, lock) = unsafe {
                 (
                     (*map).value_size,
                     !(*map).inner_map_meta.is_null(),
                     (*map).map_flags & b::BPF_F_RDONLY_PROG == 0,
+                    b::bailey_map_lock(map),
                 )
             };
             if inner {
                 lend(run, kept, loan(result, 1, false, Lent::Map))?;
             } else {
                 let mut value = loan(result, size, write, Lent::MapValue);
-                // SAFETY: as above.
-                value.tag = unsafe { b::bailey_map_lock(map) };
+                value.tag = lock;
                 lend(run, kept, value)?;
             }
         }

@@ -110,13 +110,12 @@ pub(crate) fn access(
 
 /// Whether the bytes are on loan to the run, with the right to write if asked for.
 fn lent(run: &mut Run, addr: u64, size: u32, write: bool) -> bool {
-    let on_level = run.raw.work & b::BAILEY_WORK_LEVEL != 0
-        && run.level().is_some_and(|level| {
-            level
-                .loans
-                .find(addr, size, write)
-                .is_some_and(|loan| !write || spares_lock(loan, addr, size))
-        });
+    let on_level = run.used_level().is_some_and(|level| {
+        level
+            .loans
+            .find(addr, size, write)
+            .is_some_and(|loan| !write || spares_lock(loan, addr, size))
+    });
     on_level
         || run
             .program()

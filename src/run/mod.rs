@@ -93,15 +93,24 @@ impl Run {
 
     /// This run's loans and ledger, empty at its first call.
     pub(crate) fn level(&mut self) -> Option<&'static mut Level> {
+        if let Some(level) = self.used_level() {
+            return Some(level);
+        }
         let cpu = this_cpu();
         let number = (cpu.slot - cpu.slot_base) >> b::SLOT_SHIFT;
         // SAFETY: `levels` is this CPU's array of SLOT_LEVELS levels, and the slot pointer is
         // within its page; a nested run has another slot and so another level.
         let level = unsafe { level::at(cpu.levels, number as usize)? };
-        if self.raw.work & b::BAILEY_WORK_LEVEL == 0 {
-            level.clear();
-            self.raw.work |= b::BAILEY_WORK_LEVEL;
-        }
+        level.clear();
+        self.raw.shadow.level = core::ptr::from_mut(level) as u64;
+        self.raw.work |= b::BAILEY_WORK_LEVEL;
         Some(level)
+    }
+
+    /// This run's loans and ledger, if it was lent or holds anything.
+    pub(crate) fn used_level(&mut self) -> Option<&'static mut Level> {
+        // SAFETY: noted by `level`, for this run.
+        (self.raw.work & b::BAILEY_WORK_LEVEL != 0)
+            .then(|| unsafe { &mut *(self.raw.shadow.level as *mut Level) })
     }
 }

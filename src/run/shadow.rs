@@ -273,10 +273,8 @@ unsafe extern "C" fn bailey_exit(run: *mut b::bailey_run, verdict: u32) -> u32 {
     } else {
         run.sync_back();
     }
-    if run.raw.work & b::BAILEY_WORK_LEVEL != 0 {
-        if let Some(level) = run.level() {
-            super::helper::give_back(level);
-        }
+    if let Some(level) = run.used_level() {
+        super::helper::give_back(level);
     }
     verdict
 }
