@@ -260,7 +260,8 @@ SYM_INNER_LABEL(bailey_exit_z_end, SYM_L_GLOBAL)
 .Lexit_work:
 	HINT_RUN
 	movq	RUN_KERNEL_RBP(%rsp), %rbp
-	testl	$X86_EFLAGS_IF, RUN_SAVED(%rsp)
+	/* Off while a spin lock is held: nothing may wait for it before it is given back. */
+	testl	$X86_EFLAGS_IF, RUN_FLAGS(%rsp)
 	jz	1f
 	sti
 1:	movq	%rsp, %rdi
