@@ -77,6 +77,8 @@ static void *work(void *arg)
 		CPU_ZERO(&set);
 		CPU_SET(w->cpu, &set);
 		sched_setaffinity(0, sizeof(set), &set);
+		/* In a run it cannot be moved: let a CPU that goes be rid of it. */
+		sched_yield();
 		opts.repeat = left < CHUNK ? left : CHUNK;
 		if (bpf_prog_test_run_opts(prog, &opts)) {
 			if (errno == EINTR)
