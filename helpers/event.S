@@ -208,7 +208,11 @@ SYM_INNER_LABEL(bailey_event_return, SYM_L_GLOBAL)
 	cmpq	%rcx, %rdx
 	jb	2f
 	cmpq	%rax, %rdx
-	jb	.Lrestart
+	jae	2f
+	/* Only with the offset of a site; a helper may have left anything there. */
+	testl	$((1 << SITE_SHIFT) - 1), %r9d
+	jz	.Lrestart
+	jmp	4f
 2:	leaq	bailey_exit_z(%rip), %rcx
 	leaq	bailey_exit_z_end(%rip), %rax
 	cmpq	%rcx, %rdx

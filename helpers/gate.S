@@ -308,7 +308,8 @@ SYM_INNER_LABEL(bailey_helper_z_end, SYM_L_GLOBAL)
 	/*
 	 * Direct jumps alone lead here with a site's offset; but an event's
 	 * frame, which is hostile, can resume a program at this gate with what
-	 * an earlier call or enter left in r9: an offset of this program, or 0.
+	 * is left in r9. Whoever does so has seen to it that it is a multiple
+	 * of a site's size (src/event/frame.rs, .Llanded in event.S).
 	 */
 	cmpl	PROG_SITE_BYTES(%rax), %r9d
 	jae	.Lbad_site

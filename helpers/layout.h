@@ -174,6 +174,7 @@ struct bailey_prog {
 	u32 id;
 	u64 starts;		/* bitmap of instruction starts */
 	u64 enter_return;	/* the address after `call enter` */
+	u64 body;		/* where the program goes on from there while confined */
 	u64 record;		/* the Rust object this belongs to */
 };
 

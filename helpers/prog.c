@@ -65,6 +65,27 @@ u32 bailey_map_lock(const struct bpf_map *map)
 	return map->record->spin_lock_off;
 }
 
+static int record_has_fields(const struct btf_record *record)
+{
+	int i;
+
+	for (i = 0; !IS_ERR_OR_NULL(record) && i < record->cnt; i++) {
+		if (record->fields[i].type != BPF_SPIN_LOCK)
+			return 1;
+	}
+	return 0;
+}
+
+/*
+ * Whether values of `map`, or of the maps in it, hold anything but a
+ * bpf_spin_lock that the kernel trusts: timers, kptrs, lists, ...
+ */
+int bailey_map_has_fields(const struct bpf_map *map)
+{
+	return record_has_fields(map->record) ||
+	       (map->inner_map_meta && record_has_fields(map->inner_map_meta->record));
+}
+
 /* Whether `len` bytes at `offset` from the first value touch no field of the kernel's. */
 int bailey_map_spares(const struct bpf_map *map, u64 offset, u64 len)
 {

@@ -112,7 +112,7 @@ fn handle(event: &mut b::bailey_event, run: &mut Run, cpu: &mut b::bailey_cpu) -
     if vector == BP {
         return text_poke(event, run, program, &pushed);
     }
-    match frame::judge(program, pushed.rip) {
+    match frame::judge(program, pushed.rip, event.r9) {
         Point::Program(rip) => {
             // The frame's own word, since alignment hid the truth; it chooses between two values.
             if !run.may_have_rsp(pushed.rsp) || (ist(vector).is_none() && pushed.rsp & !15 != top) {
@@ -120,6 +120,10 @@ fn handle(event: &mut b::bailey_event, run: &mut Run, cpu: &mut b::bailey_cpu) -
             }
             resume_at(event, run, &pushed, rip);
             event.rsp = pushed.rsp;
+            if program.has_only_begun(rip) {
+                // With another AX a forged frame would lead into the epilogue.
+                event.r10 = 0;
+            }
             own(event, run, program, vector, rip)
         }
         Point::Gate(label) if is_asynchronous(vector) => {
@@ -136,11 +140,14 @@ fn handle(event: &mut b::bailey_event, run: &mut Run, cpu: &mut b::bailey_cpu) -
             let Some(below) = frame::below_stub(&pushed, run) else {
                 return impossible(&pushed);
             };
-            match frame::judge(program, below.rip) {
+            match frame::judge(program, below.rip, event.r9) {
                 point @ (Point::Program(at) | Point::Gate(at)) => {
                     resume_at(event, run, &below, at);
                     if matches!(point, Point::Program(_)) {
                         event.rsp = below.rsp;
+                        if program.has_only_begun(at) {
+                            event.r10 = 0;
+                        }
                     }
                     Outcome::Kernel(vector, false)
                 }
@@ -235,7 +242,7 @@ fn text_poke(
             addr: 3,
         };
     }
-    match frame::judge(program, regs.ip as u64) {
+    match frame::judge(program, regs.ip as u64, event.r9) {
         Point::Program(rip) | Point::Gate(rip) => {
             resume_at(event, run, pushed, rip);
             Outcome::Resume

@@ -74,8 +74,9 @@ fn addr(label: unsafe extern "C" fn()) -> u64 {
     label as usize as u64
 }
 
-/// Judges `rip`, saved while `program` was confined.
-pub(crate) fn judge(program: &Program, rip: u64) -> Point {
+/// Judges `rip`, saved while `program` was confined. `r9` is the register, not
+/// what a domain could write.
+pub(crate) fn judge(program: &Program, rip: u64, r9: u64) -> Point {
     if program.insn_start(rip) {
         return Point::Program(rip);
     }
@@ -97,7 +98,10 @@ pub(crate) fn judge(program: &Program, rip: u64) -> Point {
     let within = |from: unsafe extern "C" fn(), to: unsafe extern "C" fn()| {
         (addr(from)..addr(to)).contains(&rip)
     };
-    if within(b::bailey_helper_gate, b::bailey_helper_w) {
+    if within(b::bailey_helper_gate, b::bailey_helper_z) && r9 % (1 << b::SITE_SHIFT) != 0 {
+        // No stub has been there: the gate would take r9 for the offset of a site.
+        Point::Impossible
+    } else if within(b::bailey_helper_gate, b::bailey_helper_w) {
         Point::Gate(addr(b::bailey_helper_gate))
     } else if within(b::bailey_helper_w, b::bailey_helper_z) {
         Point::Gate(addr(b::bailey_helper_w))

@@ -9,6 +9,7 @@ use super::program::{Isolation, Program};
 use super::stub_kind;
 use crate::bindings as b;
 use crate::pure::image::{bitmap_len, check, scan, Expect, ImageError, SiteHit, Stub};
+use crate::pure::x86::Decoder;
 use core::slice;
 use kernel::fmt;
 use kernel::prelude::*;
@@ -27,6 +28,8 @@ pub(super) enum Flaw {
     Stub(usize),
     /// The number of calls of a gate is not the program's.
     Gate(&'static str, u32, u32),
+    /// No body behind enter.
+    Body,
     /// A stub is out of reach.
     Reach,
 }
@@ -42,6 +45,7 @@ impl fmt::Display for Flaw {
             Self::Gate(gate, found, expected) => {
                 write!(f, "{found} calls of the {gate} gate, not {expected}")
             }
+            Self::Body => f.write_str("nothing follows the call of the enter gate"),
             Self::Reach => f.write_str("a stub is out of reach"),
         }
     }
@@ -109,6 +113,8 @@ pub(super) unsafe fn finish(program: &Program, fp: *mut b::bpf_prog) -> Result<(
     })
     .map_err(Flaw::Image)?;
 
+    let body = keep_confined(&text, base, enter_return, &mut starts).ok_or(Flaw::Body)?;
+
     isolation
         .stubs
         .write(|number| {
@@ -131,6 +137,7 @@ pub(super) unsafe fn finish(program: &Program, fp: *mut b::bpf_prog) -> Result<(
         raw.image = base;
         raw.image_len = len as u32;
         raw.enter_return = enter_return;
+        raw.body = body;
         // A confined program never returns through its frame, so where the callee-saved
         // registers lie in it does not matter; room for what the JIT pushes does.
         raw.depth = program.stack_depth().next_multiple_of(8) + 8 * (crate::run::JIT_PUSHES as u32);
@@ -193,6 +200,27 @@ fn connect(isolation: &Isolation, base: u64, text: &mut [u8]) -> Result<u64, Fla
         text[offset as usize] = JMP_REL32;
     }
     Ok(sites[0].ret)
+}
+
+/// Takes out of the table of instruction starts what a confined CPU cannot
+/// have executed: the prologue and the epilogue. What is left is what an event's
+/// frame, which is hostile, may name. Returns where the body starts: the target
+/// of the `jz` behind enter's `test r10, r10`.
+fn keep_confined(text: &[u8], base: u64, enter_return: u64, starts: &mut [u8]) -> Option<u64> {
+    let test_at = usize::try_from(enter_return.checked_sub(base)?).ok()?;
+    let test = Both.decode(text.get(test_at..)?)?;
+    let jz_at = test_at + usize::from(test.len);
+    let jz = Both.decode(text.get(jz_at..)?)?;
+    // The image check has found both to be what they must be; a jump's distance is its immediate.
+    let next = jz_at + usize::from(jz.len);
+    let body = next.checked_add_signed(isize::try_from(jz.imm).ok()?)?;
+    if body <= next || body >= text.len() {
+        return None;
+    }
+    for offset in Iterator::chain(0..test_at, next..body) {
+        *starts.get_mut(offset / 8)? &= !(1 << (offset % 8));
+    }
+    Some(base + body as u64)
 }
 
 /// Where the JIT's epilogue jumps to if returns go through a thunk

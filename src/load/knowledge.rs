@@ -125,13 +125,14 @@ impl Knowledge {
         }
     }
 
-    /// The map in R1 of the call at `index`, if it is always the same.
-    pub(super) fn map_argument(&self, index: usize) -> Option<*mut b::bpf_map> {
+    /// The map in register `reg` of the call at `index`, if it is always the same.
+    pub(super) fn map_argument(&self, index: usize, reg: usize) -> Option<*mut b::bpf_map> {
         let aux = self.aux_data().get(index)?;
-        if aux.const_reg_map_mask & (1 << 1) == 0 {
+        if aux.const_reg_map_mask & (1 << reg) == 0 {
             return None;
         }
-        self.maps().get(aux.const_reg_vals[1] as usize).copied()
+        let number = aux.const_reg_vals.get(reg)?;
+        self.maps().get(*number as usize).copied()
     }
 
     /// The map whose value's address the `ld_imm64` at `index` loads.

@@ -63,6 +63,10 @@ pub(crate) enum Reason {
     Ambiguous(u32),
     /// An argument of a helper, with its `enum bpf_arg_type`.
     Argument(u32, u8, u32),
+    /// A map that a helper is not known to be for.
+    Map(u32),
+    /// A map whose values hold more for the kernel than a spin lock.
+    Fields,
     /// The prologue did not go in.
     Prologue,
     /// It refers to too many modules for one more.
@@ -96,6 +100,10 @@ impl fmt::Display for Reason {
                 f,
                 "calls helper {}#{id}: argument {number} is of type {arg_type:#x}, which is not audited",
                 helper(id)
+            ),
+            Self::Map(id) => write!(f, "calls helper {}#{id} with a map of another type", helper(id)),
+            Self::Fields => f.write_str(
+                "a map's values hold timers, kernel pointers or other fields of the kernel's",
             ),
             Self::Prologue => f.write_str("a jump would no longer reach its target"),
             Self::Modules => f.write_str("it refers to too many modules"),
@@ -327,7 +335,7 @@ fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
     // Site 0 is enter.
     let mut sites: KVVec<b::bailey_site> = KVVec::new();
     sites
-        .push(b::bailey_site::default(), GFP_KERNEL)
+        .push(site::enter(), GFP_KERNEL)
         .map_err(|_| Reason::NoMemory)?;
     let mut ctx = false;
     for (index, insn) in insns.iter().enumerate() {
@@ -340,6 +348,13 @@ fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
             ctx |= called.helper.takes_ctx;
             let site = site::entry(index, called, known)?;
             sites.push(site, GFP_KERNEL).map_err(|_| Reason::NoMemory)?;
+        }
+    }
+
+    for &map in known.maps() {
+        // SAFETY: a map that `env` holds a reference to.
+        if unsafe { b::bailey_map_has_fields(map) } != 0 {
+            return Err(Reason::Fields);
         }
     }
 

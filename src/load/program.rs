@@ -457,6 +457,12 @@ impl Program {
             .is_some_and(|byte| byte & (1 << (offset % 8)) != 0)
     }
 
+    /// Whether `rip` lies before the body: at enter's `test r10, r10` or the
+    /// jump behind it, where AX says that the program has only begun.
+    pub(crate) fn has_only_begun(&self, rip: u64) -> bool {
+        rip < self.raw.body
+    }
+
     /// The stub that `rip` lies in and how far in it. Safe on any `rip`. From
     /// within a stub that answers in confinement the offset is always 0: it may
     /// be run again from its start.

@@ -126,6 +126,16 @@ const ARG_TYPES: ArgTypeTable = ArgTypeTable {
     obj_release: b::bpf_type_flag_OBJ_RELEASE,
 };
 
+/// Site 0. No call leads through it, but a forged event frame can resume a
+/// program at the helper gate with its number: there it must be audited, and be
+/// found to be no helper's.
+pub(super) fn enter() -> b::bailey_site {
+    b::bailey_site {
+        class: b::BAILEY_SITE_AUDITED,
+        ..Default::default()
+    }
+}
+
 /// The entry for a call at `insn` of helper `called`. `func`, `out`, `ret`
 /// and `stub` are left 0 where they are not known yet.
 pub(super) fn entry(
@@ -134,7 +144,11 @@ pub(super) fn entry(
     known: &Knowledge,
 ) -> Result<b::bailey_site, Reason> {
     let helper = called.helper;
-    let map = known.map_argument(insn);
+    let is_map =
+        |&index: &usize| called.arg(index).0 & ARG_TYPES.base_mask == ARG_TYPES.const_map_ptr;
+    let map = (0..5)
+        .find(is_map)
+        .and_then(|index| known.map_argument(insn, index + 1));
     let (key_size, value_size) = map.map_or((0, 0), |map| {
         // SAFETY: a map that `env` holds a reference to.
         unsafe { ((*map).key_size, (*map).value_size) }
@@ -163,7 +177,15 @@ pub(super) fn entry(
             ArgKind::Unused => arg.kind = kind::UNUSED,
             ArgKind::Scalar => arg.kind = kind::SCALAR,
             ArgKind::Ctx => arg.kind = kind::CTX,
-            ArgKind::Map => arg.kind = kind::MAP,
+            ArgKind::Map => {
+                arg.kind = kind::MAP;
+                arg.size = map_types(helper.id);
+                // SAFETY: a map that `env` holds a reference to.
+                let fits = map.is_none_or(|map| is_of(arg.size, unsafe { (*map).map_type }));
+                if !fits {
+                    return Err(Reason::Map(helper.id));
+                }
+            }
             ArgKind::MapKey => {
                 arg.kind = kind::MAP_KEY;
                 arg.size = key_size;
@@ -250,6 +272,68 @@ pub(super) fn entry(
         site.pad = resource::SOCKET;
     }
     Ok(site)
+}
+
+/// Whether a map of type `map_type` is of the set `types`.
+pub(crate) fn is_of(types: u32, map_type: u32) -> bool {
+    1u32.checked_shl(map_type)
+        .is_some_and(|bit| types & bit != 0)
+}
+
+/// The types of map that helper `id` is for, as a set
+/// (`check_map_func_compatibility()`, kernel/bpf/verifier.c). Asked at the gate
+/// where the map is not the same each time: a helper takes the map's type for
+/// granted.
+fn map_types(id: u32) -> u32 {
+    let values = [
+        b::bpf_map_type_BPF_MAP_TYPE_HASH,
+        b::bpf_map_type_BPF_MAP_TYPE_ARRAY,
+        b::bpf_map_type_BPF_MAP_TYPE_PERCPU_HASH,
+        b::bpf_map_type_BPF_MAP_TYPE_PERCPU_ARRAY,
+        b::bpf_map_type_BPF_MAP_TYPE_LRU_HASH,
+        b::bpf_map_type_BPF_MAP_TYPE_LRU_PERCPU_HASH,
+        b::bpf_map_type_BPF_MAP_TYPE_LPM_TRIE,
+    ];
+    let looked_up = [
+        b::bpf_map_type_BPF_MAP_TYPE_ARRAY_OF_MAPS,
+        b::bpf_map_type_BPF_MAP_TYPE_HASH_OF_MAPS,
+        b::bpf_map_type_BPF_MAP_TYPE_DEVMAP,
+        b::bpf_map_type_BPF_MAP_TYPE_DEVMAP_HASH,
+        b::bpf_map_type_BPF_MAP_TYPE_CPUMAP,
+        b::bpf_map_type_BPF_MAP_TYPE_XSKMAP,
+        b::bpf_map_type_BPF_MAP_TYPE_SOCKMAP,
+        b::bpf_map_type_BPF_MAP_TYPE_SOCKHASH,
+    ];
+    let lined_up = [
+        b::bpf_map_type_BPF_MAP_TYPE_QUEUE,
+        b::bpf_map_type_BPF_MAP_TYPE_STACK,
+        b::bpf_map_type_BPF_MAP_TYPE_BLOOM_FILTER,
+    ];
+    let redirected = [
+        b::bpf_map_type_BPF_MAP_TYPE_DEVMAP,
+        b::bpf_map_type_BPF_MAP_TYPE_DEVMAP_HASH,
+        b::bpf_map_type_BPF_MAP_TYPE_CPUMAP,
+        b::bpf_map_type_BPF_MAP_TYPE_XSKMAP,
+    ];
+    let per_cpu = [
+        b::bpf_map_type_BPF_MAP_TYPE_PERCPU_ARRAY,
+        b::bpf_map_type_BPF_MAP_TYPE_PERCPU_HASH,
+        b::bpf_map_type_BPF_MAP_TYPE_LRU_PERCPU_HASH,
+    ];
+    let (types, more): (&[u32], &[u32]) = match id {
+        id::MAP_LOOKUP_ELEM => (&values, &looked_up),
+        id::MAP_UPDATE_ELEM | id::MAP_DELETE_ELEM => (&values, &[]),
+        id::MAP_PUSH_ELEM | id::MAP_POP_ELEM | id::MAP_PEEK_ELEM => (&lined_up, &[]),
+        id::MAP_LOOKUP_PERCPU_ELEM => (&per_cpu, &[]),
+        id::REDIRECT_MAP => (&redirected, &[]),
+        id::TAIL_CALL => (&[b::bpf_map_type_BPF_MAP_TYPE_PROG_ARRAY], &[]),
+        id::PERF_EVENT_OUTPUT => (&[b::bpf_map_type_BPF_MAP_TYPE_PERF_EVENT_ARRAY], &[]),
+        id::RINGBUF_OUTPUT | id::RINGBUF_RESERVE | id::RINGBUF_QUERY => {
+            (&[b::bpf_map_type_BPF_MAP_TYPE_RINGBUF], &[])
+        }
+        _ => (&[], &[]),
+    };
+    Iterator::chain(types.iter(), more).fold(0, |set, &map_type| set | 1 << map_type)
 }
 
 /// The map's own function for helper `id`, which the verifier would have put

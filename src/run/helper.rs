@@ -11,7 +11,7 @@ use super::level::Level;
 use super::{tail, Run};
 use crate::bindings as b;
 use crate::event::violation;
-use crate::load::site::{effect, flag, kind, resource, returns};
+use crate::load::site::{effect, flag, is_of, kind, resource, returns};
 use crate::pure::catalog::{printk_args, PrintkArg};
 use crate::pure::ledger::Kind as Held;
 use crate::pure::loan::{Kind as Lent, Loan, LoanError};
@@ -150,7 +150,7 @@ fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Audited<(
             kind::MAP => {
                 if site.map != 0 {
                     args[n] = site.map;
-                } else if !is_map(run, value) {
+                } else if !is_map(run, value, arg.size) {
                     return refuse(value);
                 }
                 map = args[n] as *const b::bpf_map;
@@ -193,7 +193,9 @@ fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Audited<(
                 }
             }
             kind::SPIN_LOCK => {
-                if !is_spin_lock(run, value) {
+                // A forged frame can lead to an unlock that nothing led to.
+                let unlocks = site.effects & effect::RELEASES != 0;
+                if !is_spin_lock(run, value) || unlocks != holds(run, Held::SpinLock, value) {
                     return refuse(value);
                 }
             }
@@ -247,16 +249,19 @@ fn holds(run: &mut Run, kind: Held, addr: u64) -> bool {
 }
 
 /// Whether `addr` is a map that the program uses, or an inner map that a
-/// look-up of this run returned.
-fn is_map(run: &mut Run, addr: u64) -> bool {
-    run.program()
+/// look-up of this run returned, and of one of `types`.
+fn is_map(run: &mut Run, addr: u64, types: u32) -> bool {
+    let known = run
+        .program()
         .maps()
         .iter()
         .any(|map| map.as_ptr() as u64 == addr)
         || run.used_level().is_some_and(|level| {
             let mut loans = level.loans.all().iter();
             loans.any(|loan| loan.kind == Lent::Map && loan.start == addr)
-        })
+        });
+    // SAFETY: a map of this run, so alive.
+    known && is_of(types, unsafe { (*(addr as *const b::bpf_map)).map_type })
 }
 
 /// Whether a NUL is found before the memory the run may read ends.
