@@ -59,5 +59,12 @@ MODULE_PARM_DESC(on_violation,
  */
 int bailey_test_no_room;
 module_param_named(test_no_room, bailey_test_no_room, int, 0644);
+/*
+ * The control of the breach tests: programs run through the same gates, but no
+ * page of the kernel is closed to them and no memory argument is audited.
+ */
+int bailey_test_confine = 1;
+module_param_named(confine, bailey_test_confine, int, 0444);
+MODULE_PARM_DESC(confine, "test build only: 0 leaves the kernel open to programs");
 MODULE_PARM_DESC(test_no_room, "test build only: give runs no stack room for events");
 #endif

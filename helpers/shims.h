@@ -56,7 +56,9 @@ struct bailey_cpu *bailey_cpu_of(unsigned int cpu);
 /* params.c */
 extern int bailey_policy_strict;
 extern int bailey_violation_abort;
-extern int bailey_test_no_room;	/* of the test build alone */
+/* of the test build alone */
+extern int bailey_test_no_room;
+extern int bailey_test_confine;
 
 /* hook.c: what ftrace redirects, and to where (src/load/hook.rs) */
 int bailey_hook_install(void);

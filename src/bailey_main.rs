@@ -9,6 +9,7 @@
 use kernel::prelude::*;
 
 mod bindings;
+mod breach;
 mod domain;
 mod event;
 mod hw;
@@ -51,6 +52,9 @@ impl kernel::Module for Bailey {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         if pure::rewrite::BREACH {
             pr_warn!("TEST BUILD: breaches are let through the verifier, never use this one\n");
+            if !breach::confines() {
+                pr_warn!("TEST BUILD: confinement is OFF: programs reach the kernel\n");
+            }
         }
         hw::features::check()?;
         ksym::resolve()?;

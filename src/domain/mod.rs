@@ -12,6 +12,7 @@ mod frames;
 pub(crate) mod values;
 
 use crate::bindings as b;
+use crate::breach;
 use crate::event::stubs;
 use crate::hw::cpus;
 use crate::pure::pkrs::{self, Key};
@@ -210,7 +211,7 @@ fn create(registry: &mut Registry) -> Result<(Lease, Arc<Domain>)> {
     let key = lease.key();
     let build = || -> Result<Arc<Domain>> {
         let span = layout()?.span(id).ok_or(ENOSPC)?;
-        let pkrs = pkrs::confined(key, Key::EVENTS);
+        let pkrs = breach::pkrs(pkrs::confined(key, Key::EVENTS));
         let domain = Domain {
             id,
             key,

@@ -9,6 +9,7 @@
 
 use super::{this_cpu, Run};
 use crate::bindings as b;
+use crate::breach;
 use core::mem::{offset_of, size_of};
 use kernel::prelude::*;
 
@@ -152,12 +153,12 @@ impl Run {
             self.raw.shadow.ctx = ctx;
         }
         let mut rbp = take(0)?;
-        if no_room() {
+        if breach::no_room() {
             rbp = bottom + u64::from(self.program().raw.depth);
         }
         let rsp = rbp.checked_sub(self.program().raw.depth.into())?;
         let cursor = rsp.checked_sub(u64::from(b::BAILEY_STACK_ROOM))? & !(LINE - 1);
-        if cursor < bottom && !no_room() {
+        if cursor < bottom && !breach::no_room() {
             return None;
         }
         self.raw.dom_rbp = rbp;
@@ -172,15 +173,6 @@ impl Run {
         }
         Some(self.raw.shadow.ctx)
     }
-}
-
-/// Whether the test build was asked for stacks without room for events.
-fn no_room() -> bool {
-    #[cfg(bailey_breach)]
-    // SAFETY: an int that is read whole.
-    return unsafe { (&raw const b::bailey_test_no_room).read_volatile() } != 0;
-    #[cfg(not(bailey_breach))]
-    false
 }
 
 /// The address of a `net_device` whose only field that exists is `ifindex`, at `at`.

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What the test-only build can be asked for. In the shipped build every answer
+//! is a constant, and the compiler leaves nothing of the question.
+
+#[cfg(bailey_breach)]
+use crate::bindings as b;
+#[cfg(bailey_breach)]
+use crate::pure::pkrs::AD;
+
+/// Whether programs are confined: always, but in the control of the breach
+/// tests, which shows that they can fail.
+#[inline]
+pub(crate) fn confines() -> bool {
+    #[cfg(bailey_breach)]
+    // SAFETY: an int that is set when the module is loaded.
+    return unsafe { (&raw const b::bailey_test_confine).read() } != 0;
+    #[cfg(not(bailey_breach))]
+    true
+}
+
+/// PKRS for a domain's programs: what it is to be, or, without confinement, a
+/// value that the gates can tell from the kernel's and that closes nothing but
+/// the last key.
+#[inline]
+pub(crate) fn pkrs(confined: u32) -> u32 {
+    #[cfg(bailey_breach)]
+    if !confines() {
+        return AD << 30;
+    }
+    confined
+}
+
+/// Whether runs get stacks without room for events.
+#[inline]
+pub(crate) fn no_room() -> bool {
+    #[cfg(bailey_breach)]
+    // SAFETY: an int that is read whole.
+    return unsafe { (&raw const b::bailey_test_no_room).read_volatile() } != 0;
+    #[cfg(not(bailey_breach))]
+    false
+}
