@@ -8,7 +8,7 @@ SHELL := /bin/bash
 
 # Settings reach the scripts through the environment.
 export KERNEL RUN FILES MODULE MODULE_DIR SMP MEM TIMEOUT ICOUNT NMI APPEND LOG BOOT_LIMIT QEMU_ARGS
-export DEBIAN_MIRROR TESTS
+export DEBIAN_MIRROR TESTS JOBS
 unexport MAKEFLAGS
 
 .DEFAULT_GOAL := help
@@ -30,7 +30,7 @@ check: ## rustfmt, clippy, C and BPF warnings, shellcheck
 host-test: ## the pure logic's tests, with cargo
 	@scripts/host-test.sh
 
-guest-test: ## the tests in the guest [KERNEL=..] [TESTS="name name"]
+guest-test: ## the tests in the guest [KERNEL=..] [TESTS="name name"] [JOBS=2]
 	@scripts/guest-test.sh
 
 bench: ## instructions for each gate and copy, counted by QEMU

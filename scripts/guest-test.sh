@@ -1,6 +1,7 @@
 #!/bin/bash
 # guest-test.sh: runs selftests/guest/*.sh, each in a guest of its own, on
-# KERNEL (TESTS="name name" chooses). A test prints KTAP. /files in the guest is
+# KERNEL (TESTS="name name" chooses), JOBS of them at a time (2; with more than
+# one, what a test prints is shown at its end). A test prints KTAP. /files in the guest is
 # build/selftests/, the test's folder is /files/guest. Comments among the first
 # 15 lines of a test choose its guest:
 #
@@ -33,6 +34,7 @@ for t in "$TOP"/selftests/guest/*.sh; do
     tests+=("$t")
 done
 
+rm -f "$BUILD/results/guest-$KERNEL"*
 results_begin "guest-$KERNEL"
 if [ ${#tests[@]} = 0 ]; then
     printf 'bailey: no guest tests for %s yet\n' "$KERNEL" >&2
@@ -59,20 +61,20 @@ for t in "${tests[@]}"; do
     fi
 done
 
-n=0
-for t in "${tests[@]}"; do
-    n=$((n + 1))
-    name=$(basename "$t" .sh) start=$SECONDS
+# run_test TEST NUMBER
+run_test() {
+    local t=$1 name module code=0 out console start=$SECONDS
+    name=$(basename "$t" .sh)
     module=$(header "$t" MODULE)
     out=$LOGS/guest-$KERNEL-$name.out console=$LOGS/guest-$KERNEL-$name.console
     rm -f "$out" "$console"
-    printf '# guest test %d of %d on %s: %s\n' "$n" "${#tests[@]}" "$KERNEL" "$name"
+    results_begin "guest-$KERNEL-$name"
+    printf '# guest test %d of %d on %s: %s\n' "$2" "${#tests[@]}" "$KERNEL" "$name"
     if [ "${built[${module:-default}]}" = no ]; then
         printf '# not run: no module\n'
         result skip "$name: not run, the module did not build"
-        continue
+        return
     fi
-    code=0
     RUN=$t FILES=$BUILD/selftests LOG=$console MODULE=$module \
         SMP=$(header "$t" SMP) MEM=$(header "$t" MEM) TIMEOUT=$(header "$t" TIMEOUT) \
         ICOUNT=$(header "$t" ICOUNT) NMI=$(header "$t" NMI) APPEND=$(header "$t" APPEND) \
@@ -86,6 +88,35 @@ for t in "${tests[@]}"; do
     fi
     rm -f "$out.splats"
     printf '# %s took %d s\n' "$name" $((SECONDS - start))
+}
+
+# Each test in a process group of its own, so that a stop reaches its guest.
+set -m
+# shellcheck disable=SC2317 # called by the trap
+stop() {
+    local group
+    for group in $(jobs -p); do
+        kill -TERM -- "-$group" 2>/dev/null || true
+    done
+    wait
+    exit 130
+}
+trap stop INT TERM HUP
+jobs=${JOBS:-2} n=0
+[ ${#tests[@]} -gt 1 ] || jobs=1
+exec 7>>"$BUILD/results/guest-$KERNEL" # who holds its lock may print
+for t in "${tests[@]}"; do
+    n=$((n + 1))
+    if [ "$jobs" -gt 1 ]; then
+        shown=$LOGS/guest-$KERNEL-$(basename "$t" .sh).shown
+        { run_test "$t" "$n" >"$shown" 2>&1; flock 7; cat "$shown"; rm -f "$shown"; } &
+    else
+        run_test "$t" "$n" &
+    fi
+    while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do
+        wait -n || true
+    done
 done
-results_bad "$RESULTS"
-results_count "$RESULTS"
+wait || true
+results_bad "$BUILD/results/guest-$KERNEL"*
+results_count "$BUILD/results/guest-$KERNEL"*
