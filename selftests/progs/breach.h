@@ -30,4 +30,23 @@ struct addresses {
 
 #define VICTIM_WORDS 512
 
+/* breach_frames: what is written over a page, and who shall suffer from it. */
+#define MAX_SPRAYS 4
+#define SPRAY_WORDS 512
+#define PREY_WORDS 8
+
+struct spray {
+	__u64 target, count, rounds; /* from the runner: where, how many words, how often */
+	__u64 base, done; /* from the program */
+	__u64 words[SPRAY_WORDS]; /* from the runner */
+	__u64 room[SPRAY_WORDS];
+};
+
+struct prey {
+	__u64 rounds; /* from the runner */
+	__u64 offset; /* from the runner: of the words from `slot`; 0 leaves one alone */
+	__u64 words[PREY_WORDS];
+	__u64 slot, done; /* from the program: the last word of its stack */
+};
+
 #endif
