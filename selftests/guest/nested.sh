@@ -1,0 +1,39 @@
+#!/bin/bash
+# Runs inside of runs, and runs with interrupts off.
+# SMP: 3
+# TIMEOUT: 300
+# MODULE: breach
+# NMI: 5
+cd /files || exit
+# shellcheck source=selftests/guest/lib/ktap.sh
+. guest/lib/ktap.sh
+# shellcheck source=selftests/guest/lib/bailey.sh
+. guest/lib/bailey.sh
+readonly orders=500 pass=2
+readonly param=/sys/module/bailey/parameters/test_nested
+
+need_module on_violation=abort
+mkdir -p /sys/fs/bpf/nested
+check "the program is loaded" bpftool prog loadall load.bpf.o /sys/fs/bpf/nested
+check "a program runs in interrupts" ./nested /sys/fs/bpf/nested/busy 10
+read -r runs _ verdicts <$param
+equal "with interrupts off it gives the right verdict each time" $((runs * pass)) "$verdicts"
+
+./xdp_run load.bpf.o busy --seconds 200 --cpus all --verdict 2 >/tmp/runner 2>&1 &
+runner=$!
+sleep 1
+check "programs run in interrupts while others are confined" \
+    ./nested /sys/fs/bpf/nested/busy $orders
+kill $runner
+wait $runner
+status=$?
+note "$(cat /tmp/runner)"
+result $status "the programs that were interrupted gave the right verdict all the while"
+read -r runs nested verdicts <$param
+note "$runs runs, $nested of them nested"
+equal "every interrupt's program gave the right verdict" $((runs * pass)) "$verdicts"
+check "most of them were inside another run" test "$nested" -gt $((orders / 2))
+equal "nothing of this is a violation" 0 "$(counter violations_total)"
+rm -r /sys/fs/bpf/nested
+check "the module leaves" unload_module
+finish
