@@ -466,6 +466,44 @@ static void objects(const struct breach *b)
 	       "(%d tried, %d written, %d read)", tried, harm, leaks);
 }
 
+/*
+ * Fields of a lent value that the kernel acts upon when the entry goes, or
+ * believes before: no program may write them, by whatever pointer.
+ */
+static void fields(const struct breach *b)
+{
+	static const struct {
+		const char *program, *name;
+		__s64 from, to;
+	} list[] = {
+		{"write_beside_timer", "timer", 8, 24},
+		{"write_beside_lock", "lock", 8, 12},
+		{"write_beside_pointer", "kernel pointer", 8, 16},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(list); i++) {
+		struct bpf_program *prog = bpf_object__find_program_by_name(b->obj, list[i].program);
+		int written = 0, refused = 0;
+
+		if (expect != HARMLESS && !is_isolated(prog)) {
+			printf("# %s is not isolated: not tried\n", list[i].program);
+			continue;
+		}
+		for (__s64 at = 0; at < 32; at++) {
+			struct outcome out = attempt_beside(b, bpf_program__fd(prog), at, 0);
+
+			if (at >= list[i].from && at < list[i].to)
+				written += !was_ended(&out);
+			else
+				refused += !out.order.done;
+		}
+		if (expect == HARMLESS)
+			continue;
+		report(!written && !refused, "a %s in a lent value cannot be written, what stands "
+		       "beside it can (%d, %d)", list[i].name, written, refused);
+	}
+}
+
 static void sizes(const struct breach *b)
 {
 	static const __u64 more[] = {0x100000, 0x7fff0000, 0xfffffff0, 1ull << 40, ~0ull << 20};
@@ -508,7 +546,7 @@ int main(int argc, char **argv)
 		{"files", required_argument, NULL, 'f'},
 		{},
 	};
-	struct breach access, argument, object, size;
+	struct breach access, argument, object, size, field;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -540,6 +578,7 @@ int main(int argc, char **argv)
 	argument = load_breach(files, "breach_argument");
 	object = load_breach(files, "breach_object");
 	size = load_breach(files, "breach_size");
+	field = load_breach(files, "breach_field");
 	find_own_domain(attempt(&access, program_of(access.obj, "read_array_64"), 0, 0).order.base);
 
 	known_targets(&access);
@@ -548,6 +587,8 @@ int main(int argc, char **argv)
 	arguments(&argument);
 	objects(&object);
 	sizes(&size);
+	if (expect != ESCAPE)
+		fields(&field);
 	if (expect == STOP)
 		random_targets(&access);
 	printf("# ended %llu\n", ended_runs);

@@ -101,4 +101,72 @@ OBJECT(context_perf, ctx,
 OBJECT(context_mtu, ctx, bpf_check_mtu(p, 0, (__u32 *)&global, 0, 0))
 OBJECT(context_tail_call, ctx, bpf_tail_call(p, &table, 0))
 
+/*
+ * Maps of the program's own, but of another type than the helper is for: what
+ * the program writes into the one, the kernel would believe in the other.
+ */
+#define OWN(name, object, other, call) \
+	SEC("xdp") int own_##name(struct xdp_md *ctx) \
+	{ \
+		struct order *o = take_order(); \
+		__u64 got = 0, *v; \
+		__attribute__((unused)) __u32 key = 0; \
+		if (!o) \
+			return XDP_DROP; \
+		v = bpf_map_lookup_elem(&array, &key); \
+		for (int i = 0; v && i < 32; i++) \
+			v[i] = o->value; \
+		*(volatile __u64 *)&global.words[0] = o->value; \
+		*(volatile __u64 *)&o->target = (__u64)(long)other; \
+		void *p = astray(o, object); \
+		call; \
+		return survived(o, got); \
+	}
+
+OWN(tail_call_array, &table, &array, bpf_tail_call(ctx, p, 0))
+OWN(tail_call_hash, &table, &hash, bpf_tail_call(ctx, p, 0))
+OWN(tail_call_ring, &table, &ring, bpf_tail_call(ctx, p, 0))
+OWN(tail_call_devmap, &table, &devices, bpf_tail_call(ctx, p, 0))
+OWN(perf_output_array, &events, &array,
+    bpf_perf_event_output(ctx, p, BPF_F_CURRENT_CPU, &global, 12))
+OWN(perf_output_table, &events, &table,
+    bpf_perf_event_output(ctx, p, BPF_F_CURRENT_CPU, &global, 12))
+OWN(lookup_hash_in_array, &hash, &array, got = bpf_map_lookup_elem(p, &key) != NULL)
+OWN(lookup_array_in_table, &array, &table, got = bpf_map_lookup_elem(p, &key) != NULL)
+OWN(lookup_nested_in_array, &nested, &array, {
+	void *inner = bpf_map_lookup_elem(p, &key);
+	if (inner)
+		bpf_map_lookup_elem(inner, &key);
+})
+OWN(ring_output_in_array, &ring, &array, bpf_ringbuf_output(p, &global, 16, 0))
+OWN(redirect_in_array, &devices, &array, got = bpf_redirect_map(p, 0, XDP_PASS))
+OWN(update_hash_in_ring, &hash, &ring, bpf_map_update_elem(p, &key, &global, BPF_ANY))
+
+/* Two maps reach one call, so the verifier knows no map there. */
+SEC("xdp") int own_either_map(struct xdp_md *ctx)
+{
+	struct order *o = take_order();
+	__u64 *v, delta;
+	__u32 key = 0;
+	void *p;
+
+	if (!o)
+		return XDP_DROP;
+	v = bpf_map_lookup_elem(&array, &key);
+	for (int i = 0; v && i < 32; i++)
+		v[i] = o->value;
+	*(volatile __u64 *)&global.words[0] = (__u64)(long)&table;
+	if (packet_size(ctx) & 1) {
+		p = &array;
+		*(volatile __u64 *)&o->base = (__u64)(long)&array;
+	} else {
+		p = &hash;
+		*(volatile __u64 *)&o->base = (__u64)(long)&hash;
+	}
+	delta = lost(*(volatile __u64 *)&global.words[0] - *(volatile __u64 *)&o->base);
+	asm volatile("%0 += %1" : "+r"(p) : "r"(delta));
+	bpf_map_update_elem(p, &key, &global, BPF_ANY);
+	return survived(o, 0);
+}
+
 char _license[] SEC("license") = "GPL";

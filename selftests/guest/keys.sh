@@ -1,0 +1,74 @@
+#!/bin/bash
+# Domains and their keys: programs that share a map share a domain; each domain
+# has a key of its own while there are keys; keys come back.
+# SMP: 2
+# TIMEOUT: 300
+cd /files || exit
+# shellcheck source=selftests/guest/lib/ktap.sh
+. guest/lib/ktap.sh
+# shellcheck source=selftests/guest/lib/bailey.sh
+. guest/lib/bailey.sh
+readonly pins=/sys/fs/bpf
+
+# different COLUMN: how many different values the column of `programs` has.
+different() {
+    awk -v c="$1" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == c) n = i }
+        NR > 1 { print $n }' "$bailey/programs" | sort -u | wc -l
+}
+
+# use KEYUSE: how many keys are in this use.
+use() {
+    awk -v u="$1" '$2 == u' "$bailey/keys" | wc -l
+}
+
+all_run() {
+    local pin
+    for pin in "$pins"/p*; do
+        bpftool prog run pinned "$pin" data_in /tmp/packet repeat 100 | grep -q 'Return value: 2' ||
+            { echo "$pin"; return 1; }
+    done
+}
+
+domains_are() {
+    test "$(status domains)" -eq "$1"
+}
+
+head -c 64 /dev/zero >/tmp/packet
+need_module
+check "a fresh module has no domain" domains_are 0
+free=$(use free)
+
+bpftool prog loadall load.bpf.o $pins/together
+equal "programs that share a map are of one domain" 1 "$(different domain)"
+equal "and have one key" 1 "$(different key)"
+check "there are several of them" test "$(different id)" -ge 4
+rm -r $pins/together
+check "their domain goes with them" wait_for 10 domains_are 0
+
+for i in $(seq 20); do
+    ./xdp_run refusals.bpf.o plain --pin $pins/p"$i" >/dev/null || break
+done
+equal "20 programs with maps of their own load" 20 "$(different id)"
+equal "they are of 20 domains" 20 "$(different domain)"
+equal "all keys are in use" 0 "$(use free)"
+equal "the domains that found no key of their own share one" 1 "$(use shared)"
+shared=$(awk '$2 == "shared" { print $3 }' $bailey/keys)
+equal "keys and domains agree on how many share" "$shared" \
+    "$(awk '$3 == "yes"' $bailey/domains | wc -l)"
+check "programs that share a key run" all_run
+equal "sharing a key is no violation" 0 "$(counter violations_total)"
+
+rm $pins/p[2-9] $pins/p1? $pins/p20
+check "the domains of freed programs go" wait_for 10 domains_are 1
+check "the first program runs" all_run
+for i in $(seq 30 40); do
+    ./xdp_run refusals.bpf.o plain --pin $pins/p"$i" >/dev/null || break
+done
+equal "keys that came back are handed out again" 0 "$(use shared)"
+equal "each new domain has a key of its own" "$(different domain)" "$(different key)"
+check "programs with keys that came back run" all_run
+rm $pins/p*
+check "in the end all keys are free" wait_for 10 sh -c \
+    "test \$(awk '\$2 == \"free\" || \$2 == \"unflushed\"' $bailey/keys | wc -l) -eq $free"
+check "the module leaves" unload_module
+finish
