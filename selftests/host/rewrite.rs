@@ -128,7 +128,7 @@ fn run(insns: &[Insn], sites: &[Action]) -> Outcome {
             .collect();
     });
 
-    let bytes: Vec<u8> = insns.iter().flat_map(Insn::to_bytes).collect();
+    let bytes: Vec<u8> = insns.iter().flat_map(|insn| insn.to_bytes()).collect();
     let mut packet: Vec<u8> = (0..PACKET as u8).collect();
     let mut vm = rbpf::EbpfVmRaw::new(None).unwrap();
     // The programs are right by construction; rbpf's own rules (a final exit)

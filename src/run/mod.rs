@@ -109,8 +109,10 @@ impl Run {
 
     /// This run's loans and ledger, if it was lent or holds anything.
     pub(crate) fn used_level(&mut self) -> Option<&'static mut Level> {
+        if self.raw.work & b::BAILEY_WORK_LEVEL == 0 {
+            return None;
+        }
         // SAFETY: noted by `level`, for this run.
-        (self.raw.work & b::BAILEY_WORK_LEVEL != 0)
-            .then(|| unsafe { &mut *(self.raw.shadow.level as *mut Level) })
+        Some(unsafe { &mut *(self.raw.shadow.level as *mut Level) })
     }
 }
