@@ -8,6 +8,8 @@
 #   # SMP: 3            # TIMEOUT: 900      # MEM: 4G         # ICOUNT: 1
 #   # NMI: 50           # APPEND: ...       # MODULE: breach  (or none)
 #   # KERNEL: trixie    only on this kernel
+#   # ALONE: yes        not beside another: it has more CPUs than the host, and
+#                       an emulated CPU that comes up minds being kept waiting
 #   # SPLATS: ignore    the console log is not judged
 #
 # After each run the console log is judged by splats.sh. Output and console of
@@ -107,12 +109,15 @@ jobs=${JOBS:-2} n=0
 exec 7>>"$BUILD/results/guest-$KERNEL" # who holds its lock may print
 for t in "${tests[@]}"; do
     n=$((n + 1))
+    alone=$(header "$t" ALONE)
+    [ -z "$alone" ] || wait || true
     if [ "$jobs" -gt 1 ]; then
         shown=$LOGS/guest-$KERNEL-$(basename "$t" .sh).shown
         { run_test "$t" "$n" >"$shown" 2>&1; flock 7; cat "$shown"; rm -f "$shown"; } &
     else
         run_test "$t" "$n" &
     fi
+    [ -z "$alone" ] || wait || true
     while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do
         wait -n || true
     done

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Forged event frames and return addresses, written by one CPU of a domain while
 # another runs there, under interrupts and NMIs.
+# ALONE: yes
 # SMP: 4
 # TIMEOUT: 400
 # NMI: 200

@@ -1,5 +1,6 @@
 #!/bin/bash
 # Runs inside of runs, and runs with interrupts off.
+# ALONE: yes
 # SMP: 3
 # TIMEOUT: 300
 # MODULE: breach
