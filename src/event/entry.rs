@@ -120,10 +120,7 @@ fn handle(event: &mut b::bailey_event, run: &mut Run, cpu: &mut b::bailey_cpu) -
             }
             resume_at(event, run, &pushed, rip);
             event.rsp = pushed.rsp;
-            if program.has_only_begun(rip) {
-                // With another AX a forged frame would lead into the epilogue.
-                event.r10 = 0;
-            }
+            begin_again(event, program, rip);
             own(event, run, program, vector, rip)
         }
         Point::Gate(label) if is_asynchronous(vector) => {
@@ -145,9 +142,7 @@ fn handle(event: &mut b::bailey_event, run: &mut Run, cpu: &mut b::bailey_cpu) -
                     resume_at(event, run, &below, at);
                     if matches!(point, Point::Program(_)) {
                         event.rsp = below.rsp;
-                        if program.has_only_begun(at) {
-                            event.r10 = 0;
-                        }
+                        begin_again(event, program, at);
                     }
                     Outcome::Kernel(vector, false)
                 }
@@ -182,6 +177,16 @@ fn resume_at(event: &mut b::bailey_event, run: &Run, from: &Frame, rip: u64) {
     event.rflags = (from.rflags & ARITHMETIC) | FIXED | if run.interrupts() { IF } else { 0 };
     event.rsp = run.raw.dom_rsp;
     event.ss = u64::from(b::BAILEY_KERNEL_DS);
+}
+
+/// A program that has only begun begins again: at `test r10, r10`, with r10 as
+/// enter left it. A forged frame could name the jump behind it, with ZF clear,
+/// and so reach the epilogue.
+fn begin_again(event: &mut b::bailey_event, program: &Program, rip: u64) {
+    if program.has_only_begun(rip) {
+        event.rip = program.raw.enter_return;
+        event.r10 = 0;
+    }
 }
 
 /// An event at an instruction of the program.
