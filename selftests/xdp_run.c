@@ -5,13 +5,15 @@
  *
  *   xdp_run OBJECT PROGRAM [--repeat N | --seconds S] [--cpus all|LIST]
  *           [--size BYTES] [--verdict V] [--barriers] [--patch]
- *           [--set MAP=WORD,WORD...] [--get MAP] [--device IFNAME] [--pin PATH]
+ *           [--set MAP=WORD,WORD...] [--get MAP] [--device IFNAME] [--cpu N]
+ *           [--next PROGRAM] [--pin PATH]
  *
  *   --barriers  the main thread sends the others interrupts all the while
  *   --patch     the main thread attaches and detaches a tracing program to the
  *               running one all the while, which patches its text
  *   --set, --get   words of the first value of an array
- *   --device    entry 0 of the map `devices`
+ *   --device    entry 0 of the map `devices`;  --cpu: entry N of the map `cpus`
+ *   --next      the program of that entry, which runs after the redirection
  *   --pin       pins the program and ends, without running it
  *
  * SIGTERM ends the runs in good order. Prints `id`, `runs`, `last` (verdict), and what was asked for; the exit code
@@ -177,13 +179,23 @@ static void get_words(struct bpf_object *obj, const char *name)
 	free(value);
 }
 
-static void set_device(struct bpf_object *obj, const char *name)
+static void set_device(struct bpf_object *obj, const char *name, int next)
 {
-	__u32 key = 0, index = if_nametoindex(name);
+	struct bpf_devmap_val value = {.ifindex = if_nametoindex(name), .bpf_prog.fd = next};
 	int fd = bpf_object__find_map_fd_by_name(obj, "devices");
+	__u32 key = 0;
 
-	if (!index || bpf_map_update_elem(fd, &key, &index, BPF_ANY))
+	if (!value.ifindex || bpf_map_update_elem(fd, &key, &value, BPF_ANY))
 		die("device %s: %s", name, strerror(errno));
+}
+
+static void set_cpu(struct bpf_object *obj, __u32 cpu, int next)
+{
+	struct bpf_cpumap_val value = {.qsize = 1024, .bpf_prog.fd = next};
+	int fd = bpf_object__find_map_fd_by_name(obj, "cpus");
+
+	if (bpf_map_update_elem(fd, &cpu, &value, BPF_ANY))
+		die("CPU %u: %s", cpu, strerror(errno));
 }
 
 static void choose_cpus(const char *list)
@@ -222,17 +234,20 @@ int main(int argc, char **argv)
 		{"set", required_argument, NULL, 'S'},
 		{"get", required_argument, NULL, 'G'},
 		{"device", required_argument, NULL, 'd'},
+		{"cpu", required_argument, NULL, 'C'},
+		{"next", required_argument, NULL, 'n'},
 		{"pin", required_argument, NULL, 'p'},
 		{},
 	};
 	const char *cpus = "0", *pin = NULL, *get = NULL, *device = NULL;
+	const char *cpu = NULL, *next = NULL;
 	bool barriers = false, patching = false, wrong = false;
 	struct bpf_program *one, *chosen;
 	struct bpf_object *obj;
 	char *set = NULL;
 	double start;
 	__u64 runs = 0;
-	int c;
+	int c, next_fd;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (c) {
@@ -246,6 +261,8 @@ int main(int argc, char **argv)
 		case 'S': set = optarg; break;
 		case 'G': get = optarg; break;
 		case 'd': device = optarg; break;
+		case 'C': cpu = optarg; break;
+		case 'n': next = optarg; break;
 		case 'p': pin = optarg; break;
 		default: die("xdp_run: see the top of its source");
 		}
@@ -257,14 +274,20 @@ int main(int argc, char **argv)
 	if (!chosen)
 		die("%s: no program %s", argv[optind], argv[optind + 1]);
 	bpf_object__for_each_program(one, obj)
-		bpf_program__set_autoload(one, one == chosen);
+		bpf_program__set_autoload(one, one == chosen ||
+						       (next && !strcmp(bpf_program__name(one), next)));
 	if (bpf_object__load(obj))
 		die("%s: %s", argv[optind + 1], strerror(errno));
 	prog = bpf_program__fd(chosen);
 	if (set)
 		set_words(obj, set);
+	if (next && !bpf_object__find_program_by_name(obj, next))
+		die("no program %s", next);
+	next_fd = next ? bpf_program__fd(bpf_object__find_program_by_name(obj, next)) : 0;
 	if (device)
-		set_device(obj, device);
+		set_device(obj, device, next_fd);
+	if (cpu)
+		set_cpu(obj, atoi(cpu), next_fd);
 	printf("id %u\n", program_id(prog));
 	if (pin) {
 		if (bpf_program__pin(chosen, pin))

@@ -70,6 +70,19 @@ ran() {
     test "$(runs "$1")" -ge 3000
 }
 
+# word DEVICE N: word N of its program's parameters has counted the pings.
+word() {
+    local id count
+    for id in $(bpftool prog show pinned "$pins/$1" | sed -n 's/.*map_ids \([0-9,]*\).*/\1/p' | tr , ' '); do
+        bpftool map show id "$id" | grep -q 'name words' || continue
+        count=$(bpftool -j map lookup id "$id" key 0 0 0 0 |
+            sed -n 's/.*"formatted":.*"value":\[\([0-9,]*\)\].*/\1/p' | cut -d, -f$(($2 + 1)))
+        echo "word $2 of $1: $count"
+        test "$count" -ge 3000 && return
+    done
+    return 1
+}
+
 need_module
 make_network
 echo 1 >/proc/sys/kernel/bpf_stats_enabled
@@ -104,6 +117,20 @@ for mode in xdpdrv xdpgeneric; do
     detach f0 $mode
     detach f1 $mode
 done
+
+# Programs that run after a redirection: at the device, and on another CPU.
+attach f0 xdpdrv live_redirect --device f1 --next live_device
+attach f1 xdpdrv live_redirect --device f0 --next live_device
+equal "a program for a device is isolated" "isolated isolated" "$(state live_device | paste -sd' ')"
+check "3000 pings pass programs at the device without loss" flood 10.9.0.3
+check "these have seen them, and the device" eval "word f0 3 && word f1 3"
+detach f0 xdpdrv
+detach f1 xdpdrv
+attach f0 xdpdrv live_to_cpu --cpu 1 --next live_cpu
+equal "a program for a CPU is isolated" isolated "$(state live_cpu)"
+check "3000 pings pass a program on another CPU without loss" flood 10.9.0.2
+check "this has seen them, on that CPU" word f0 3
+detach f0 xdpdrv
 
 # The same program in a task and in the softirq of live packets, on one CPU.
 attach f0 xdpdrv live_pass

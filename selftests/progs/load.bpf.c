@@ -22,9 +22,16 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP);
 	__uint(max_entries, 4);
-	__uint(key_size, 4);
-	__uint(value_size, 4);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct bpf_devmap_val));
 } devices SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_CPUMAP);
+	__uint(max_entries, 4);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct bpf_cpumap_val));
+} cpus SEC(".maps");
 
 static __always_inline __u64 *take_words(void)
 {
@@ -134,6 +141,35 @@ SEC("xdp") int live_redirect(struct xdp_md *ctx)
 	if (w)
 		__sync_fetch_and_add(&w[2], 1);
 	return bpf_redirect_map(&devices, 0, XDP_ABORTED);
+}
+
+/* Runs when a packet has come to the device that it was redirected to. */
+SEC("xdp/devmap") int live_device(struct xdp_md *ctx)
+{
+	__u64 *w = take_words();
+
+	if (w && ctx->egress_ifindex)
+		__sync_fetch_and_add(&w[3], 1);
+	return XDP_PASS;
+}
+
+SEC("xdp") int live_to_cpu(struct xdp_md *ctx)
+{
+	__u64 *w = take_words();
+
+	if (w)
+		__sync_fetch_and_add(&w[2], 1);
+	return bpf_redirect_map(&cpus, 1, XDP_ABORTED);
+}
+
+/* Runs in a thread of the CPU that the packet was sent to. */
+SEC("xdp/cpumap") int live_cpu(struct xdp_md *ctx)
+{
+	__u64 *w = take_words();
+
+	if (w && bpf_get_smp_processor_id() == 1)
+		__sync_fetch_and_add(&w[3], 1);
+	return XDP_PASS;
 }
 
 char _license[] SEC("license") = "GPL";
