@@ -19,7 +19,13 @@ const MAPS: usize = 256;
 /// A map that programs of the domain use.
 #[derive(Clone, Copy)]
 pub(crate) struct Mapped {
+    /// The map. Only an array is held, and only then may this be followed: a
+    /// device or CPU map holds programs, and one of them may be of this domain.
     map: *mut b::bpf_map,
+    /// Its number, since another map may come to the same address.
+    id: u32,
+    map_type: u32,
+    name: [u8; 16],
     /// The kernel's address of the first value; 0 if the values are loans.
     kernel: u64,
     /// The domain's address of it.
@@ -42,7 +48,18 @@ impl Mapped {
         (at < self.len).then_some(self.domain + at)
     }
 
-    /// The map.
+    /// Whether the domain holds the map: its values have addresses here.
+    fn is_held(&self) -> bool {
+        self.len != 0 || self.lent != 0
+    }
+
+    /// The map's number, type and name, as they were when it became known.
+    pub(crate) fn description(&self) -> (u32, u32, &CStr) {
+        let name = CStr::from_bytes_until_nul(&self.name).unwrap_or(c"");
+        (self.id, self.map_type, name)
+    }
+
+    /// The map, of an entry with values that are lent.
     pub(crate) fn map(&self) -> *mut b::bpf_map {
         self.map
     }
@@ -83,7 +100,7 @@ pub(crate) struct Values {
     maps: KVBox<[UnsafeCell<Mapped>; MAPS]>,
 }
 
-// SAFETY: the maps are held by reference counts of ours.
+// SAFETY: the maps that are followed are held by reference counts of ours.
 unsafe impl Send for Values {}
 // SAFETY: entries below `len` are never written again; those above are written by `add` alone,
 // whose callers hold the registry's mutex.
@@ -94,6 +111,9 @@ impl Values {
         let empty = [const {
             UnsafeCell::new(Mapped {
                 map: ptr::null_mut(),
+                id: 0,
+                map_type: 0,
+                name: [0; 16],
                 kernel: 0,
                 domain: 0,
                 len: 0,
@@ -129,7 +149,9 @@ impl Values {
 
     /// Whether programs of the domain use `map`.
     pub(crate) fn uses(&self, map: *mut b::bpf_map) -> bool {
-        self.iter().any(|entry| entry.map == map)
+        // SAFETY: callers hold `map`.
+        let id = unsafe { (*map).id };
+        self.iter().any(|entry| entry.map == map && entry.id == id)
     }
 
     /// Whether `len` bytes at the domain's address `addr` are values of one map,
@@ -168,8 +190,13 @@ impl Values {
             pr_warn!("domain {} uses more than {} maps\n", domain.id(), MAPS);
             ENOSPC
         })?;
+        // SAFETY: `map` is a map that the program being loaded holds.
+        let (id, map_type, name) = unsafe { ((*map).id, (*map).map_type, (*map).name) };
         let mut entry = Mapped {
             map,
+            id,
+            map_type,
+            name: name.map(|byte| byte as u8),
             kernel: 0,
             domain: 0,
             len: 0,
@@ -217,8 +244,10 @@ impl Values {
                 entry.writable = layout.writable != 0;
             }
         }
-        // SAFETY: the program being loaded holds the map, so its count is not zero.
-        unsafe { b::bpf_map_inc(map) };
+        if entry.is_held() {
+            // SAFETY: the program being loaded holds the map, so its count is not zero.
+            unsafe { b::bpf_map_inc(map) };
+        }
         // SAFETY: entries at and above `len` are written under the registry's mutex alone.
         unsafe { *slot.get() = entry };
         self.len.store(index + 1, Ordering::Release);
@@ -234,8 +263,10 @@ impl Drop for Values {
                 // SAFETY: mapped by `add`; no program of the domain is left.
                 unsafe { b::bailey_region_unmap(entry.domain as usize, pages as usize) };
             }
-            // SAFETY: `add` took this reference.
-            unsafe { b::bpf_map_put(entry.map) };
+            if entry.is_held() {
+                // SAFETY: `add` took this reference.
+                unsafe { b::bpf_map_put(entry.map) };
+            }
         }
     }
 }

@@ -147,12 +147,7 @@ impl Writer for Maps {
         let mut result = Ok(());
         domain::for_each(|summary| {
             for map in summary.values.iter() {
-                // SAFETY: the domain holds a reference to each of its maps.
-                let (id, name, kind) = unsafe {
-                    let map = map.map();
-                    ((*map).id, (*map).name, (*map).map_type)
-                };
-                let name = CStr::from_bytes_until_nul(&name).unwrap_or(c"");
+                let (id, kind, name) = map.description();
                 let (base, len) = map.place();
                 let line = writeln!(
                     f,
