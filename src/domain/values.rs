@@ -196,7 +196,7 @@ impl Values {
             map,
             id,
             map_type,
-            name: name.map(|byte| byte as u8),
+            name,
             kernel: 0,
             domain: 0,
             len: 0,
