@@ -48,7 +48,9 @@ SYM_DATA_START(bailey_event_template)
 	.byte	0xe9				/* jmp the kernel's entry */
 	.long	0
 .Levent_kernel:
-	.byte	0xbd				/* 1: mov $vector, %ebp */
+	.byte	0x55				/* 1: push %rbp */
+.Levent_pushed_rbp:
+	.byte	0xbd				/* mov $vector, %ebp */
 	.long	0
 .Levent_vector:
 	.byte	0xe9				/* jmp bailey_event_entry */
@@ -61,14 +63,11 @@ SYM_DATA_START(bailey_event_offsets)
 	.long	.Levent_end - .Levent, .Levent_pushed - .Levent
 	.long	.Levent_shift - .Levent - 1, .Levent_region - .Levent - 4
 	.long	.Levent_kernel - .Levent - 4, .Levent_vector - .Levent - 4
-	.long	.Levent_end - .Levent - 4
+	.long	.Levent_end - .Levent - 4, .Levent_pushed_rbp - .Levent
 SYM_DATA_END(bailey_event_offsets)
 
 	.text
-/*
- * From a stub: rsp in the region; pushed: rax; ebp: the vector. rbp needs no
- * saving: in the program it is constant, at every window of the gates dead.
- */
+/* From a stub: rsp in the region; pushed: rax, rbp; ebp: the vector. */
 SYM_CODE_START(bailey_event_entry)
 	UNWIND_HINT_UNDEFINED
 	ANNOTATE_NOENDBR
@@ -185,7 +184,8 @@ SYM_INNER_LABEL(bailey_event_return, SYM_L_GLOBAL)
  * On a landing stack with the kernel's key: an NMI, #DB, #MC or #DF in a
  * window of a gate. The window's phase decides where to restart; rip, which is
  * hostile, is looked at only to choose among labels each of which is safe
- * whatever the truth. Nothing else of the frame is used.
+ * whatever the truth. Nothing else of the frame is used, but rbp, which in the
+ * helper gate is still the program's own.
  */
 .Llanded:
 	UNWIND_HINT_UNDEFINED
@@ -199,10 +199,10 @@ SYM_INNER_LABEL(bailey_event_return, SYM_L_GLOBAL)
 	leaq	bailey_event_again(%rip), %rcx
 	cmpl	$BAILEY_PHASE_EVENT, %eax
 	je	.Lrestart
-	movq	0x18(%rsp), %rdx
+	movq	0x20(%rsp), %rdx
 	cmpl	$8, %ebp
 	jne	1f
-	movq	0x20(%rsp), %rdx		/* #DF pushed an error code */
+	movq	0x28(%rsp), %rdx		/* #DF pushed an error code */
 1:	leaq	bailey_helper_z(%rip), %rcx
 	leaq	bailey_helper_z_end(%rip), %rax
 	cmpq	%rcx, %rdx
@@ -246,15 +246,17 @@ SYM_INNER_LABEL(bailey_event_return, SYM_L_GLOBAL)
 	cmpl	$18, %ebp
 	je	1f
 	movq	PCPU(CPU_IST), %rax
-1:	movq	%rax, %rsp
-	pushq	$__KERNEL_DS
-	pushq	%rcx
-	pushq	$X86_EFLAGS_FIXED
-	pushq	$__KERNEL_CS
-	pushq	%rdx
+1:	movq	$__KERNEL_DS, -0x08(%rax)
+	movq	%rcx, -0x10(%rax)
+	movq	$X86_EFLAGS_FIXED, -0x18(%rax)
+	movq	$__KERNEL_CS, -0x20(%rax)
+	movq	%rdx, -0x28(%rax)
+	movq	0x10(%rsp), %rdx
+	leaq	-0x28(%rax), %rsp
 	leaq	bailey_event_handlers(%rip), %rax
 	movq	(%rax,%rbp,8), %rax
 	cmpl	$8, %ebp
+	movq	%rdx, %rbp
 	jne	1f
 	pushq	$0
 1:	JMP_NOSPEC rax

@@ -302,6 +302,7 @@ SYM_INNER_LABEL(bailey_helper_z_end, SYM_L_GLOBAL)
 	movq	PCPU(CPU_RUN), %rsp
 	HINT_RUN
 	movl	$BAILEY_PHASE_NONE, PCPU(CPU_PHASE)
+	movq	%rbp, RUN_DOM_RBP(%rsp)
 	movq	RUN_KERNEL_RBP(%rsp), %rbp
 	incl	RUN_HELPERS(%rsp)
 	movq	RUN_PROG(%rsp), %rax

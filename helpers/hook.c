@@ -29,7 +29,10 @@ REDIRECT(int, misc_fixups, (struct bpf_verifier_env *env), (env))
 REDIRECT(int, fixup_call_args, (struct bpf_verifier_env *env), (env))
 REDIRECT(struct bpf_prog *, select_runtime,
 	 (struct bpf_verifier_env *env, struct bpf_prog *fp, int *err), (env, fp, err))
-
+REDIRECT(int, check_attach_target,
+	 (struct bpf_verifier_log *log, const struct bpf_prog *prog,
+	  const struct bpf_prog *target, u32 btf_id, struct bpf_attach_target_info *info),
+	 (log, prog, target, btf_id, info))
 REDIRECT(struct bpf_map *, array_map_alloc, (union bpf_attr *attr), (attr))
 
 static void redirected_array_map_free(struct bpf_map *map)
@@ -66,6 +69,8 @@ static struct hook {
 	  { .func = redirect, .flags = REDIRECTED, .private = redirected_fixup_call_args } },
 	{ "__bpf_prog_select_runtime",
 	  { .func = redirect, .flags = REDIRECTED, .private = redirected_select_runtime } },
+	{ "bpf_check_attach_target",
+	  { .func = redirect, .flags = REDIRECTED, .private = redirected_check_attach_target } },
 	{ "array_map_alloc",
 	  { .func = redirect, .flags = REDIRECTED, .private = redirected_array_map_alloc } },
 	{ "array_map_free",

@@ -36,6 +36,10 @@ KSYM(struct bpf_prog *, bpf_patch_insn_data,
      (env, off, patch, len))
 KSYM(struct bpf_prog *, __bpf_prog_select_runtime,
      (struct bpf_verifier_env *env, struct bpf_prog *fp, int *err), (env, fp, err))
+KSYM(int, bpf_check_attach_target,
+     (struct bpf_verifier_log *log, const struct bpf_prog *prog, const struct bpf_prog *target,
+      u32 btf_id, struct bpf_attach_target_info *info),
+     (log, prog, target, btf_id, info))
 KSYM(void *, bpf_prog_pack_alloc, (u32 size, bpf_jit_fill_hole_t fill, bool was_classic),
      (size, fill, was_classic))
 KSYM(void, bpf_prog_pack_free, (void *ptr, u32 size), (ptr, size))

@@ -28,6 +28,11 @@ void bailey_verifier_log(struct bpf_verifier_env *env, const char *what, const c
 	bpf_verifier_log_write(env, "bailey: %s: %s\n", what, why);
 }
 
+void bailey_attach_log(struct bpf_verifier_log *log, const char *why)
+{
+	bpf_log(log, "bailey: %s\n", why);
+}
+
 struct bailey_stats __percpu *bailey_stats_alloc(void)
 {
 	return alloc_percpu(struct bailey_stats);

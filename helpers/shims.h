@@ -26,6 +26,9 @@ BAILEY_KSYM(struct bpf_prog *, bpf_patch_insn_data,
 	    (struct bpf_verifier_env *env, u32 off, const struct bpf_insn *patch, u32 len));
 BAILEY_KSYM(struct bpf_prog *, __bpf_prog_select_runtime,
 	    (struct bpf_verifier_env *env, struct bpf_prog *fp, int *err));
+BAILEY_KSYM(int, bpf_check_attach_target,
+	    (struct bpf_verifier_log *log, const struct bpf_prog *prog,
+	     const struct bpf_prog *target, u32 btf_id, struct bpf_attach_target_info *info));
 BAILEY_KSYM(void *, bpf_prog_pack_alloc, (u32 size, bpf_jit_fill_hole_t fill, bool was_classic));
 BAILEY_KSYM(void, bpf_prog_pack_free, (void *ptr, u32 size));
 BAILEY_KSYM(struct btf *, bpf_get_btf_vmlinux, (void));
@@ -68,6 +71,9 @@ int bailey_on_fixup_call_args(struct bpf_verifier_env *env);
 struct bpf_prog *bailey_on_select_runtime(struct bpf_verifier_env *env, struct bpf_prog *fp,
 					  int *err);
 void bailey_on_jit_free(struct bpf_prog *fp);
+int bailey_on_check_attach_target(struct bpf_verifier_log *log, const struct bpf_prog *prog,
+				  const struct bpf_prog *target, u32 btf_id,
+				  struct bpf_attach_target_info *info);
 
 /* the same, for arrays (src/domain/arrays.rs) */
 struct bpf_map *bailey_on_array_map_alloc(union bpf_attr *attr);
@@ -120,7 +126,7 @@ void bailey_keyed_page_free(void *addr, void *page);
 extern const u8 bailey_stub_template[];
 extern const u32 bailey_stub_out_offset, bailey_stub_size;
 extern const u8 bailey_event_template[];
-extern const u32 bailey_event_offsets[7];
+extern const u32 bailey_event_offsets[8];
 extern u64 bailey_event_handlers[256];
 void bailey_enter(void);
 void bailey_exit_gate(void);
@@ -185,6 +191,7 @@ void bailey_prog_request_jit(struct bpf_prog *prog, int on);
 struct bpf_insn *bailey_prog_insns(struct bpf_prog *prog);
 u64 bailey_call_base(void);
 void bailey_verifier_log(struct bpf_verifier_env *env, const char *what, const char *why);
+void bailey_attach_log(struct bpf_verifier_log *log, const char *why);
 struct bailey_stats __percpu *bailey_stats_alloc(void);
 void bailey_stats_free(struct bailey_stats __percpu *stats);
 void bailey_stats_add(struct bailey_stats __percpu *stats, u64 runs, u64 helper_calls);

@@ -168,10 +168,11 @@ fn is_asynchronous(vector: u64) -> bool {
 
 /// Fills in how the program goes on. Registers come from the stub's copies,
 /// which are the program's own; everything the kernel relies on does not.
-fn resume_at(event: &mut b::bailey_event, run: &Run, from: &Frame, rip: u64) {
+fn resume_at(event: &mut b::bailey_event, run: &mut Run, from: &Frame, rip: u64) {
     event.rax = from.rax;
     event.rcx = from.rcx;
     event.rdx = from.rdx;
+    run.raw.dom_rbp = from.rbp;
     event.rip = rip;
     event.cs = u64::from(b::BAILEY_KERNEL_CS);
     event.rflags = (from.rflags & ARITHMETIC) | FIXED | if run.interrupts() { IF } else { 0 };

@@ -13,6 +13,7 @@ use crate::run::Run;
 pub(crate) struct Frame {
     pub(crate) rdx: u64,
     pub(crate) rcx: u64,
+    pub(crate) rbp: u64,
     pub(crate) rax: u64,
     pub(crate) error: u64,
     pub(crate) rip: u64,
@@ -22,8 +23,8 @@ pub(crate) struct Frame {
 
 /// Bytes of SS, RSP, RFLAGS, CS, RIP.
 pub(crate) const FRAME: u64 = 40;
-/// Bytes of rax, rcx, rdx.
-pub(crate) const PUSHED: u64 = 24;
+/// Bytes of rax, rbp, rcx, rdx.
+pub(crate) const PUSHED: u64 = 32;
 
 /// Whether the CPU pushes an error code for `vector` (SDM volume 3, table 7-1).
 pub(crate) fn has_error(vector: u64) -> bool {
@@ -45,7 +46,8 @@ impl Frame {
         Self {
             rdx: word(at),
             rcx: word(at + 8),
-            rax: word(at + 16),
+            rbp: word(at + 16),
+            rax: word(at + 24),
             error: if error { word(at + PUSHED) } else { 0 },
             rip: word(frame),
             rflags: word(frame + 16),
@@ -125,15 +127,19 @@ pub(crate) fn judge(program: &Program, rip: u64, r9: u64) -> Point {
 /// `upper` is the frame of the NMI. The hostile `rsp` in it only chooses among
 /// the few places of the run's stack at which the stub's frame can be.
 pub(crate) fn below_stub(upper: &Frame, run: &Run) -> Option<Frame> {
-    let (pushed_rax, pushed_rcx, pushed_rdx) = match stubs::progress(upper.rip) {
-        Some(rax) => (rax, false, false),
+    let (pushed_rax, pushed_rbp, pushed_rcx, pushed_rdx) = match stubs::progress(upper.rip) {
+        Some((rax, rbp)) => (rax, rbp, false, false),
         None => (
+            true,
             true,
             upper.rip >= addr(b::bailey_event_pushed_rcx),
             upper.rip >= addr(b::bailey_event_pushed_rdx),
         ),
     };
-    let words = u64::from(pushed_rax) + u64::from(pushed_rcx) + u64::from(pushed_rdx);
+    let words = [pushed_rax, pushed_rbp, pushed_rcx, pushed_rdx]
+        .iter()
+        .filter(|&&pushed| pushed)
+        .count() as u64;
     let frame = upper.rsp.wrapping_add(8 * words);
     // With an error code the frame is one word longer, and tops are 16 bytes apart.
     let rip_at = if frame.wrapping_add(FRAME) % 16 == 0 {
@@ -155,13 +161,18 @@ pub(crate) fn below_stub(upper: &Frame, run: &Run) -> Option<Frame> {
         } else {
             upper.rax
         },
-        rcx: if pushed_rcx {
+        rbp: if pushed_rbp {
             word(frame - 16)
+        } else {
+            upper.rbp
+        },
+        rcx: if pushed_rcx {
+            word(frame - 24)
         } else {
             upper.rcx
         },
         rdx: if pushed_rdx {
-            word(frame - 24)
+            word(frame - 32)
         } else {
             upper.rdx
         },

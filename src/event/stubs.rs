@@ -31,13 +31,14 @@ struct Template {
     kernel: usize,
     vector: usize,
     entry: usize,
+    pushed_rbp: usize,
 }
 
 impl Template {
     fn read() -> Self {
         // SAFETY: constant data of this module.
         let o = unsafe { b::bailey_event_offsets }.map(|offset| offset as usize);
-        let [len, pushed, shift, region, kernel, vector, entry] = o;
+        let [len, pushed, shift, region, kernel, vector, entry, pushed_rbp] = o;
         Self {
             len,
             pushed,
@@ -46,6 +47,7 @@ impl Template {
             kernel,
             vector,
             entry,
+            pushed_rbp,
         }
     }
 }
@@ -279,8 +281,11 @@ impl Drop for Owner {
 }
 
 /// How far a stub had come at `rip`: `None` if `rip` is in no stub, else
-/// whether rax had been pushed.
-pub(crate) fn progress(rip: u64) -> Option<bool> {
+/// whether rax and rbp had been pushed.
+pub(crate) fn progress(rip: u64) -> Option<(bool, bool)> {
     let at = rip.checked_sub(BASE.load(Ordering::Acquire))?;
-    (at < TEXT as u64).then(|| at % STRIDE >= Template::read().pushed as u64)
+    (at < TEXT as u64).then(|| {
+        let (at, template) = ((at % STRIDE) as usize, Template::read());
+        (at >= template.pushed, at >= template.pushed_rbp)
+    })
 }

@@ -138,9 +138,6 @@ pub(super) unsafe fn finish(program: &Program, fp: *mut b::bpf_prog) -> Result<(
         raw.image_len = len as u32;
         raw.enter_return = enter_return;
         raw.body = body;
-        // A confined program never returns through its frame, so where the callee-saved
-        // registers lie in it does not matter; room for what the JIT pushes does.
-        raw.depth = program.stack_depth().next_multiple_of(8) + 8 * (crate::run::JIT_PUSHES as u32);
         raw.starts = starts.as_ptr() as u64;
         *isolation.starts.get() = starts;
     }

@@ -90,6 +90,37 @@ impl Knowledge {
         unsafe { (*self.env).subprog_cnt }
     }
 
+    /// Index of the first instruction of function `number`; for the number
+    /// behind the last one, the program's length.
+    pub(super) fn function_start(&self, number: u32) -> u32 {
+        // SAFETY: `env` is alive.
+        let starts = unsafe { &(*self.env).subprog_info };
+        starts.get(number as usize).map_or(0, |info| info.start)
+    }
+
+    /// Bytes of stack that function `number` itself uses.
+    pub(super) fn function_stack(&self, number: u32) -> u32 {
+        // SAFETY: `env` is alive.
+        let infos = unsafe { &(*self.env).subprog_info };
+        infos
+            .get(number as usize)
+            .map_or(0, |info| info.stack_depth.into())
+    }
+
+    /// Whether function `number` is global: verified for itself, and others may
+    /// take its place.
+    pub(super) fn is_global(&self, number: u32) -> bool {
+        // SAFETY: the aux is alive; `func_info_aux` is null or has as many entries as
+        // `func_info`, one for each function but hidden ones.
+        unsafe {
+            let aux = &*self.aux();
+            !aux.func_info_aux.is_null()
+                && number < aux.func_info_cnt
+                && u32::from((*aux.func_info_aux.add(number as usize)).linkage)
+                    == b::btf_func_linkage_BTF_FUNC_GLOBAL
+        }
+    }
+
     /// Whether any path stores to the packet.
     pub(super) fn direct_write(&self) -> bool {
         // SAFETY: `env` is alive.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The way of a program load.
 //!
-//! The verifier calls us at four places (helpers/hook.c), in this order:
+//! The verifier calls us at these places (helpers/hook.c), in this order:
 //!
 //! 1. instead of `bpf_do_misc_fixups()`: is the program one that we isolate?
 //!    Then nothing of it is inlined, so that what it calls stays a call.
@@ -11,39 +11,39 @@
 //!    calls become jumps, its stubs are written, and it is checked.
 //! 4. at `bpf_jit_free()`: the program's record goes.
 //!
+//! And instead of `bpf_check_attach_target()`, when another program wants to
+//! attach to one ([`attach`]).
+//!
 //! A program that cannot be isolated is loaded as without us, or refused, by
 //! policy; either way the reason is said. A fault of ours after the program
 //! was changed fails the load.
 
+mod attach;
 pub(crate) mod decoder;
 mod harmless;
 mod helpers;
 mod image;
 mod knowledge;
 pub(crate) mod program;
+mod replace;
+mod rewrite;
 pub(crate) mod site;
 mod stub;
 
 pub(crate) use program::{isolated, Program, State};
 
 use crate::bindings as b;
-use crate::domain;
 use crate::pure::catalog::{self, Gate};
-use crate::pure::insn::Insn;
-use crate::pure::rewrite::{
-    classify, dropped_mask, fix_back_jumps, prologue, survey, Action, Facts, Known, PtrKind,
-    Refusal, PROLOGUE_LEN,
-};
-use helpers::{HelperSet, Helpers};
+use crate::pure::rewrite::{survey, Known, Refusal};
+use helpers::HelperSet;
 use kernel::error::to_result;
 use kernel::fmt;
 use kernel::prelude::*;
 use kernel::str::CString;
 use kernel::sync::atomic::{Atomic, Relaxed};
-use kernel::sync::Arc;
 use knowledge::{Knowledge, XDP_BUFF};
-use program::{Entry, Isolation};
-use stub::{Kind, Stubs};
+use program::Entry;
+use stub::Kind;
 
 /// Why a program is not isolated.
 pub(crate) enum Reason {
@@ -67,8 +67,6 @@ pub(crate) enum Reason {
     Map(u32),
     /// A map whose values hold more for the kernel than a spin lock.
     Fields,
-    /// The prologue did not go in.
-    Prologue,
     /// It refers to too many modules for one more.
     Modules,
     /// It has no domain.
@@ -105,7 +103,6 @@ impl fmt::Display for Reason {
             Self::Fields => f.write_str(
                 "a map's values hold timers, kernel pointers or other fields of the kernel's",
             ),
-            Self::Prologue => f.write_str("a jump would no longer reach its target"),
             Self::Modules => f.write_str("it refers to too many modules"),
             Self::Domain(error) => write!(f, "no domain ({})", error.to_errno()),
             Self::NoMemory => f.write_str("out of memory"),
@@ -187,8 +184,8 @@ unsafe extern "C" fn bailey_on_fixup_call_args(env: *mut b::bpf_verifier_env) ->
     let mut known = unsafe { Knowledge::new(env) };
     let aux = known.aux();
     let entered = if let Some(Entry::Candidate(set)) = program::find(aux) {
-        match plan(&known, set) {
-            Ok(plan) => isolate(&mut known, plan),
+        match rewrite::plan(&known, set) {
+            Ok(plan) => rewrite::isolate(&mut known, plan),
             Err(reason) => not_isolated(&known, &reason),
         }
     } else {
@@ -281,9 +278,9 @@ fn candidate(known: &Knowledge) -> Result<HelperSet, Reason> {
         ptr: known.pointer(index),
     })
     .map_err(at)?;
-    if known.functions() != 1 {
-        // Found by an instruction above, unless nobody calls the function.
-        return Err(at((0, Refusal::SubprogramCall)));
+    if let Some(function) = (1..known.functions()).find(|&n| known.is_global(n)) {
+        let start = known.function_start(function) as usize;
+        return Err(at((start, Refusal::GlobalFunction)));
     }
     let mut set = HelperSet::default();
     for insn in insns.iter().filter(|insn| insn.is_helper_call()) {
@@ -316,106 +313,6 @@ fn say(env: *mut b::bpf_verifier_env, what: &CStr, why: &dyn fmt::Display) {
     unsafe { b::bailey_verifier_log(env, what.as_char_ptr(), why.as_char_ptr()) };
 }
 
-/// What a program is to become; nothing of it has been changed yet.
-struct Plan {
-    program: Arc<Program>,
-    facts: Facts,
-    helpers: Helpers,
-}
-
-/// Judges every instruction and allocates what the program needs.
-fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
-    let helpers = Helpers::resolve(known, set)?;
-    let insns = known.insns();
-    let facts = survey(insns, XDP_BUFF, known.direct_write(), |index| {
-        facts_of(known, &helpers, index)
-    })
-    .map_err(|(index, refusal)| Reason::Instruction(index, refusal))?;
-
-    // Site 0 is enter.
-    let mut sites: KVVec<b::bailey_site> = KVVec::new();
-    sites
-        .push(site::enter(), GFP_KERNEL)
-        .map_err(|_| Reason::NoMemory)?;
-    let mut ctx = false;
-    for (index, insn) in insns.iter().enumerate() {
-        let facts = facts_of(known, &helpers, index);
-        ctx |= (insn.is_load() || insn.is_store())
-            && insn.base() != Some(crate::pure::insn::REG_FP)
-            && matches!(facts.ptr, PtrKind::Ctx | PtrKind::Unknown);
-        if let Some(id) = helper_of(insn, &facts) {
-            let called = helpers.by_id(id).ok_or(Reason::UnknownHelper(id))?;
-            ctx |= called.helper.takes_ctx;
-            let site = site::entry(index, called, known)?;
-            sites.push(site, GFP_KERNEL).map_err(|_| Reason::NoMemory)?;
-        }
-    }
-
-    for &map in known.maps() {
-        // SAFETY: a map that `env` holds a reference to.
-        if unsafe { b::bailey_map_has_fields(map) } != 0 {
-            return Err(Reason::Fields);
-        }
-    }
-
-    let stubs = Stubs::new(sites.len())?;
-    for (number, site) in sites.iter_mut().enumerate() {
-        site.stub = stubs.address(number);
-        site.out = stubs.out(number);
-    }
-    // SAFETY: `env` is alive.
-    let env = unsafe { &*known.env() };
-    if env.used_btf_cnt as usize >= env.used_btfs.len() {
-        return Err(Reason::Modules);
-    }
-    let domain = domain::for_maps(known.maps()).map_err(Reason::Domain)?;
-    // SAFETY: `env` holds a reference to each map.
-    let isolation = unsafe { Isolation::new(known.maps(), domain, sites, stubs, facts.exits()) }
-        .map_err(|_| Reason::NoMemory)?;
-    let flags = [
-        (ctx || facts.reads_data(), b::BAILEY_PROG_CTX),
-        (facts.reads_data(), b::BAILEY_PROG_PACKET),
-        (facts.stores_packet(), b::BAILEY_PROG_WRITES),
-        (facts.reads_rxq(), b::BAILEY_PROG_RXQ),
-        (facts.reads_txq(), b::BAILEY_PROG_TXQ),
-    ]
-    .iter()
-    .fold(
-        0,
-        |flags, &(set, flag)| if set { flags | flag } else { flags },
-    );
-    // SAFETY: the program is alive.
-    let prog_type = unsafe { (*known.prog()).type_ };
-    let program = Program::isolated(known.aux(), prog_type, flags, isolation)
-        .map_err(|_| Reason::NoMemory)?;
-    Ok(Plan {
-        program,
-        facts,
-        helpers,
-    })
-}
-
-/// What is known of the instruction at `index`, helper numbers already gone.
-fn facts_of(known: &Knowledge, helpers: &Helpers, index: usize) -> Known {
-    let insn = known.insns()[index];
-    Known {
-        helper: insn
-            .is_helper_call()
-            .then(|| helpers.by_imm(insn.imm).map(|called| called.helper.id))
-            .flatten(),
-        timed_may_goto: false,
-        ptr: known.pointer(index),
-    }
-}
-
-/// The helper whose stub the instruction becomes a call of.
-fn helper_of(insn: &Insn, known: &Known) -> Option<u32> {
-    if insn.is_tail_call() {
-        return Some(catalog::id::TAIL_CALL);
-    }
-    known.helper
-}
-
 /// What the stub of site `number` does.
 fn stub_kind(number: usize, site: &b::bailey_site) -> Kind {
     if number == 0 {
@@ -425,96 +322,6 @@ fn stub_kind(number: usize, site: &b::bailey_site) -> Kind {
         Some(Gate::Inline) => Kind::ProcessorId,
         _ => Kind::Gate,
     }
-}
-
-/// Puts the gates into the program.
-fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
-    let Plan {
-        program,
-        facts,
-        helpers,
-    } = plan;
-    let aux = known.aux();
-    let isolation = program.isolation().ok_or(EINVAL)?;
-    // SAFETY: returns an address.
-    let base = unsafe { b::bailey_call_base() };
-    let imm = |target: u64| target.wrapping_sub(base) as i64;
-    let near = |target: u64| i32::try_from(imm(target)).map_err(|_| ERANGE);
-    let enter_imm = near(b::bailey_enter as *const () as u64)?;
-    let exit_imm = near(b::bailey_exit_gate as *const () as u64)?;
-
-    // The prologue, with the first instruction behind it. Nothing has changed if this fails.
-    let mut patch = [Insn::default(); PROLOGUE_LEN + 1];
-    patch[..PROLOGUE_LEN].copy_from_slice(&prologue(program.as_raw() as u64, enter_imm));
-    patch[PROLOGUE_LEN] = known.insns()[0];
-    // SAFETY: `env` is alive; the patch has as many instructions as are said.
-    let patched = unsafe {
-        b::bailey_k_bpf_patch_insn_data(known.env(), 0, patch.as_ptr().cast(), patch.len() as u32)
-    };
-    if patched.is_null() {
-        return not_isolated(known, &Reason::Prologue);
-    }
-    // SAFETY: as every pass of the verifier does with the replaced program.
-    unsafe { (*known.env()).prog = patched };
-    fix_back_jumps(known.insns_mut()).map_err(|_| EFAULT)?;
-
-    let mut number = 0;
-    for index in PROLOGUE_LEN..known.insns().len() {
-        let insn = known.insns()[index];
-        let facts = facts_of(known, &helpers, index);
-        let action = classify(&insn, &facts).map_err(|_| EFAULT)?;
-        let becomes = match action {
-            Action::Keep => None,
-            Action::DropMask => Some(dropped_mask()),
-            Action::Exit => Some(Insn::call(exit_imm)),
-            Action::Helper(_) | Action::TailCall | Action::SmpProcessorId => {
-                number += 1;
-                Some(Insn::call(near(isolation.stubs.address(number))?))
-            }
-        };
-        if let Some(becomes) = becomes {
-            known.insns_mut()[index] = becomes;
-        }
-        if let Some(map) = known.value_of(index) {
-            let [low, high] = [insn.imm as u32, known.insns()[index + 1].imm as u32];
-            let address = u64::from(high) << 32 | u64::from(low);
-            // A value that the domain does not show stays where it is: accesses are loans.
-            if let Some(seen) = program
-                .domain()
-                .and_then(|domain| domain.value_address(map, address))
-            {
-                let insns = known.insns_mut();
-                insns[index].imm = seen as u32 as i32;
-                insns[index + 1].imm = (seen >> 32) as u32 as i32;
-            }
-        }
-    }
-    debug_assert!(facts.sites() as usize >= number);
-
-    // SAFETY: the program, its aux and `env` are alive and ours in this hook.
-    unsafe {
-        let prog = &mut *known.prog();
-        // Without the JIT the gates would be called by the interpreter.
-        prog.set_jit_required(1);
-        (*aux).tail_call_reachable = false;
-        (*aux).jits_use_priv_stack = false;
-        let env = &mut *known.env();
-        env.subprog_info[0].set_tail_call_reachable(false);
-        env.subprog_info[0].set_has_tail_call(false);
-        env.subprog_info[0].priv_stack_mode = b::priv_stack_mode_NO_PRIV_STACK;
-        // The module stays as long as the program: the kernel puts what a program refers to.
-        let btf = b::bailey_k_bpf_get_btf_vmlinux();
-        let slot = env
-            .used_btfs
-            .get_mut(env.used_btf_cnt as usize)
-            .ok_or(EFAULT)?;
-        b::bailey_k_btf_get(btf);
-        b::bailey_module_get();
-        slot.btf = btf;
-        slot.module = b::bailey_this_module();
-        env.used_btf_cnt += 1;
-    }
-    program::enter(aux, Entry::Program(program))
 }
 
 /// A program type as `bpftool` writes it.

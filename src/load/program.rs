@@ -268,11 +268,13 @@ impl Program {
         Ok(program)
     }
 
-    /// The record of a program that is being isolated.
+    /// The record of a program that is being isolated. `stack`: bytes that its
+    /// functions use at once.
     pub(super) fn isolated(
         aux: *mut b::bpf_prog_aux,
         prog_type: u32,
         flags: u32,
+        stack: u32,
         isolation: Isolation,
     ) -> Result<Arc<Self>> {
         let program = Self::new(aux, prog_type, None, Some(isolation))?;
@@ -290,6 +292,9 @@ impl Program {
                 }
                 let raw = &mut *program.as_raw();
                 raw.flags = flags;
+                // A confined program never returns through its frame, so where the callee-saved
+                // registers lie in it does not matter; room for what the JIT pushes does.
+                raw.depth = stack.next_multiple_of(8) + 8 * (crate::run::JIT_PUSHES as u32);
                 raw.frames = isolation.domain.frames_ptr();
                 raw.site_bytes = (sites.len() << b::SITE_SHIFT) as u32;
                 raw.sites = sites.as_mut_ptr();
@@ -348,12 +353,6 @@ impl Program {
             unsafe { ptr::write_volatile(&raw mut (*self.as_raw()).id, id) };
         }
         id
-    }
-
-    /// Bytes of BPF stack, as the verifier counted them. For the loader.
-    pub(super) fn stack_depth(&self) -> u32 {
-        // SAFETY: the aux of the program being loaded.
-        unsafe { (*self.aux).stack_depth }
     }
 
     /// Counts a run and its helper calls that ended in a tail call.

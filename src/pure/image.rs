@@ -327,6 +327,9 @@ enum Kind {
     Reserve(u32),
     /// `add rsp, n`
     Unreserve,
+    /// `add rbp, n`: into a function's frame, and out of it
+    /// ([`super::rewrite::functions`]).
+    MoveFrame,
     /// `test r10, r10`
     TestAx,
     /// A conditional jump, with its distance.
@@ -379,6 +382,8 @@ fn one_byte(insn: &X86Insn) -> Option<Kind> {
     match insn.opcode {
         // Loads, stores and exchange.
         0x88 | 0x89 | 0x8b | 0x63 | 0x87 | 0xc6 | 0xc7 if in_memory => memory(insn),
+        // With constant blinding.
+        0x01 if insn.w() && insn.rm_reg()? == RBP && insn.reg()? == R10 => Some(Kind::MoveFrame),
         // r/m op= reg
         0x01 | 0x09 | 0x21 | 0x29 | 0x31 => registers(insn.rm_reg()?, insn.reg()?),
         // cmp, test
@@ -407,6 +412,7 @@ fn one_byte(insn: &X86Insn) -> Option<Kind> {
             match insn.digit()? {
                 0 if rm == RSP && insn.w() => bytes.map(|_| Kind::Unreserve),
                 5 if rm == RSP && insn.w() => bytes.map(Kind::Reserve),
+                0 if rm == RBP && insn.w() => Some(Kind::MoveFrame),
                 0 | 1 | 4 | 5 | 6 => free(rm).then_some(Kind::Plain),
                 // cmp
                 7 => (rm != RSP).then_some(Kind::Plain),
@@ -660,6 +666,7 @@ impl<'a> Shape<'a> {
                     }
                     Kind::Plain
                     | Kind::Memory
+                    | Kind::MoveFrame
                     | Kind::Nop
                     | Kind::TestAx
                     | Kind::Push

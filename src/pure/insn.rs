@@ -386,6 +386,11 @@ impl Insn {
         self.code == class::JMP | jmp::JA | X
     }
 
+    /// A jump without a condition.
+    pub const fn is_jump_always(&self) -> bool {
+        self.code == class::JMP | jmp::JA || self.code == class::JMP32 | jmp::JA
+    }
+
     /// `may_goto`.
     pub const fn is_may_goto(&self) -> bool {
         self.code == class::JMP | jmp::JCOND
@@ -416,6 +421,15 @@ impl Insn {
             class::ST | class::STX => Some(self.dst()),
             _ => None,
         }
+    }
+
+    /// The same load or store through another register.
+    pub const fn rebased(self, base: u8, off: i16) -> Self {
+        let regs = match self.class() {
+            class::LDX => (self.regs & 0x0f) | (base << 4),
+            _ => (self.regs & 0xf0) | (base & 0xf),
+        };
+        Self { regs, off, ..self }
     }
 
     /// The distance of a direct jump, in slots from the next instruction, or

@@ -446,7 +446,8 @@ fn held_of(site: &b::bailey_site, args: &[u64; 5]) -> (Held, u64) {
 /// Writes down a loan; if the set is full, the oldest that no live word of the
 /// program points into makes room.
 fn lend(run: &mut Run, kept: &Kept, loan: Loan) -> Audited<()> {
-    let (low, high) = (run.raw.dom_rsp, run.raw.dom_rbp);
+    let low = run.raw.dom_rsp;
+    let high = low + u64::from(run.program().raw.depth);
     let Some(level) = run.level() else {
         return refuse(loan.start);
     };

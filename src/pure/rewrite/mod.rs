@@ -2,9 +2,9 @@
 //! What a verified program becomes.
 //!
 //! One more fix-up pass, run where `bpf_fixup_call_args()` begins
-//! (`kernel/bpf/fixups.c`). It replaces instructions one for one, so no jump
-//! moves, except at the start, where the [`prologue`] goes in front through
-//! `bpf_patch_insn_data()`:
+//! (`kernel/bpf/fixups.c`). The program's functions become one ([`functions`]),
+//! its gates take the places of single instructions, and the [`prologue`] goes
+//! in front:
 //!
 //! ```text
 //!     r2 = slot               (two slots)
@@ -22,10 +22,12 @@
 //! Before anything is changed every instruction is classified. A program with
 //! one that cannot be isolated is refused as a whole.
 
+pub mod functions;
+
 use super::catalog;
 use super::insn::{
     alu, class, jmp, mode, pseudo, Insn, ADDR_PERCPU, ADDR_SPACE_CAST, K, REG_1, REG_2, REG_AX,
-    REG_FP, REG_PARAMS, X,
+    REG_FP, X,
 };
 use core::fmt;
 
@@ -91,8 +93,11 @@ pub struct Known {
 pub enum Action {
     /// It stays.
     Keep,
-    /// An `exit`: becomes a call of a site's exit stub.
+    /// An `exit`: becomes a call of the exit gate, or, in a function that was
+    /// called, the way back ([`functions`]).
     Exit,
+    /// A call of one of the program's functions ([`functions`]).
+    Call,
     /// A call of this helper: becomes a call of a site's helper stub.
     Helper(u32),
     /// A tail call: becomes a call of a site's tail stub. The poke descriptor
@@ -108,7 +113,7 @@ pub enum Action {
 impl Action {
     /// Whether the instruction becomes a call site with a stub of its own.
     pub const fn is_site(self) -> bool {
-        !matches!(self, Self::Keep | Self::DropMask)
+        !matches!(self, Self::Keep | Self::Call | Self::DropMask)
     }
 }
 
@@ -116,8 +121,16 @@ impl Action {
 /// log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// It calls one of its own functions.
-    SubprogramCall,
+    /// Its functions are not what the verifier lets pass.
+    Functions,
+    /// Its functions call each other in a circle, or too deep.
+    Recursion,
+    /// A function that it calls makes a tail call.
+    TailCallInFunction,
+    /// It has a function that others may call or replace.
+    GlobalFunction,
+    /// Its stack does not fit a frame.
+    StackTooDeep,
     /// It passes one of its own functions as a callback.
     Callback,
     /// It calls a kfunc.
@@ -146,7 +159,7 @@ pub enum Refusal {
     UnknownCall,
     /// It contains a classic packet load.
     PacketInstruction,
-    /// It passes arguments on the stack.
+    /// It uses arguments on the stack otherwise than functions do.
     StackArgument,
     /// It contains an unknown opcode.
     UnknownOpcode(u8),
@@ -161,7 +174,11 @@ pub enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::SubprogramCall => f.write_str("calls between sub-programs are not isolated yet"),
+            Self::Functions => f.write_str("its functions are not in order"),
+            Self::Recursion => f.write_str("its functions call each other too deep"),
+            Self::TailCallInFunction => f.write_str("tail calls in functions are not isolated yet"),
+            Self::GlobalFunction => f.write_str("global functions are not isolated yet"),
+            Self::StackTooDeep => f.write_str("its functions need too much stack"),
             Self::Callback => f.write_str("callbacks are not isolated yet"),
             Self::Kfunc => f.write_str("kfuncs are not isolated yet"),
             Self::IndirectJump => f.write_str("jump tables are not isolated"),
@@ -181,7 +198,7 @@ impl fmt::Display for Refusal {
             ),
             Self::UnknownCall => f.write_str("call of an unknown address"),
             Self::PacketInstruction => f.write_str("LD_ABS and LD_IND are not isolated"),
-            Self::StackArgument => f.write_str("arguments on the stack are not isolated yet"),
+            Self::StackArgument => f.write_str("unknown use of arguments on the stack"),
             Self::UnknownOpcode(code) => write!(f, "unknown opcode {code:#04x}"),
             Self::TooLong => write!(f, "more than {MAX_LEN} instructions"),
             Self::TooManySites => write!(f, "more than {MAX_SITES} call sites"),
@@ -194,10 +211,8 @@ impl fmt::Display for Refusal {
 ///
 /// Allow-list: an opcode, pointer or call that is not known here is refused.
 pub fn classify(insn: &Insn, known: &Known) -> Result<Action, Refusal> {
-    let stack_argument = insn.dst() == REG_PARAMS || insn.src() == REG_PARAMS;
     match insn.class() {
         class::LD => load_immediate(insn),
-        class::LDX | class::ST | class::STX if stack_argument => Err(Refusal::StackArgument),
         class::LDX => match insn.mode() {
             mode::MEM => pointer(known.ptr),
             mode::MEMSX if insn.access_bytes() < 8 => pointer(known.ptr),
@@ -305,7 +320,7 @@ fn jump(insn: &Insn, known: &Known) -> Result<Action, Refusal> {
 fn call(insn: &Insn, known: &Known) -> Result<Action, Refusal> {
     match insn.src() {
         0 => {}
-        pseudo::CALL => return Err(Refusal::SubprogramCall),
+        pseudo::CALL => return Ok(Action::Call),
         pseudo::KFUNC_CALL => return Err(Refusal::Kfunc),
         _ => return Err(Refusal::UnknownOpcode(insn.code)),
     }
@@ -377,7 +392,7 @@ impl Facts {
     /// Takes one instruction into account; [`classify`] has allowed it.
     pub fn observe(&mut self, insn: &Insn, known: &Known, action: Action) {
         match action {
-            Action::Keep | Action::DropMask => {}
+            Action::Keep | Action::Call | Action::DropMask => {}
             Action::Exit => self.exits = self.exits.saturating_add(1),
             Action::TailCall => self.tail_calls = self.tail_calls.saturating_add(1),
             Action::Helper(id) => self.note_helper(id),
@@ -483,9 +498,6 @@ pub fn survey(
 
 /// The program's new start. `slot` is the argument of the enter gate, and
 /// `enter_imm` the distance of its address from `__bpf_call_base`.
-///
-/// Goes in front with the first instruction behind it: `bpf_patch_insn_data(env,
-/// 0, prologue + insn 0, 7)`.
 pub const fn prologue(slot: u64, enter_imm: i32) -> [Insn; PROLOGUE_LEN] {
     let [low, high] = Insn::ld_imm64(REG_2, slot);
     [
@@ -503,46 +515,6 @@ pub const ENTER_INDEX: usize = 2;
 
 /// Index of the one `exit` in a rewritten program.
 pub const EXIT_INDEX: usize = 4;
-
-/// Moves a jump that went to the program's first instruction past the
-/// prologue.
-///
-/// `bpf_patch_insn_data()` takes a jump to a patched instruction for one to
-/// the patch's start, so loops back to instruction 0 now go to the enter gate.
-/// The copy of instruction 0 that came with the patch was not adjusted and
-/// needs nothing. `index` is the instruction's place in the patched program;
-/// `None` if it stays as it is.
-pub fn fix_back_jump(index: usize, insn: &Insn) -> Result<Option<Insn>, Refusal> {
-    if index <= PROLOGUE_LEN {
-        return Ok(None);
-    }
-    let Some(distance) = insn.jump() else {
-        return Ok(None);
-    };
-    let distance = i64::from(distance);
-    let target = i64::try_from(index)
-        .ok()
-        .and_then(|index| index.checked_add(1)?.checked_add(distance))
-        .ok_or(Refusal::TooLong)?;
-    if target != 0 {
-        return Ok(None);
-    }
-    insn.with_jump(distance + PROLOGUE_LEN as i64)
-        .map(Some)
-        .ok_or(Refusal::JumpTooFar)
-}
-
-/// [`fix_back_jump`] over a whole patched program; returns how many moved.
-pub fn fix_back_jumps(program: &mut [Insn]) -> Result<u32, Refusal> {
-    let mut moved = 0u32;
-    for (index, insn) in program.iter_mut().enumerate() {
-        if let Some(fixed) = fix_back_jump(index, insn)? {
-            *insn = fixed;
-            moved = moved.saturating_add(1);
-        }
-    }
-    Ok(moved)
-}
 
 /// What the breach build puts in the place of [`Action::DropMask`].
 pub const fn dropped_mask() -> Insn {
@@ -583,7 +555,6 @@ mod tests {
     fn what_cannot_be_isolated_is_refused_with_its_reason() {
         let none = Known::default();
         let cases = [
-            (Insn::new(0x85, 0, 1, 0, 3), none, Refusal::SubprogramCall),
             (Insn::new(0x85, 0, 2, 0, 3), none, Refusal::Kfunc),
             (Insn::new(0x18, 2, 4, 0, 0), none, Refusal::Callback),
             (Insn::new(0x18, 2, 3, 0, 0), none, Refusal::KernelVariable),
@@ -607,8 +578,6 @@ mod tests {
                 Refusal::PacketInstruction,
             ),
             (Insn::new(0xe5, 0, 0, 2, 0), none, Refusal::MayGoto),
-            (Insn::stx(size::DW, 11, 1, -8), none, Refusal::StackArgument),
-            (Insn::ldx(size::DW, 1, 11, 8), none, Refusal::StackArgument),
             (Insn::call(1), none, Refusal::UnknownCall),
             (Insn::call(1), helper(181), Refusal::Helper(181)),
             (
@@ -793,21 +762,5 @@ mod tests {
         let target = skip as i32 + 1 + prologue[skip].jump().unwrap();
         assert_eq!(target as usize, EXIT_INDEX + 1);
         assert_eq!(prologue[skip].dst(), REG_AX);
-    }
-
-    #[test]
-    fn only_jumps_to_the_start_are_moved() {
-        let mut program = std::vec![Insn::ja(0); 20];
-        program[6] = Insn::ja(-7); // the copy of insn 0, never adjusted
-        program[10] = Insn::ja(-11);
-        program[11] = Insn::ja32(-12);
-        program[12] = Insn::ja(-12); // to slot 1: nothing goes there, left alone
-        program[13] = Insn::call(-14);
-        assert_eq!(fix_back_jumps(&mut program), Ok(2));
-        assert_eq!(program[6], Insn::ja(-7));
-        assert_eq!(program[10], Insn::ja(-5));
-        assert_eq!(program[11], Insn::ja32(-6));
-        assert_eq!(program[12], Insn::ja(-12));
-        assert_eq!(program[13], Insn::call(-14));
     }
 }

@@ -1,0 +1,685 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Calls between the functions of a program, without a return address.
+//!
+//! Confined code has no `ret` (DESIGN invariant 3), so the functions that a
+//! program's entry reaches become one function, in *goto form*: a call is a
+//! jump, and the way back is found by comparing a number with those of the
+//! function's own call sites. A domain can write that number; whatever it
+//! writes leads to one of these sites.
+//!
+//! ```text
+//!     caller                                callee
+//!     *(u64 *)(r10 - off) = site                ... exit: goto back
+//!     *(u64 *)(r10 - off + 8) = r6          back:
+//!     r10 += -off                               r1 = *(u64 *)(r10 + 0)
+//!     goto callee                               r6 = *(u64 *)(r10 + 8)
+//!     r10 += off                                if r1 > 1 goto ...
+//! ```
+//!
+//! The callee's frame pointer is below the caller's stack and a small *area*
+//! between the two: the site's number, unless there is one site alone, and
+//! those of R6 to R9 that the callee writes. Arguments beyond the fifth lie at
+//! the lower end of the caller's stack, so right above the area.
+//!
+//! Functions stay in order, the entry first, so line info stays in order too.
+
+use super::super::insn::{alu, class, jmp, mode, size, Insn, REG_1, REG_FP, REG_PARAMS};
+use super::Refusal;
+
+/// Most functions of a program (`BPF_MAX_SUBPROGS`, include/linux/bpf_verifier.h).
+pub const MAX_FUNCTIONS: usize = 256;
+
+/// Deepest chain of calls, the entry included (`MAX_CALL_FRAMES`).
+pub const MAX_FRAMES: usize = 8;
+
+/// Most call sites of one function: the comparisons are 16-bit jumps.
+pub const MAX_CALLS: u32 = 8192;
+
+/// First callee-saved register, and how many there are.
+const REG_6: u8 = 6;
+const SAVED: u8 = 4;
+
+/// One function of a program, and what is found out about it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Function {
+    /// Index of its first instruction.
+    pub start: u32,
+    /// Index behind its last one.
+    pub end: u32,
+    /// Bytes of stack that the verifier counted.
+    pub depth: u32,
+    /// Bit n: it writes R6 + n.
+    saves: u8,
+    /// Arguments on the stack that it passes, at most.
+    passes: u32,
+    /// It is part of the image that is being laid out.
+    member: bool,
+    /// Its calls were looked at.
+    scanned: bool,
+    /// Call sites of it in the image.
+    calls: u32,
+    /// Where its call sites begin in [`Scratch::calls`].
+    first_call: u32,
+    /// Where its way back begins.
+    back: u32,
+    /// Bytes of stack from its frame pointer downwards, callees included.
+    stack: u32,
+}
+
+impl Function {
+    /// A function of `program[start..end]` with `depth` bytes of stack.
+    pub fn new(start: u32, end: u32, depth: u32) -> Self {
+        Self {
+            start,
+            end,
+            depth,
+            ..Self::default()
+        }
+    }
+
+    /// Whether the last [`Layout`] contains it.
+    pub const fn is_member(&self) -> bool {
+        self.member
+    }
+
+    /// Bytes of its own stack, arguments that it passes included.
+    fn frame(&self) -> u32 {
+        self.depth.next_multiple_of(8) + 8 * self.passes
+    }
+
+    /// Whether its way back asks for the site's number.
+    const fn is_numbered(&self) -> bool {
+        self.calls > 1
+    }
+
+    /// Bytes between its frame pointer and its caller's stack.
+    fn area(&self) -> u32 {
+        8 * (u32::from(self.is_numbered()) + self.saves.count_ones())
+    }
+
+    /// The callee-saved registers it writes, and where in the area each lies.
+    fn saved(&self) -> impl Iterator<Item = (u8, i16)> {
+        let saves = self.saves;
+        (0..SAVED)
+            .filter(move |n| saves & (1 << n) != 0)
+            .map(|n| REG_6 + n)
+            .zip((i16::from(self.is_numbered())..).map(|word| 8 * word))
+    }
+
+    /// Slots of its way back.
+    fn back_len(&self) -> u32 {
+        u32::from(self.is_numbered()) + self.saves.count_ones() + 2 * self.calls - 1
+    }
+}
+
+/// Memory that a [`Layout`] works in. What it held before means nothing.
+pub struct Scratch<'a> {
+    /// One entry for each instruction of the program.
+    pub position: &'a mut [u32],
+    /// One entry for each call of a function in the program.
+    pub calls: &'a mut [u32],
+    /// One bit for each instruction of the program.
+    pub far: &'a mut [u8],
+}
+
+/// Where an instruction of an image comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The instruction at this index; of a jump the distance may be new, of an
+    /// argument on the stack the base.
+    Kept(usize),
+    /// The first of those that stand for the instruction at this index.
+    For(usize),
+    /// Another one.
+    Added,
+}
+
+/// An entry function and all that it reaches, as one function.
+pub struct Layout<'a> {
+    insns: &'a [Insn],
+    functions: &'a mut [Function],
+    entry: usize,
+    scratch: Scratch<'a>,
+    len: u32,
+}
+
+type At<T> = Result<T, (usize, Refusal)>;
+
+/// The function that starts at instruction `start`.
+fn starting_at(functions: &[Function], start: i64) -> Option<usize> {
+    let start = u32::try_from(start).ok()?;
+    functions
+        .binary_search_by_key(&start, |function| function.start)
+        .ok()
+}
+
+/// Target of a direct jump or of a call of a function.
+fn target(index: usize, distance: i32) -> i64 {
+    index as i64 + 1 + i64::from(distance)
+}
+
+/// The callee-saved registers that `insn` may write, one bit each from R6 on.
+fn saved_written(insn: &Insn) -> u8 {
+    let bit = |reg: u8| match reg.checked_sub(REG_6) {
+        Some(n) if n < SAVED => 1 << n,
+        _ => 0,
+    };
+    match insn.class() {
+        class::LD | class::LDX | class::ALU | class::ALU64 => bit(insn.dst()),
+        // Fetched values go into the source, an acquired one into the destination.
+        class::STX if insn.mode() != mode::MEM => bit(insn.src()) | bit(insn.dst()),
+        _ => 0,
+    }
+}
+
+/// Which argument on the stack (from 1) a load or store is for, if it is one:
+/// incoming ones lie above `REG_PARAMS`, outgoing ones below.
+fn stack_argument(insn: &Insn) -> Option<Result<u32, Refusal>> {
+    let (distance, fine) = match insn.class() {
+        class::LDX if insn.src() == REG_PARAMS => (i32::from(insn.off), true),
+        class::ST | class::STX if insn.dst() == REG_PARAMS => (
+            -i32::from(insn.off),
+            insn.class() == class::ST || insn.src() != REG_PARAMS,
+        ),
+        _ if insn.dst() == REG_PARAMS || insn.src() == REG_PARAMS => (0, false),
+        _ => return None,
+    };
+    let whole = insn.mode() == mode::MEM && insn.access_bytes() == 8;
+    if !fine || !whole || distance <= 0 || distance % 8 != 0 {
+        return Some(Err(Refusal::StackArgument));
+    }
+    Some(Ok(distance as u32 / 8))
+}
+
+/// Whether a register field of `insn` can name `REG_PARAMS`: calls and 64-bit
+/// loads keep other numbers there.
+fn has_registers(insn: &Insn) -> bool {
+    !(insn.is_call() || insn.class() == class::LD)
+}
+
+/// Notes what each function does, and that control stays in it. `functions`
+/// are those of `insns`, in order, without a gap.
+pub fn measure(insns: &[Insn], functions: &mut [Function]) -> At<()> {
+    let mut next = 0;
+    for function in functions.iter_mut() {
+        let (start, end) = (function.start as usize, function.end as usize);
+        if start != next || end <= start || end > insns.len() {
+            return Err((start, Refusal::Functions));
+        }
+        next = end;
+        let body = insns.get(start..end).unwrap_or(&[]);
+        let (mut saves, mut passes) = (0, 0);
+        for (index, insn) in (start..).zip(body) {
+            saves |= saved_written(insn);
+            if let Some(distance) = insn.jump() {
+                let target = target(index, distance);
+                if target < start as i64 || target >= end as i64 {
+                    return Err((index, Refusal::Functions));
+                }
+            }
+            if has_registers(insn) {
+                if let Some(argument) = stack_argument(insn) {
+                    let number = argument.map_err(|refusal| (index, refusal))?;
+                    if insn.class() != class::LDX {
+                        passes = passes.max(number);
+                    }
+                }
+            }
+        }
+        let ends = body
+            .last()
+            .is_some_and(|last| last.is_exit() || last.is_jump_always());
+        if !ends {
+            return Err((end - 1, Refusal::Functions));
+        }
+        function.saves = saves;
+        function.passes = passes;
+    }
+    if next != insns.len() {
+        return Err((next, Refusal::Functions));
+    }
+    Ok(())
+}
+
+impl<'a> Layout<'a> {
+    /// Lays out the image of `entry`. The functions have been [`measure`]d.
+    pub fn new(
+        insns: &'a [Insn],
+        functions: &'a mut [Function],
+        entry: usize,
+        scratch: Scratch<'a>,
+    ) -> At<Self> {
+        let mut layout = Self {
+            insns,
+            functions,
+            entry,
+            scratch,
+            len: 0,
+        };
+        if layout.scratch.position.len() < insns.len()
+            || layout.scratch.far.len() < insns.len().div_ceil(8)
+        {
+            return Err((0, Refusal::TooLong));
+        }
+        layout.find_members()?;
+        layout.note_calls()?;
+        layout.measure_stack()?;
+        layout.scratch.far.fill(0);
+        loop {
+            layout.place()?;
+            if !layout.find_far()? {
+                return Ok(layout);
+            }
+        }
+    }
+
+    /// Instructions of the image.
+    pub const fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes of stack below the entry's frame pointer that the image uses.
+    pub fn stack(&self) -> u32 {
+        self.function(self.entry).stack
+    }
+
+    /// Where in the image the instruction at `index` of the program is, if its
+    /// function is a member.
+    pub fn position(&self, index: usize) -> Option<usize> {
+        self.members()
+            .any(|n| {
+                let function = self.function(n);
+                (function.start as usize..function.end as usize).contains(&index)
+            })
+            .then(|| self.at(index) as usize)
+    }
+
+    fn function(&self, number: usize) -> Function {
+        self.functions.get(number).copied().unwrap_or_default()
+    }
+
+    fn at(&self, index: usize) -> u32 {
+        self.scratch.position.get(index).copied().unwrap_or(0)
+    }
+
+    /// Members in the order in which they lie.
+    fn members(&self) -> impl Iterator<Item = usize> + '_ {
+        let others =
+            (0..self.functions.len()).filter(|&n| n != self.entry && self.function(n).member);
+        Iterator::chain(core::iter::once(self.entry), others)
+    }
+
+    /// The instructions of a function with their indices.
+    fn body(&self, number: usize) -> impl Iterator<Item = (usize, &'a Insn)> {
+        let function = self.function(number);
+        let (start, end) = (function.start as usize, function.end as usize);
+        (start..).zip(self.insns.get(start..end).unwrap_or(&[]))
+    }
+
+    /// The function that the call at `index` calls.
+    fn callee(&self, index: usize, call: &Insn) -> At<usize> {
+        starting_at(self.functions, target(index, call.imm)).ok_or((index, Refusal::Functions))
+    }
+
+    fn find_members(&mut self) -> At<()> {
+        for function in self.functions.iter_mut() {
+            (function.member, function.scanned) = (false, false);
+            function.calls = 0;
+        }
+        match self.functions.get_mut(self.entry) {
+            Some(entry) => entry.member = true,
+            None => return Err((0, Refusal::Functions)),
+        }
+        loop {
+            let next = (0..self.functions.len())
+                .find(|&n| self.function(n).member && !self.function(n).scanned);
+            let Some(number) = next else {
+                return Ok(());
+            };
+            for (index, insn) in self.body(number) {
+                if insn.is_tail_call() && number != self.entry {
+                    return Err((index, Refusal::TailCallInFunction));
+                }
+                if !insn.is_pseudo_call() {
+                    continue;
+                }
+                let callee = self.callee(index, insn)?;
+                if callee == self.entry {
+                    return Err((index, Refusal::Recursion));
+                }
+                if let Some(callee) = self.functions.get_mut(callee) {
+                    callee.member = true;
+                    callee.calls += 1;
+                    if callee.calls > MAX_CALLS {
+                        return Err((index, Refusal::TooManySites));
+                    }
+                }
+            }
+            if let Some(function) = self.functions.get_mut(number) {
+                function.scanned = true;
+            }
+        }
+    }
+
+    /// Notes the call sites of each member, in the order of their indices.
+    fn note_calls(&mut self) -> At<()> {
+        let mut next = 0;
+        for function in self.functions.iter_mut().filter(|f| f.member) {
+            function.first_call = next;
+            next += function.calls;
+            // Counted once more below.
+            function.calls = 0;
+        }
+        if self.scratch.calls.len() < next as usize {
+            return Err((0, Refusal::TooLong));
+        }
+        for number in 0..self.functions.len() {
+            if !self.function(number).member {
+                continue;
+            }
+            for (index, insn) in self.body(number) {
+                if !insn.is_pseudo_call() {
+                    continue;
+                }
+                let callee = self.callee(index, insn)?;
+                let Some(callee) = self.functions.get_mut(callee) else {
+                    continue;
+                };
+                let at = (callee.first_call + callee.calls) as usize;
+                callee.calls += 1;
+                if let Some(call) = self.scratch.calls.get_mut(at) {
+                    *call = index as u32;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds how much stack each member needs with all that it calls; a chain
+    /// of calls that does not end within [`MAX_FRAMES`] is a recursion.
+    fn measure_stack(&mut self) -> At<()> {
+        for function in self.functions.iter_mut().filter(|f| f.member) {
+            function.stack = function.frame();
+        }
+        for _ in 0..MAX_FRAMES {
+            let mut changed = false;
+            for number in 0..self.functions.len() {
+                let function = self.function(number);
+                if !function.member {
+                    continue;
+                }
+                let mut stack = function.stack;
+                for (index, insn) in self.body(number) {
+                    if insn.is_pseudo_call() {
+                        let callee = self.function(self.callee(index, insn)?);
+                        stack = stack.max(function.frame() + callee.area() + callee.stack);
+                    }
+                }
+                if stack != function.stack {
+                    changed = true;
+                    if let Some(function) = self.functions.get_mut(number) {
+                        function.stack = stack;
+                    }
+                }
+            }
+            if !changed {
+                return Ok(());
+            }
+        }
+        Err((self.function(self.entry).start as usize, Refusal::Recursion))
+    }
+
+    fn is_far(&self, index: usize) -> bool {
+        let byte = self.scratch.far.get(index / 8).copied().unwrap_or(0);
+        byte & (1 << (index % 8)) != 0
+    }
+
+    /// Slots that the instruction at `index` of function `number` takes.
+    fn slots(&self, number: usize, index: usize, insn: &Insn) -> At<u32> {
+        if insn.is_pseudo_call() {
+            let callee = self.function(self.callee(index, insn)?);
+            return Ok(callee.area() / 8 + 3);
+        }
+        if insn.is_exit() && number != self.entry {
+            // The last one needs no jump: the way back follows.
+            return Ok(u32::from(index + 1 != self.function(number).end as usize));
+        }
+        Ok(if self.is_far(index) { 3 } else { 1 })
+    }
+
+    /// Gives each instruction its place.
+    fn place(&mut self) -> At<()> {
+        let mut at = 0u32;
+        let mut place = |layout: &mut Self, number: usize| -> At<()> {
+            for (index, insn) in layout.body(number) {
+                if let Some(position) = layout.scratch.position.get_mut(index) {
+                    *position = at;
+                }
+                at += layout.slots(number, index, insn)?;
+            }
+            let is_entry = number == layout.entry;
+            if let Some(function) = layout.functions.get_mut(number) {
+                function.back = at;
+                if !is_entry {
+                    at += function.back_len();
+                }
+            }
+            if at as usize > super::MAX_LEN {
+                return Err((0, Refusal::TooLong));
+            }
+            Ok(())
+        };
+        place(self, self.entry)?;
+        for number in 0..self.functions.len() {
+            if number != self.entry && self.function(number).member {
+                place(self, number)?;
+            }
+        }
+        self.len = at;
+        Ok(())
+    }
+
+    /// Distance of the jump at `index`, in slots of the image.
+    fn distance(&self, index: usize, distance: i32) -> i64 {
+        let target = self.at(target(index, distance) as usize);
+        i64::from(target) - i64::from(self.at(index)) - 1
+    }
+
+    /// Marks conditional jumps that do not reach their target. Whether there
+    /// is a new one.
+    fn find_far(&mut self) -> At<bool> {
+        let mut found = false;
+        for number in 0..self.functions.len() {
+            if !self.function(number).member {
+                continue;
+            }
+            for (index, insn) in self.body(number) {
+                let Some(distance) = insn.jump() else {
+                    continue;
+                };
+                if insn.is_jump_always() || self.is_far(index) {
+                    continue;
+                }
+                if insn.with_jump(self.distance(index, distance)).is_none() {
+                    found = true;
+                    if let Some(byte) = self.scratch.far.get_mut(index / 8) {
+                        *byte |= 1 << (index % 8);
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Hands the image to `emit`, one instruction after the other.
+    pub fn emit<E: From<(usize, Refusal)>>(
+        &self,
+        emit: &mut dyn FnMut(Origin, Insn) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for number in self.members() {
+            for (index, insn) in self.body(number) {
+                self.emit_insn(number, index, *insn, emit)?;
+            }
+            if number != self.entry {
+                self.emit_back(number, emit)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn emit_insn<E: From<(usize, Refusal)>>(
+        &self,
+        number: usize,
+        index: usize,
+        insn: Insn,
+        emit: &mut dyn FnMut(Origin, Insn) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let function = self.function(number);
+        if insn.is_pseudo_call() {
+            return self.emit_call(&function, index, &insn, emit);
+        }
+        if insn.is_exit() && number != self.entry {
+            if index + 1 == function.end as usize {
+                return Ok(());
+            }
+            return emit(Origin::For(index), self.goto(self.at(index), function.back));
+        }
+        if let Some(distance) = insn.jump() {
+            let distance = self.distance(index, distance);
+            if let Some(near) = insn.with_jump(distance).filter(|_| !self.is_far(index)) {
+                return emit(Origin::Kept(index), near);
+            }
+            let target = (i64::from(self.at(index)) + 1 + distance) as u32;
+            if insn.is_jump_always() {
+                return emit(Origin::For(index), self.goto(self.at(index), target));
+            }
+            // if ... goto +1; goto +1; goto far
+            let taken = insn.with_jump(1).ok_or((index, Refusal::JumpTooFar))?;
+            emit(Origin::Kept(index), taken)?;
+            emit(Origin::Added, Insn::ja(1))?;
+            return emit(Origin::Added, self.goto(self.at(index) + 2, target));
+        }
+        if has_registers(&insn) {
+            if let Some(argument) = stack_argument(&insn) {
+                let word = 8 * (argument.map_err(|refusal| (index, refusal))? as i16 - 1);
+                let incoming = insn.class() == class::LDX;
+                if incoming && number == self.entry {
+                    return Err((index, Refusal::StackArgument).into());
+                }
+                let base = if incoming {
+                    function.area() as i16
+                } else {
+                    -(function.frame() as i16)
+                };
+                return emit(Origin::Kept(index), insn.rebased(REG_FP, base + word));
+            }
+        }
+        emit(Origin::Kept(index), insn)
+    }
+
+    fn emit_call<E: From<(usize, Refusal)>>(
+        &self,
+        caller: &Function,
+        index: usize,
+        call: &Insn,
+        emit: &mut dyn FnMut(Origin, Insn) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let callee = self.function(self.callee(index, call)?);
+        let down = caller.frame() + callee.area();
+        let below = i16::try_from(down).map_err(|_| (index, Refusal::StackTooDeep))?;
+        let mut at = self.at(index);
+        let mut origin = Origin::For(index);
+        let mut next = |insn: Insn| {
+            at += 1;
+            emit(core::mem::replace(&mut origin, Origin::Added), insn)
+        };
+        if callee.is_numbered() {
+            let number = self
+                .calls_of(&callee)
+                .binary_search(&(index as u32))
+                .map_err(|_| (index, Refusal::Functions))?;
+            next(Insn::st(size::DW, REG_FP, -below, number as i32))?;
+        }
+        for (reg, word) in callee.saved() {
+            next(Insn::stx(size::DW, REG_FP, reg, word - below))?;
+        }
+        next(Insn::alu64_imm(alu::ADD, REG_FP, -i32::from(below)))?;
+        let here = self.at(index) + callee.area() / 8 + 1;
+        next(self.goto(here, self.at(callee.start as usize)))?;
+        next(Insn::alu64_imm(alu::ADD, REG_FP, i32::from(below)))
+    }
+
+    fn emit_back<E: From<(usize, Refusal)>>(
+        &self,
+        number: usize,
+        emit: &mut dyn FnMut(Origin, Insn) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let function = self.function(number);
+        let last = function.end as usize - 1;
+        let ends_here = self.insns.get(last).is_some_and(Insn::is_exit);
+        let mut origin = if ends_here {
+            Origin::For(last)
+        } else {
+            Origin::Added
+        };
+        let mut at = function.back;
+        let mut next = |insn: Insn| {
+            at += 1;
+            emit(core::mem::replace(&mut origin, Origin::Added), insn)
+        };
+        if function.is_numbered() {
+            next(Insn::ldx(size::DW, REG_1, REG_FP, 0))?;
+        }
+        for (reg, word) in function.saved() {
+            next(Insn::ldx(size::DW, reg, REG_FP, word))?;
+        }
+        let from = function.back + function.area() / 8;
+        let calls = self.calls_of(&function);
+        self.emit_search(calls, 0, from, &mut next)
+    }
+
+    /// A binary search for the site whose number is in R1; `calls` are those
+    /// from number `first` on. Two slots a site, less one.
+    fn emit_search<E>(
+        &self,
+        calls: &[u32],
+        first: u32,
+        at: u32,
+        next: &mut dyn FnMut(Insn) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (left, right) = calls.split_at(calls.len().div_ceil(2));
+        if right.is_empty() {
+            let Some(&index) = left.first() else {
+                return Ok(());
+            };
+            // Behind the jump into the callee.
+            let index = index as usize;
+            let insn = self.insns.get(index).copied().unwrap_or_default();
+            let slots = self.slots(usize::MAX, index, &insn).unwrap_or(1);
+            return next(self.goto(at, self.at(index) + slots - 1));
+        }
+        let left_len = 2 * left.len() as u32 - 1;
+        let last = first + left.len() as u32 - 1;
+        next(Insn::jmp_imm(jmp::JGT, REG_1, last as i32, left_len as i16))?;
+        self.emit_search(left, first, at + 1, next)?;
+        self.emit_search(right, last + 1, at + 1 + left_len, next)
+    }
+
+    fn calls_of(&self, callee: &Function) -> &[u32] {
+        let first = callee.first_call as usize;
+        self.scratch
+            .calls
+            .get(first..first + callee.calls as usize)
+            .unwrap_or(&[])
+    }
+
+    /// A jump at slot `from` to slot `to` of the image.
+    fn goto(&self, from: u32, to: u32) -> Insn {
+        Insn::ja32((i64::from(to) - i64::from(from) - 1) as i32)
+    }
+}
