@@ -7,12 +7,12 @@ MAKEFLAGS += --no-print-directory
 SHELL := /bin/bash
 
 # Settings reach the scripts through the environment.
-export KERNEL RUN FILES MODULE MODULE_DIR SMP MEM TIMEOUT ICOUNT NMI APPEND LOG BOOT_LIMIT QEMU_ARGS
+export KERNEL RUN FILES MODULE MODULE_DIR SMP MEM TIMEOUT ICOUNT NMI APPEND LOG BOOT_LIMIT QEMU_ARGS EMULATOR
 export DEBIAN_MIRROR TESTS JOBS
 unexport MAKEFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup module vm shell demo test bench check host-test guest-test clean distclean
+.PHONY: help setup module vm shell demo test test-bochs bench check host-test guest-test clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -23,6 +23,9 @@ demo: ## the main job: memcached through a confined XDP program, and a breach st
 
 test: ## everything that must pass, on both kernels; the last line is the total
 	@scripts/test.sh
+
+test-bochs: ## the guest tests that fit a second emulator, with IBT enforced (slow)
+	@EMULATOR=bochs scripts/guest-test.sh
 
 check: ## rustfmt, clippy, C and BPF warnings, shellcheck
 	@scripts/check.sh

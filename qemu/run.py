@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 # run.py: boots one guest in QEMU and reports its verdict as exit code:
 # the script's own, 124 on time-out, 125 when the machine died without one.
+# bochs.py does the same with another emulator, and takes from here what is the
+# same.
 #
 # A kernel that hangs before it reaches /init is a matter of the emulator on a
 # busy host, not of the run: it is booted again, and the run says so.
@@ -28,6 +30,7 @@ CONSOLE_TAIL = 40
 
 
 def options():
+    """What every emulator takes."""
     p = argparse.ArgumentParser()
     p.add_argument("--vm", required=True, help="folder with vmlinuz, initrd, tools.erofs")
     p.add_argument("--run", required=True, help="folder of this run, with payload.erofs")
@@ -37,6 +40,11 @@ def options():
     p.add_argument("--timeout", type=float, default=600)
     p.add_argument("--boot-limit", type=float, default=90, help="seconds until /init before the next try")
     p.add_argument("--append", default="")
+    return p
+
+
+def qemu_options():
+    p = options()
     p.add_argument("--icount", action="store_true")
     p.add_argument("--nmi", type=float, default=0, help="NMIs per second, sent from outside")
     p.add_argument("--shell", action="store_true")
@@ -79,7 +87,7 @@ def command(o):
 
 
 def die_with_parent():
-    """If this process is killed hard, QEMU must not live on."""
+    """If this process is killed hard, the emulator must not live on."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
@@ -88,7 +96,7 @@ class Console:
 
     def __init__(self, path, markers):
         self.path, self.offset, self.rest = path, 0, b""
-        self.markers, self.booted = [], False
+        self.markers, self.booted, self.starts = [], False, 0
         for line in open(markers):
             if line.strip() and not line.startswith("#"):
                 grace, pattern = line.rstrip("\n").split(None, 1)
@@ -106,6 +114,9 @@ class Console:
         *lines, self.rest = (self.rest + data).split(b"\n")
         for line in lines:
             self.booted = self.booted or b"Run /init as init process" in line
+            self.starts += b"] Linux version " in line
+            if self.starts > 1:
+                return 0, "the machine has reset"
             for grace, pattern in self.markers:
                 if pattern.search(line):
                     return grace, line.decode(errors="replace").strip()
@@ -154,24 +165,46 @@ class Monitor:
             self.sock = None
 
 
+class Qemu:
+    """One boot in QEMU."""
+
+    name = "QEMU"
+
+    def __init__(self, o):
+        self.o, self.monitor = o, Monitor(f"{o.run}/qmp", o.nmi)
+        with open(f"{o.run}/qemu.log", "wb") as log:
+            # A pipe as standard input, which nobody writes: at its end QEMU would
+            # close the output port's host side, and the guest's writes would block.
+            self.process = subprocess.Popen(command(o), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                            stderr=log, preexec_fn=die_with_parent)
+        self.output = self.process.stdout.fileno()
+        self.step = min(0.1, self.monitor.period or 1)
+
+    def tick(self, now):
+        """Called every step seconds once the kernel is up: the firmware would
+        not survive an NMI."""
+        self.monitor.tick(now)
+
+    def complaints(self):
+        return open(f"{self.o.run}/qemu.log", errors="replace").read().strip()
+
+
 def note(text):
     sys.stdout.flush()
     print(f"vm: {text}", file=sys.stderr, flush=True)
 
 
-def supervise(o, qemu):
+def supervise(o, machine):
     """The exit code and why; None as code when the kernel hangs in its boot."""
     # The boot has a limit of its own; the run's time begins at /init.
     limit, deadline, reason = time.monotonic() + o.boot_limit, math.inf, None
     console = Console(f"{o.run}/console.log", o.markers)
-    monitor = Monitor(f"{o.run}/qmp", o.nmi)
     select = selectors.DefaultSelector()
-    select.register(qemu.stdout, selectors.EVENT_READ)
-    step = min(0.1, monitor.period or 1)
+    select.register(machine.output, selectors.EVENT_READ)
     output_open = True
     while output_open:
-        for _ in select.select(step):
-            data = os.read(qemu.stdout.fileno(), 65536)
+        for _ in select.select(machine.step):
+            data = os.read(machine.output, 65536)
             if data:
                 sys.stdout.buffer.write(data)
                 sys.stdout.buffer.flush()
@@ -179,8 +212,7 @@ def supervise(o, qemu):
                 output_open = False
         now = time.monotonic()
         if console.booted:
-            # The firmware would not survive an NMI.
-            monitor.tick(now)
+            machine.tick(now)
             deadline = min(deadline, now + o.timeout)
         if verdict(o.run) is not None:
             # It powers off by itself; a machine that cannot is ended.
@@ -191,45 +223,40 @@ def supervise(o, qemu):
         if not console.booted and reason is None and now >= limit:
             return None, f"the kernel has not reached /init after {o.boot_limit:g} s"
         if now >= deadline:
-            qemu.kill()
+            machine.process.kill()
             if verdict(o.run) is None and reason is None:
                 return TIMED_OUT, f"time-out after {o.timeout:g} s"
             break
-    qemu.wait()
+    machine.process.wait()
     code = verdict(o.run)
     if code is not None:
         return code, None
     if not reason:
         found = console.news()
-        reason = found[1] if found else f"QEMU ended (status {qemu.returncode})"
+        reason = found[1] if found else f"{machine.name} ended (status {machine.process.returncode})"
     return DIED, f"the machine died without a verdict: {reason}"
 
 
-def boot(o):
+def boot(o, start):
     for old in "console.log", "verdict":
         with contextlib.suppress(FileNotFoundError):
             os.remove(f"{o.run}/{old}")
-    with open(f"{o.run}/qemu.log", "wb") as log:
-        # A pipe as standard input, which nobody writes: at its end QEMU would
-        # close the output port's host side, and the guest's writes would block.
-        qemu = subprocess.Popen(command(o), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                stderr=log, preexec_fn=die_with_parent)
-    # Asked to stop, take QEMU along.
+    machine = start(o)
+    # Asked to stop, take the emulator along.
     for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(s, lambda n, _: (qemu.kill(), sys.exit(128 + n)))
+        signal.signal(s, lambda n, _: (machine.process.kill(), sys.exit(128 + n)))
     try:
-        return supervise(o, qemu)
+        return *supervise(o, machine), machine.complaints()
     finally:
-        qemu.kill()
-        qemu.wait()
+        machine.process.kill()
+        machine.process.wait()
 
 
-def main():
-    o = options()
-    if o.shell:
-        os.execvp("qemu-system-x86_64", command(o))
+def run(o, start):
+    """Boots machines, which `start` makes, until one reaches /init; exits with
+    the verdict."""
     for n in range(1, BOOTS + 1):
-        code, why = boot(o)
+        code, why, complaints = boot(o, start)
         if code is not None:
             break
         code, why = DIED, f"{why} (boot {n} of {BOOTS})"
@@ -240,10 +267,16 @@ def main():
         note(why)
         for line in Console(f"{o.run}/console.log", o.markers).tail():
             print(f"    {line}", file=sys.stderr)
-        complaints = open(f"{o.run}/qemu.log", errors="replace").read().strip()
         if complaints:
-            note(f"QEMU said: {complaints}")
+            note(f"{start.name} said: {complaints}")
     sys.exit(code)
+
+
+def main():
+    o = qemu_options()
+    if o.shell:
+        os.execvp("qemu-system-x86_64", command(o))
+    run(o, Qemu)
 
 
 if __name__ == "__main__":

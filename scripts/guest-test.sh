@@ -11,9 +11,17 @@
 #   # ALONE: yes        not beside another: it has more CPUs than the host, and
 #                       an emulated CPU that comes up minds being kept waiting
 #   # SPLATS: ignore    the console log is not judged
+#   # BOCHS: yes        also for EMULATOR=bochs; or, instead of yes, what to put
+#                       into its environment there: SCALE=100 makes the counts
+#                       that the test takes through `few` 100 times smaller
+#   # BOCHS: only       for EMULATOR=bochs alone
 #
 # After each run the console log is judged by splats.sh. Output and console of
-# each test stay in build/log/guest-<kernel>-<test>.{out,console}.
+# each test stay in build/log/guest-<kernel>-<test>.{out,console}, or
+# bochs-<kernel>-...  With MODULE_DIR nothing is built.
+#
+# EMULATOR=bochs runs the tests that say BOCHS, one after another, each with
+# three times its TIMEOUT.
 # shellcheck source=scripts/common.sh
 . "$(dirname "$0")/common.sh"
 # shellcheck source=scripts/results.sh
@@ -24,7 +32,13 @@ header() {
     sed -n "1,15s/^# $2: *//p" "$1" | head -n 1
 }
 
-# The tests of this kernel.
+case ${EMULATOR:-qemu} in
+qemu) label=guest ;;
+bochs) label=bochs JOBS=1 ;;
+*) die "EMULATOR=$EMULATOR: qemu or bochs" ;;
+esac
+
+# The tests of this kernel and this emulator.
 tests=()
 for t in "$TOP"/selftests/guest/*.sh; do
     [ -f "$t" ] || continue
@@ -33,15 +47,18 @@ for t in "$TOP"/selftests/guest/*.sh; do
     if [ -n "${TESTS:-}" ] && ! grep -qw -- "$name" <<<"$TESTS"; then continue; fi
     only=$(header "$t" KERNEL)
     if [ -n "$only" ] && [ "$only" != "$KERNEL" ]; then continue; fi
+    bochs=$(header "$t" BOCHS)
+    case $label-$bochs in guest-only | bochs-) continue ;; esac
     tests+=("$t")
 done
 
-rm -f "$BUILD/results/guest-$KERNEL"*
-results_begin "guest-$KERNEL"
+rm -f "$BUILD/results/$label-$KERNEL"*
+results_begin "$label-$KERNEL"
 if [ ${#tests[@]} = 0 ]; then
     printf 'bailey: no guest tests for %s yet\n' "$KERNEL" >&2
     exit 0
 fi
+[ "$label" = guest ] || "$TOP/scripts/setup.sh" bochs "$KERNEL"
 "$TOP/scripts/setup.sh" vm "$KERNEL"
 "$TOP/scripts/selftests.sh"
 
@@ -51,6 +68,7 @@ declare -A built=([none]=yes)
 for t in "${tests[@]}"; do
     module=$(header "$t" MODULE)
     key=${module:-default}
+    [ -z "${MODULE_DIR:-}" ] || built[$key]=yes
     if [ -z "${built[$key]:-}" ]; then
         log=$LOGS/module-$KERNEL-$key.log
         if MODULE=$module "$TOP/scripts/module.sh" >"$log" 2>&1; then
@@ -65,21 +83,27 @@ done
 
 # run_test TEST NUMBER
 run_test() {
-    local t=$1 name module code=0 out console start=$SECONDS
+    local t=$1 name module timeout append code=0 out console start=$SECONDS
     name=$(basename "$t" .sh)
     module=$(header "$t" MODULE)
-    out=$LOGS/guest-$KERNEL-$name.out console=$LOGS/guest-$KERNEL-$name.console
+    out=$LOGS/$label-$KERNEL-$name.out console=$LOGS/$label-$KERNEL-$name.console
     rm -f "$out" "$console"
-    results_begin "guest-$KERNEL-$name"
+    results_begin "$label-$KERNEL-$name"
     printf '# guest test %d of %d on %s: %s\n' "$2" "${#tests[@]}" "$KERNEL" "$name"
     if [ "${built[${module:-default}]}" = no ]; then
         printf '# not run: no module\n'
         result skip "$name: not run, the module did not build"
         return
     fi
+    timeout=$(header "$t" TIMEOUT) append=$(header "$t" APPEND)
+    if [ "$label" = bochs ]; then
+        # The kernel hands what it does not know to init as its environment.
+        append="$append $(header "$t" BOCHS | grep '=' || true)"
+        timeout=$((3 * ${timeout:-600}))
+    fi
     RUN=$t FILES=$BUILD/selftests LOG=$console MODULE=$module \
-        SMP=$(header "$t" SMP) MEM=$(header "$t" MEM) TIMEOUT=$(header "$t" TIMEOUT) \
-        ICOUNT=$(header "$t" ICOUNT) NMI=$(header "$t" NMI) APPEND=$(header "$t" APPEND) \
+        SMP=$(header "$t" SMP) MEM=$(header "$t" MEM) TIMEOUT=$timeout \
+        ICOUNT=$(header "$t" ICOUNT) NMI=$(header "$t" NMI) APPEND=$append \
         "$TOP/scripts/vm.sh" 2>&1 | tee "$out" || code=$?
     results_of_ktap "$name" "$code" "$out"
     if [ "$(header "$t" SPLATS)" != ignore ] && [ -f "$console" ] &&
@@ -106,13 +130,13 @@ stop() {
 trap stop INT TERM HUP
 jobs=${JOBS:-2} n=0
 [ ${#tests[@]} -gt 1 ] || jobs=1
-exec 7>>"$BUILD/results/guest-$KERNEL" # who holds its lock may print
+exec 7>>"$BUILD/results/$label-$KERNEL" # who holds its lock may print
 for t in "${tests[@]}"; do
     n=$((n + 1))
     alone=$(header "$t" ALONE)
     [ -z "$alone" ] || wait || true
     if [ "$jobs" -gt 1 ]; then
-        shown=$LOGS/guest-$KERNEL-$(basename "$t" .sh).shown
+        shown=$LOGS/$label-$KERNEL-$(basename "$t" .sh).shown
         { run_test "$t" "$n" >"$shown" 2>&1; flock 7; cat "$shown"; rm -f "$shown"; } &
     else
         run_test "$t" "$n" &
@@ -123,5 +147,5 @@ for t in "${tests[@]}"; do
     done
 done
 wait || true
-results_bad "$BUILD/results/guest-$KERNEL"*
-results_count "$BUILD/results/guest-$KERNEL"*
+results_bad "$BUILD/results/$label-$KERNEL"*
+results_count "$BUILD/results/$label-$KERNEL"*

@@ -1,7 +1,8 @@
 #!/bin/bash
 # setup.sh GOAL KERNEL: bring the machine to the point where GOAL works for
-# KERNEL. Goals: root (the chroot with tools), vm (a bootable guest), module
-# (a kernel tree to build against). Quick and silent when nothing is to do.
+# KERNEL. Goals: root (the chroot with tools), vm (a bootable guest), bochs (the
+# same guest for the second emulator), module (a kernel tree to build against).
+# Quick and silent when nothing is to do.
 # shellcheck source=scripts/common.sh
 . "$(dirname "$0")/common.sh"
 
@@ -17,6 +18,8 @@ BUILD_PACKAGES="gcc libc6-dev make bc bison flex libssl-dev libelf-dev libdw-dev
 GUEST_PACKAGES="qemu-system-x86 debootstrap erofs-utils busybox-static
     iproute2 ethtool bpftool iputils-ping memcached libmemcached-tools xdp-tools bpftrace
     procps netcat-openbsd tcpdump strace libbpf-dev shellcheck"
+# The terminal's front end is the smallest that satisfies bochs; none is used.
+BOCHS_PACKAGES="bochs bochs-term bochsbios vgabios grub-common grub-pc-bin xorriso mtools"
 
 host_is_fit() {
     [ "$(uname -m)" = x86_64 ] || die "this needs an x86_64 machine, not $(uname -m)"
@@ -191,6 +194,16 @@ guest_initrd() {
     in_root "$HOME_SUITE" /bailey/qemu/initrd.sh "$1" "$2"
 }
 
+# bochs and what makes its boot image. The suite's other packages stay.
+bochs_packages() {
+    root_packages "$HOME_SUITE" "$@"
+}
+
+# The initramfs for bochs: other drivers reach the disks. $1 kernel, $2 release
+bochs_initrd() {
+    in_root "$HOME_SUITE" /bailey/qemu/initrd.sh "$1" "$2" bochs
+}
+
 mkdir -p "$BUILD" "$STAMPS"
 host_is_fit
 
@@ -215,11 +228,17 @@ if [ "$goal" != root ]; then
     [ "$was" = "$release" ] || printf 'bailey: kernel %s: %s\n' "$release" "$(cat "$BUILD/kernel-$name.why")" >&2
     plan "kernel image $release" kernel_image "$release" "$suite"
     case $goal in
-    vm)
+    vm | bochs)
+        ram=$(cat "$TOP"/qemu/{initrd.sh,init,guest.c} | sha256sum)
         plan "guest image, $name" guest_image "$name" "$release" \
             "$(sha256sum <"$TOP/qemu/image.sh")"
-        plan "guest initramfs, $name" guest_initrd "$name" "$release" \
-            "$(cat "$TOP"/qemu/{initrd.sh,init,guest.c} | sha256sum)"
+        if [ "$goal" = bochs ]; then
+            # shellcheck disable=SC2086
+            plan "bochs and boot image tools" bochs_packages $BOCHS_PACKAGES
+            plan "guest initramfs for bochs, $name" bochs_initrd "$name" "$release" "$ram"
+        else
+            plan "guest initramfs, $name" guest_initrd "$name" "$release" "$ram"
+        fi
         ;;
     module)
         plan "kernel source and headers $release" kernel_packages "$release" "$suite"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# vm.sh: boots the stock kernel in QEMU and runs a script in it as root.
+# vm.sh: boots the stock kernel in an emulator and runs a script in it as root.
 # Settings come from the environment, as from make:
 #
 #   RUN=script     what to run (without it: an interactive shell)
@@ -15,6 +15,8 @@
 #                  (default build/vm-<kernel>/console.log)
 #   QEMU_ARGS="..." more QEMU arguments
 #   BOOT_LIMIT=90  seconds until /init; a boot that hangs is tried again, twice
+#   EMULATOR=bochs instead of QEMU: enforces IBT, and is slow (BOOT_LIMIT=300);
+#                  no shell, ICOUNT, NMI and QEMU_ARGS
 #
 # Exits with the script's exit code; 124 on time-out; 125 when the machine died
 # without a verdict. Several may run at once.
@@ -23,7 +25,16 @@
 
 [ -z "${RUN:-}" ] || [ -f "$RUN" ] || die "RUN=$RUN: no such file"
 [ -z "${FILES:-}" ] || [ -d "$FILES" ] || die "FILES=$FILES: no such folder"
-"$TOP/scripts/setup.sh" vm "$KERNEL"
+case ${EMULATOR:=qemu} in
+qemu) goal=vm ;;
+bochs)
+    goal=bochs
+    [ -n "${RUN:-}" ] || die "EMULATOR=bochs has no shell: RUN=script"
+    [ -z "${ICOUNT:-}${NMI:-}${QEMU_ARGS:-}" ] || die "EMULATOR=bochs has no ICOUNT, NMI and QEMU_ARGS"
+    ;;
+*) die "EMULATOR=$EMULATOR: qemu or bochs" ;;
+esac
+"$TOP/scripts/setup.sh" "$goal" "$KERNEL"
 
 release=$(kernel_release "$KERNEL")
 vm=$BUILD/vm-$KERNEL
@@ -99,9 +110,14 @@ in_root trixie mkfs.erofs -x-1 --quiet "$inside/payload.erofs" "$inside/payload"
     { cat "$run/mkfs.log" >&2; die "the payload image failed"; }
 rm -rf "$payload"
 
-set -- trixie python3 /bailey/qemu/run.py --vm "/bailey/build/vm-$KERNEL" --run "$inside" \
-    --markers /bailey/qemu/markers --smp "${SMP:-2}" --mem "${MEM:-2G}" \
-    --timeout "${TIMEOUT:-600}" --boot-limit "${BOOT_LIMIT:-90}" --nmi "${NMI:-0}" --append "${APPEND:-}" --qemu "${QEMU_ARGS:-}" "${mode[@]}"
+set -- --vm "/bailey/build/vm-$KERNEL" --run "$inside" --markers /bailey/qemu/markers \
+    --smp "${SMP:-2}" --mem "${MEM:-2G}" --timeout "${TIMEOUT:-600}" --append "${APPEND:-}"
+if [ "$EMULATOR" = bochs ]; then
+    set -- trixie python3 /bailey/qemu/bochs.py "$@" --boot-limit "${BOOT_LIMIT:-300}"
+else
+    set -- trixie python3 /bailey/qemu/run.py "$@" --boot-limit "${BOOT_LIMIT:-90}" \
+        --nmi "${NMI:-0}" --qemu "${QEMU_ARGS:-}" "${mode[@]}"
+fi
 if [ -z "${RUN:-}" ]; then
     saved=$(stty -g 2>/dev/null || true)
     [ -z "$saved" ] || stty raw -echo

@@ -3,6 +3,7 @@
 # so.
 # SMP: 2
 # TIMEOUT: 200
+# BOCHS: yes
 cd /files || exit
 # shellcheck source=selftests/guest/lib/ktap.sh
 . guest/lib/ktap.sh

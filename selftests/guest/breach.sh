@@ -4,6 +4,7 @@
 # SMP: 2
 # TIMEOUT: 900
 # MODULE: breach
+# BOCHS: SCALE=20
 cd /files || exit
 # shellcheck source=selftests/guest/lib/ktap.sh
 . guest/lib/ktap.sh
@@ -16,7 +17,7 @@ echo 1 >/proc/sys/kernel/kptr_restrict
 need_module policy=permit on_violation=abort
 check "the breach build says what it is in the kernel log" sh -c 'dmesg | grep -i "bailey: .*breach"'
 before=$(counter violations_total)
-absorb ./breach --expect stop --count 10000 --seed 1
+absorb ./breach --expect stop --count "$(few 10000)" --seed 1
 ended=$(sed -n 's/^# ended //p' /tmp/absorbed)
 equal "every ended run is counted as a violation" "$ended" $(($(counter violations_total) - before))
 absorb ./breach_ledger

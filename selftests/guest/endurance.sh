@@ -2,6 +2,7 @@
 # Many runs on every CPU, while others interrupt, patch and account.
 # SMP: 2
 # TIMEOUT: 900
+# BOCHS: SCALE=50
 cd /files || exit
 # shellcheck source=selftests/guest/lib/ktap.sh
 . guest/lib/ktap.sh
@@ -15,15 +16,16 @@ field() {
 
 need_module
 cpus=$(nproc)
+many=$(few 1000000)
 
 before=$(counter runs)
-./xdp_run load.bpf.o busy --repeat 1000000 --cpus all --verdict 2 --get words >/tmp/million
-result $? "a million runs on each CPU give the right verdict"
-equal "the program's own count is right" $((1000000 * cpus)) "$(field words /tmp/million)"
-equal "the module's count of runs is right" $((1000000 * cpus)) $(($(counter runs) - before))
-note "$(field seconds /tmp/million) s"
+./xdp_run load.bpf.o busy --repeat "$many" --cpus all --verdict 2 --get words >/tmp/many
+result $? "$many runs on each CPU give the right verdict"
+equal "the program's own count is right" $((many * cpus)) "$(field words /tmp/many)"
+equal "the module's count of runs is right" $((many * cpus)) $(($(counter runs) - before))
+note "$(field seconds /tmp/many) s"
 
-./xdp_run load.bpf.o busy --repeat 200000 --cpus all --verdict 2 --barriers >/tmp/barriers
+./xdp_run load.bpf.o busy --repeat "$(few 200000)" --cpus all --verdict 2 --barriers >/tmp/barriers
 result $? "runs go on under interrupts from other CPUs ($(field barriers /tmp/barriers))"
 
 ./xdp_run load.bpf.o busy --seconds 10 --cpus all --verdict 2 --patch >/tmp/patch
@@ -32,7 +34,7 @@ check "the tracing program saw runs ($(field traced /tmp/patch))" \
     test "$(field traced /tmp/patch)" -gt 0
 
 echo 1 >/proc/sys/kernel/bpf_stats_enabled
-./xdp_run load.bpf.o busy --repeat 100000 --cpus all --verdict 2 >/dev/null
+./xdp_run load.bpf.o busy --repeat "$(few 100000)" --cpus all --verdict 2 >/dev/null
 result $? "runs go on with BPF statistics enabled"
 echo 0 >/proc/sys/kernel/bpf_stats_enabled
 

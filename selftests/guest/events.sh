@@ -4,6 +4,7 @@
 # SMP: 2
 # TIMEOUT: 400
 # MODULE: breach
+# BOCHS: yes
 cd /files || exit
 # shellcheck source=selftests/guest/lib/ktap.sh
 . guest/lib/ktap.sh

@@ -3,6 +3,7 @@
 # has a key of its own while there are keys; keys come back.
 # SMP: 2
 # TIMEOUT: 300
+# BOCHS: yes
 cd /files || exit
 # shellcheck source=selftests/guest/lib/ktap.sh
 . guest/lib/ktap.sh

@@ -2,6 +2,7 @@
 # The module comes, goes, and leaves nothing behind.
 # SMP: 2
 # TIMEOUT: 300
+# BOCHS: SCALE=5
 cd /files || exit
 # shellcheck source=selftests/guest/lib/ktap.sh
 . guest/lib/ktap.sh
@@ -16,9 +17,10 @@ residue() {
     echo /sys/kernel/debug/bailey*
 }
 
-twenty_times() {
+times=$(few 20)
+repeatedly() {
     local i
-    for i in $(seq 20); do
+    for i in $(seq "$times"); do
         load_module || { echo "load $i"; return 1; }
         ./xdp_run load.bpf.o busy --repeat 1000 --cpus all --verdict 2 || { echo "run $i"; return 1; }
         unload_module || { echo "unload $i"; return 1; }
@@ -33,8 +35,8 @@ check "the running module has changed the kernel (the next test can fail)" \
 check "a loaded and unloaded module can go" unload_module
 check "IDT, CR4 and hooks are as before" diff /tmp/before <(residue)
 deny "the debugfs folder is gone" test -e "$bailey"
-check "it loads, isolates and unloads 20 times" twenty_times
-check "after 20 times nothing is left" diff /tmp/before <(residue)
+check "it loads, isolates and unloads $times times" repeatedly
+check "after $times times nothing is left" diff /tmp/before <(residue)
 
 need_module
 ./xdp_run load.bpf.o busy --pin /sys/fs/bpf/busy >/dev/null

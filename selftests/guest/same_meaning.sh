@@ -3,6 +3,7 @@
 # must be the same, and each must really have been isolated.
 # SMP: 2
 # TIMEOUT: 900
+# BOCHS: yes
 cd /files || exit
 # shellcheck source=selftests/guest/lib/ktap.sh
 . guest/lib/ktap.sh

@@ -3,12 +3,14 @@
 # SMP: 2
 # TIMEOUT: 600
 # MODULE: breach
+# BOCHS: SCALE=100
 cd /files || exit
 # shellcheck source=selftests/guest/lib/ktap.sh
 . guest/lib/ktap.sh
 # shellcheck source=selftests/guest/lib/bailey.sh
 . guest/lib/bailey.sh
 tracing=/sys/kernel/tracing
+many=$(few 100000)
 
 # steps PROGRAM TARGET...: verdict and `done` of each order, a line each.
 steps() {
@@ -34,11 +36,11 @@ rm /sys/fs/bpf/breach
 
 dmesg -C
 before=$(counter violations_total)
-equal "100 000 violations in a row end 100 000 runs" "0 0" "$(steps --repeat 100000 write_stack_64 0x10)"
-equal "each of 100 000 violations is counted" 100000 $(($(counter violations_total) - before))
+equal "$many violations in a row end $many runs" "0 0" "$(steps --repeat "$many" write_stack_64 0x10)"
+equal "each of $many violations is counted" "$many" $(($(counter violations_total) - before))
 lines=$(dmesg | grep -c 'bailey: .*write_stack_64')
 check "the log is not flooded ($lines lines)" test "$lines" -ge 1 -a "$lines" -lt 200
-equal "after 100 000 violations a program runs" 0 \
+equal "after $many violations a program runs" 0 \
     "$(./xdp_run load.bpf.o busy --repeat 1000 --cpus all --verdict 2 >/dev/null; echo $?)"
 check "abort: the module leaves" unload_module
 

@@ -9,6 +9,8 @@
 #   skip NAME REASON
 #   absorb COMMAND...       takes over the command's `ok NAME` and `not ok NAME`;
 #                           all it printed is in /tmp/absorbed
+#   few N                   N, or that much less of it that a slow emulator
+#                           needs ($SCALE times)
 #   finish                  the plan; the exit code says whether all passed
 tests=0
 failures=0
@@ -63,6 +65,11 @@ equal() {
 skip() {
     tests=$((tests + 1))
     echo "ok $tests $1 # SKIP $2"
+}
+
+few() {
+    local n=$(($1 / ${SCALE:-1}))
+    echo $((n > 0 ? n : 1))
 }
 
 absorb() {
