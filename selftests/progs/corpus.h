@@ -3,8 +3,9 @@
  * What the programs of the corpus share. A program of the corpus may be run
  * with and without the module and must leave the same behind: no address, no
  * time, no random number may reach a map or the packet. Nothing here may
- * become a sub-program, since calls between sub-programs are a subject of
- * their own; xdp_corpus refuses a program that has one.
+ * become a sub-program: programs that have one are in files of their own, whose
+ * names begin with corpus_sub, corpus_callback or corpus_exception. xdp_corpus
+ * sees to both.
  */
 #ifndef BAILEY_CORPUS_H
 #define BAILEY_CORPUS_H
@@ -25,6 +26,9 @@
  * be one without a name, which the kernel's BTF does not take.
  */
 #define NAKED __attribute__((naked))
+
+/* A function that stays one. */
+#define SUBPROG static __noinline __attribute__((used))
 
 /* `len` bytes of the packet from `off`, or NULL when it is shorter. */
 static __always_inline void *packet_at(struct xdp_md *ctx, __u32 off, __u32 len)

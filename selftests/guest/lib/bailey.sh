@@ -49,6 +49,41 @@ state() {
     awk -v n="$1" 'NR > 1 && $2 == n { sub(/^([^ ]+ +){8}/, ""); print }' $bailey/programs
 }
 
+# may_stay NAME: not_isolated.list has a line for it.
+may_stay() {
+    local pattern
+    while read -r pattern _; do
+        # shellcheck disable=SC2254 # it is a pattern
+        case $1 in $pattern) return 0 ;; esac
+    done < <(grep -v '^#' guest/lib/not_isolated.list)
+    return 1
+}
+
+# isolated_or_listed FILE: of the runner's lines `name state`; which are not
+# isolated, but should be. An empty file is a failure too.
+isolated_or_listed() {
+    local name state bad=0
+    test -s "$1" || return
+    while read -r name state; do
+        if [ "$state" != isolated ] && ! may_stay "$name"; then
+            echo "$name: $state"
+            bad=1
+        fi
+    done <"$1"
+    return "$bad"
+}
+
+# isolated_though_listed FILE: what could be taken out of the list.
+isolated_though_listed() {
+    local name state
+    grep -q ' isolated$' "$1" || return 0
+    while read -r name state; do
+        if [ "$state" = isolated ] && may_stay "$name"; then
+            echo "isolated, though guest/lib/not_isolated.list says it need not be: $name"
+        fi
+    done <"$1"
+}
+
 # wait_for SECONDS COMMAND...: until it succeeds.
 wait_for() {
     local left=$(($1 * 10))
