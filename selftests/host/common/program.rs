@@ -3,9 +3,11 @@
 
 use bailey::pure::catalog::id;
 use bailey::pure::insn::{alu, class, jmp, mode, size, Insn, K, REG_1, REG_FP, X};
+use bailey::pure::rewrite::functions::{measure, Function, Layout, Origin, Scratch};
 use bailey::pure::rewrite::{self, Action, CtxLayout, Facts, Known, Refusal};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use std::ops::Range;
 
 /// The context's register in generated programs.
 const CTX: u8 = 6;
@@ -43,6 +45,33 @@ pub fn config(cases: u32) -> ProptestConfig {
 pub struct Program {
     pub insns: Vec<Insn>,
     pub known: Vec<Known>,
+    /// Its functions in order, the entry first.
+    pub functions: Vec<Function>,
+}
+
+impl Program {
+    /// A program that calls helpers by number, and of functions none but the
+    /// entry.
+    pub fn new(insns: Vec<Insn>) -> Self {
+        let end = insns.len() as u32;
+        Self::with_functions(insns, vec![Function::new(0, end, 0)])
+    }
+
+    /// A program that calls helpers by number.
+    pub fn with_functions(insns: Vec<Insn>, functions: Vec<Function>) -> Self {
+        let known = insns
+            .iter()
+            .map(|insn| Known {
+                helper: insn.is_helper_call().then_some(insn.imm as u32),
+                ..Known::default()
+            })
+            .collect();
+        Self {
+            insns,
+            known,
+            functions,
+        }
+    }
 }
 
 /// A piece of a structured program.
@@ -61,15 +90,16 @@ pub enum Step {
     Restart(u8, bool),
 }
 
-fn data() -> impl Strategy<Value = u8> {
+fn data() -> Range<u8> {
     0u8..6
 }
 
-fn sizes() -> impl Strategy<Value = u8> {
+pub fn sizes() -> impl Strategy<Value = u8> {
     prop_oneof![Just(size::B), Just(size::H), Just(size::W), Just(size::DW)]
 }
 
-fn arithmetic() -> impl Strategy<Value = Insn> {
+/// Arithmetic between such registers.
+pub fn arithmetic(reg: Range<u8>) -> impl Strategy<Value = Insn> {
     let op = prop_oneof![
         Just(alu::ADD),
         Just(alu::SUB),
@@ -85,8 +115,8 @@ fn arithmetic() -> impl Strategy<Value = Insn> {
     (
         any::<bool>(),
         op,
-        data(),
-        data(),
+        reg.clone(),
+        reg,
         any::<bool>(),
         any::<i32>(),
     )
@@ -119,8 +149,8 @@ fn memory() -> impl Strategy<Value = Insn> {
     )
 }
 
-/// A comparison of data; the distance is filled in later.
-fn comparison() -> impl Strategy<Value = Insn> {
+/// A comparison of such registers; the distance is filled in later.
+pub fn comparison(reg: Range<u8>) -> impl Strategy<Value = Insn> {
     let op = prop_oneof![
         Just(jmp::JEQ),
         Just(jmp::JGT),
@@ -137,7 +167,7 @@ fn comparison() -> impl Strategy<Value = Insn> {
     let class = prop_oneof![Just(class::JMP), Just(class::JMP32)];
     let operand = prop_oneof![Just(K), Just(X)];
     let imm = prop_oneof![any::<i32>(), -2i32..3];
-    (class, op, operand, data(), data(), imm).prop_map(|(class, op, operand, dst, src, imm)| {
+    (class, op, operand, reg.clone(), reg, imm).prop_map(|(class, op, operand, dst, src, imm)| {
         if operand == K {
             Insn::new(class | op | K, dst, 0, 0, imm)
         } else {
@@ -159,11 +189,11 @@ fn helpers() -> impl Strategy<Value = u32> {
 
 fn leaf() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => arithmetic().prop_map(Step::Plain),
+        6 => arithmetic(data()).prop_map(Step::Plain),
         4 => memory().prop_map(Step::Plain),
         1 => (data(), any::<u64>()).prop_map(|(dst, value)| Step::Imm64(dst, value)),
         2 => helpers().prop_map(Step::Helper),
-        1 => comparison().prop_map(Step::ExitIf),
+        1 => comparison(data()).prop_map(Step::ExitIf),
         1 => (1u8..4, any::<bool>()).prop_map(|(passes, wide)| Step::Restart(passes, wide)),
     ]
 }
@@ -171,7 +201,7 @@ fn leaf() -> impl Strategy<Value = Step> {
 fn branching() -> impl Strategy<Value = Step> {
     leaf().prop_recursive(3, 24, 6, |inner| {
         prop_oneof![
-            3 => (comparison(), vec(inner.clone(), 1..6))
+            3 => (comparison(data()), vec(inner.clone(), 1..6))
                 .prop_map(|(insn, body)| Step::Unless(insn, body)),
             1 => vec(inner, 1..4).prop_map(Step::Jump32),
         ]
@@ -255,39 +285,58 @@ pub fn assemble(steps: &[Step]) -> Program {
     ];
     emit(steps, &mut insns);
     insns.push(Insn::exit());
-    let known = insns
-        .iter()
-        .map(|insn| Known {
-            helper: insn.is_helper_call().then_some(insn.imm as u32),
-            ..Known::default()
-        })
-        .collect();
-    Program { insns, known }
+    Program::new(insns)
 }
 
-/// `bpf_patch_insn_data()` of Linux 7.2 on instructions alone:
-/// `bpf_adj_branches()` with `bpf_adj_delta_to_off()`.
-pub fn patch(program: &[Insn], pos: usize, new: &[Insn]) -> Option<Vec<Insn>> {
-    let (pos_i, end_old) = (pos as i64, pos as i64 + 1);
-    let end_new = pos as i64 + new.len() as i64;
-    let delta = end_new - end_old;
-    let mut patched = program[..pos].to_vec();
-    patched.extend_from_slice(new);
-    patched.extend_from_slice(&program[pos + 1..]);
-    for (curr, insn) in patched.iter_mut().enumerate() {
-        let curr = curr as i64;
-        let Some(distance) = insn.jump() else {
-            continue;
-        };
-        let mut off = i64::from(distance);
-        if curr < pos_i && curr + off + 1 >= end_old {
-            off += delta;
-        } else if curr >= end_new && curr + off + 1 < end_new {
-            off -= delta;
-        }
-        *insn = insn.with_jump(off)?;
+/// A program's functions as one.
+#[derive(Clone, Debug)]
+pub struct Laid {
+    pub code: Vec<(Origin, Insn)>,
+    /// Bytes of stack below the entry's frame pointer.
+    pub stack: u32,
+    /// Where each instruction of the program is, if its function is there.
+    pub positions: Vec<Option<usize>>,
+    /// Which functions are there.
+    pub members: Vec<bool>,
+}
+
+impl Laid {
+    pub fn insns(&self) -> Vec<Insn> {
+        self.code.iter().map(|(_, insn)| *insn).collect()
     }
-    Some(patched)
+}
+
+/// The layout as the kernel glue carries it out.
+pub fn lay_out(insns: &[Insn], functions: &[Function]) -> Result<Laid, (usize, Refusal)> {
+    let mut functions = functions.to_vec();
+    measure(insns, &mut functions)?;
+    // Nothing may hang on what the memory held.
+    let calls = insns.iter().filter(|insn| insn.is_pseudo_call()).count();
+    let mut position = vec![0xdead_beef; insns.len()];
+    let mut calls = vec![0xdead_beef; calls];
+    let mut far = vec![0xff; insns.len().div_ceil(8)];
+    let scratch = Scratch {
+        position: &mut position,
+        calls: &mut calls,
+        far: &mut far,
+    };
+    let layout = Layout::new(insns, &mut functions, 0, scratch)?;
+    let mut code = Vec::new();
+    layout.emit(&mut |origin, insn| -> Result<(), (usize, Refusal)> {
+        code.push((origin, insn));
+        Ok(())
+    })?;
+    assert_eq!(code.len(), layout.len(), "as many as announced");
+    let (stack, positions) = (
+        layout.stack(),
+        (0..insns.len()).map(|at| layout.position(at)).collect(),
+    );
+    Ok(Laid {
+        code,
+        stack,
+        positions,
+        members: functions.iter().map(Function::is_member).collect(),
+    })
 }
 
 /// A rewritten program.
@@ -297,6 +346,8 @@ pub struct Rewritten {
     /// What each site is for; its number is its place here.
     pub sites: Vec<Action>,
     pub facts: Facts,
+    /// Bytes of stack that it uses.
+    pub stack: u32,
 }
 
 /// The rewrite as the kernel glue carries it out. Site `n` calls `call(n)`.
@@ -305,31 +356,30 @@ pub fn rewrite(
     slot: u64,
     enter: i32,
     call: impl Fn(usize) -> i32,
-    fix: bool,
 ) -> Result<Rewritten, Refusal> {
     let facts = rewrite::survey(&program.insns, LAYOUT, true, |index| program.known[index])
         .map_err(|(_, refusal)| refusal)?;
-    let mut insns = program.insns.clone();
+    let laid = lay_out(&program.insns, &program.functions).map_err(|(_, refusal)| refusal)?;
+    // Jumps are relative: what goes in front moves nothing.
+    let mut insns = rewrite::prologue(slot, enter).to_vec();
     let mut sites = Vec::new();
-    for (insn, known) in insns.iter_mut().zip(&program.known) {
-        let action = rewrite::classify(insn, known)?;
-        if action == Action::DropMask {
-            *insn = rewrite::dropped_mask();
-        } else if action.is_site() {
-            *insn = Insn::call(call(sites.len()));
-            sites.push(action);
+    for (origin, mut insn) in laid.code {
+        if let Origin::Kept(index) = origin {
+            let action = rewrite::classify(&program.insns[index], &program.known[index])?;
+            if action == Action::DropMask {
+                insn = rewrite::dropped_mask();
+            } else if action.is_site() {
+                insn = Insn::call(call(sites.len()));
+                sites.push(action);
+            }
         }
-    }
-    let mut start = rewrite::prologue(slot, enter).to_vec();
-    start.push(insns[0]);
-    let mut insns = patch(&insns, 0, &start).ok_or(Refusal::JumpTooFar)?;
-    if fix {
-        rewrite::fix_back_jumps(&mut insns)?;
+        insns.push(insn);
     }
     Ok(Rewritten {
         insns,
         sites,
         facts,
+        stack: laid.stack,
     })
 }
 

@@ -32,8 +32,18 @@ pub const MAX_FUNCTIONS: usize = 256;
 /// Deepest chain of calls, the entry included (`MAX_CALL_FRAMES`).
 pub const MAX_FRAMES: usize = 8;
 
+/// Most stack of one function: `MAX_BPF_STACK`, and room for what the
+/// verifier's last passes add.
+pub const MAX_DEPTH: u32 = 1024;
+
+/// Most arguments on the stack (`MAX_STACK_ARG_SLOTS`).
+pub const MAX_STACK_ARGUMENTS: u32 = 7;
+
 /// Most call sites of one function: the comparisons are 16-bit jumps.
 pub const MAX_CALLS: u32 = 8192;
+
+/// Rounds in which a jump becomes a long one only when it must.
+const PATIENT_ROUNDS: u32 = 8;
 
 /// First callee-saved register, and how many there are.
 const REG_6: u8 = 6;
@@ -64,6 +74,8 @@ pub struct Function {
     back: u32,
     /// Bytes of stack from its frame pointer downwards, callees included.
     stack: u32,
+    /// Frames of the deepest chain of calls that it begins, its own included.
+    frames: usize,
 }
 
 impl Function {
@@ -176,7 +188,7 @@ fn saved_written(insn: &Insn) -> u8 {
 /// incoming ones lie above `REG_PARAMS`, outgoing ones below.
 fn stack_argument(insn: &Insn) -> Option<Result<u32, Refusal>> {
     let (distance, fine) = match insn.class() {
-        class::LDX if insn.src() == REG_PARAMS => (i32::from(insn.off), true),
+        class::LDX if insn.src() == REG_PARAMS => (i32::from(insn.off), insn.dst() != REG_PARAMS),
         class::ST | class::STX if insn.dst() == REG_PARAMS => (
             -i32::from(insn.off),
             insn.class() == class::ST || insn.src() != REG_PARAMS,
@@ -185,10 +197,11 @@ fn stack_argument(insn: &Insn) -> Option<Result<u32, Refusal>> {
         _ => return None,
     };
     let whole = insn.mode() == mode::MEM && insn.access_bytes() == 8;
-    if !fine || !whole || distance <= 0 || distance % 8 != 0 {
+    let number = distance as u32 / 8;
+    if !fine || !whole || distance % 8 != 0 || !(1..=MAX_STACK_ARGUMENTS).contains(&number) {
         return Some(Err(Refusal::StackArgument));
     }
-    Some(Ok(distance as u32 / 8))
+    Some(Ok(number))
 }
 
 /// Whether a register field of `insn` can name `REG_PARAMS`: calls and 64-bit
@@ -205,6 +218,9 @@ pub fn measure(insns: &[Insn], functions: &mut [Function]) -> At<()> {
         let (start, end) = (function.start as usize, function.end as usize);
         if start != next || end <= start || end > insns.len() {
             return Err((start, Refusal::Functions));
+        }
+        if function.depth > MAX_DEPTH {
+            return Err((start, Refusal::StackTooDeep));
         }
         next = end;
         let body = insns.get(start..end).unwrap_or(&[]);
@@ -265,12 +281,20 @@ impl<'a> Layout<'a> {
         layout.note_calls()?;
         layout.measure_stack()?;
         layout.scratch.far.fill(0);
-        loop {
+        // A jump that becomes long can put others out of reach. Not to go on
+        // one by one, a later round takes all that could come to it: what is
+        // left reaches even if each slot between becomes three.
+        for round in 0.. {
             layout.place()?;
-            if !layout.find_far()? {
-                return Ok(layout);
+            let reach = match round {
+                PATIENT_ROUNDS => i64::from(i16::MAX) / 3,
+                _ => i64::MAX,
+            };
+            if !layout.find_far(reach)? {
+                break;
             }
         }
+        Ok(layout)
     }
 
     /// Instructions of the image.
@@ -400,30 +424,35 @@ impl<'a> Layout<'a> {
         Ok(())
     }
 
-    /// Finds how much stack each member needs with all that it calls; a chain
-    /// of calls that does not end within [`MAX_FRAMES`] is a recursion.
+    /// Finds how much stack each member needs with all that it calls. Along a
+    /// recursion the frames grow until they are too many.
     fn measure_stack(&mut self) -> At<()> {
         for function in self.functions.iter_mut().filter(|f| f.member) {
             function.stack = function.frame();
+            function.frames = 1;
         }
-        for _ in 0..MAX_FRAMES {
+        loop {
             let mut changed = false;
             for number in 0..self.functions.len() {
                 let function = self.function(number);
                 if !function.member {
                     continue;
                 }
-                let mut stack = function.stack;
+                let (mut stack, mut frames) = (function.stack, function.frames);
                 for (index, insn) in self.body(number) {
                     if insn.is_pseudo_call() {
                         let callee = self.function(self.callee(index, insn)?);
                         stack = stack.max(function.frame() + callee.area() + callee.stack);
+                        frames = frames.max(1 + callee.frames);
+                        if frames > MAX_FRAMES {
+                            return Err((index, Refusal::Recursion));
+                        }
                     }
                 }
-                if stack != function.stack {
+                if (stack, frames) != (function.stack, function.frames) {
                     changed = true;
                     if let Some(function) = self.functions.get_mut(number) {
-                        function.stack = stack;
+                        (function.stack, function.frames) = (stack, frames);
                     }
                 }
             }
@@ -431,7 +460,6 @@ impl<'a> Layout<'a> {
                 return Ok(());
             }
         }
-        Err((self.function(self.entry).start as usize, Refusal::Recursion))
     }
 
     fn is_far(&self, index: usize) -> bool {
@@ -490,9 +518,9 @@ impl<'a> Layout<'a> {
         i64::from(target) - i64::from(self.at(index)) - 1
     }
 
-    /// Marks conditional jumps that do not reach their target. Whether there
-    /// is a new one.
-    fn find_far(&mut self) -> At<bool> {
+    /// Marks conditional jumps that do not reach their target, or that go
+    /// further than `reach`. Whether there is a new one.
+    fn find_far(&mut self, reach: i64) -> At<bool> {
         let mut found = false;
         for number in 0..self.functions.len() {
             if !self.function(number).member {
@@ -505,7 +533,8 @@ impl<'a> Layout<'a> {
                 if insn.is_jump_always() || self.is_far(index) {
                     continue;
                 }
-                if insn.with_jump(self.distance(index, distance)).is_none() {
+                let distance = self.distance(index, distance);
+                if insn.with_jump(distance).is_none() || distance.abs() > reach {
                     found = true;
                     if let Some(byte) = self.scratch.far.get_mut(index / 8) {
                         *byte |= 1 << (index % 8);
@@ -681,5 +710,139 @@ impl<'a> Layout<'a> {
     /// A jump at slot `from` to slot `to` of the image.
     fn goto(&self, from: u32, to: u32) -> Insn {
         Insn::ja32((i64::from(to) - i64::from(from) - 1) as i32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    extern crate std;
+    use std::vec;
+    use std::vec::Vec;
+
+    const EXIT: Insn = Insn::exit();
+
+    fn call(distance: i32) -> Insn {
+        Insn::new(class::JMP | jmp::CALL, 0, 1, 0, distance)
+    }
+
+    fn image(insns: &[Insn], functions: &[(u32, u32, u32)]) -> (Vec<(Origin, Insn)>, u32) {
+        let mut functions: Vec<Function> = functions
+            .iter()
+            .map(|(start, end, depth)| Function::new(*start, *end, *depth))
+            .collect();
+        measure(insns, &mut functions).unwrap();
+        let scratch = Scratch {
+            position: &mut vec![0; insns.len()],
+            calls: &mut vec![0; insns.len()],
+            far: &mut vec![0; insns.len().div_ceil(8)],
+        };
+        let layout = Layout::new(insns, &mut functions, 0, scratch).unwrap();
+        let mut image = Vec::new();
+        layout
+            .emit(&mut |origin, insn| -> Result<(), (usize, Refusal)> {
+                image.push((origin, insn));
+                Ok(())
+            })
+            .unwrap();
+        (image, layout.stack())
+    }
+
+    #[test]
+    fn a_function_with_one_site_goes_straight_back() {
+        let program = [
+            Insn::stx(size::DW, REG_FP, REG_1, -8),
+            Insn::st(size::DW, REG_PARAMS, -8, 66),
+            call(2),
+            Insn::ldx(size::DW, REG_1, REG_FP, -8),
+            EXIT,
+            // Function 1: an argument on the stack, R6, no stack of its own.
+            Insn::ldx(size::DW, 6, REG_PARAMS, 8),
+            Insn::mov64_reg(0, 6),
+            EXIT,
+        ];
+        let (image, stack) = image(&program, &[(0, 5, 8), (5, 8, 0)]);
+        let expected = [
+            (Origin::Kept(0), Insn::stx(size::DW, REG_FP, REG_1, -8)),
+            // The argument: below the entry's eight bytes.
+            (Origin::Kept(1), Insn::st(size::DW, REG_FP, -16, 66)),
+            (Origin::For(2), Insn::stx(size::DW, REG_FP, 6, -24)),
+            (Origin::Added, Insn::alu64_imm(alu::ADD, REG_FP, -24)),
+            (Origin::Added, Insn::ja32(3)),
+            (Origin::Added, Insn::alu64_imm(alu::ADD, REG_FP, 24)),
+            (Origin::Kept(3), Insn::ldx(size::DW, REG_1, REG_FP, -8)),
+            (Origin::Kept(4), EXIT),
+            // Function 1: the argument is above R6.
+            (Origin::Kept(5), Insn::ldx(size::DW, 6, REG_FP, 8)),
+            (Origin::Kept(6), Insn::mov64_reg(0, 6)),
+            (Origin::For(7), Insn::ldx(size::DW, 6, REG_FP, 0)),
+            (Origin::Added, Insn::ja32(-7)),
+        ];
+        assert_eq!(image, expected);
+        assert_eq!(stack, 24);
+    }
+
+    #[test]
+    fn a_function_with_three_sites_looks_for_its_number() {
+        let program = [
+            call(4),
+            call(3),
+            Insn::mov64_imm(8, 1),
+            call(1),
+            EXIT,
+            // Function 1: R7, eight bytes of stack, two exits.
+            Insn::mov64_imm(7, 2),
+            Insn::jmp_imm(jmp::JEQ, REG_1, 0, 1),
+            EXIT,
+            Insn::stx(size::DW, REG_FP, 7, -8),
+            EXIT,
+        ];
+        let (image, stack) = image(&program, &[(0, 5, 0), (5, 10, 8)]);
+        let number = |number| Insn::st(size::DW, REG_FP, -16, number);
+        let save = (Origin::Added, Insn::stx(size::DW, REG_FP, 7, -8));
+        let down = (Origin::Added, Insn::alu64_imm(alu::ADD, REG_FP, -16));
+        let up = (Origin::Added, Insn::alu64_imm(alu::ADD, REG_FP, 16));
+        let goto = |distance| (Origin::Added, Insn::ja32(distance));
+        let above = |number, distance| {
+            let jump = Insn::jmp_imm(jmp::JGT, REG_1, number, distance);
+            (Origin::Added, jump)
+        };
+        let expected = [
+            // 0
+            (Origin::For(0), number(0)),
+            save,
+            down,
+            goto(13),
+            up,
+            // 5
+            (Origin::For(1), number(1)),
+            save,
+            down,
+            goto(8),
+            up,
+            // 10
+            (Origin::Kept(2), Insn::mov64_imm(8, 1)),
+            (Origin::For(3), number(2)),
+            save,
+            down,
+            goto(2),
+            up,
+            (Origin::Kept(4), EXIT),
+            // 17: function 1, of which an exit jumps to the way back
+            (Origin::Kept(5), Insn::mov64_imm(7, 2)),
+            (Origin::Kept(6), Insn::jmp_imm(jmp::JEQ, REG_1, 0, 1)),
+            (Origin::For(7), Insn::ja32(1)),
+            (Origin::Kept(8), Insn::stx(size::DW, REG_FP, 7, -8)),
+            // 21: the way back
+            (Origin::For(9), Insn::ldx(size::DW, REG_1, REG_FP, 0)),
+            (Origin::Added, Insn::ldx(size::DW, 7, REG_FP, 8)),
+            above(1, 3),
+            above(0, 1),
+            goto(-22),
+            goto(-18),
+            goto(-13),
+        ];
+        assert_eq!(image, expected);
+        assert_eq!(stack, 24);
     }
 }

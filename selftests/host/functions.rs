@@ -1,0 +1,812 @@
+// SPDX-License-Identifier: GPL-2.0
+//! A program of many functions and the image of one that it becomes do the
+//! same; whatever a domain writes over a site's number leads to one of the
+//! function's own sites.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+#[path = "common/calls.rs"]
+#[allow(dead_code)]
+mod calls;
+#[path = "common/machine.rs"]
+#[allow(dead_code)]
+mod machine;
+#[path = "common/program.rs"]
+#[allow(dead_code)]
+mod program;
+
+use bailey::pure::insn::{alu, class, jmp, mode, pseudo, size, Insn, K, REG_FP, REG_PARAMS, X};
+use bailey::pure::rewrite::functions::{
+    measure, Function, Layout, Origin, Scratch, MAX_CALLS, MAX_DEPTH, MAX_FRAMES,
+};
+use bailey::pure::rewrite::Refusal;
+use calls::{call_at, programs, Called};
+use machine::{Machine, Outcome, STACK_TOP};
+use program::{config, lay_out, Laid};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+
+/// Bytes of stack of the function that starts somewhere.
+fn depth_of(functions: &[Function]) -> impl Fn(usize) -> u32 + '_ {
+    move |start| {
+        functions
+            .iter()
+            .find(|function| function.start as usize == start)
+            .map_or(0, |function| function.depth)
+    }
+}
+
+fn run_program(insns: &[Insn], functions: &[Function]) -> Outcome {
+    let depth = depth_of(functions);
+    Machine::program(insns, &depth).run().expect("the program")
+}
+
+/// What the image does. That it touches no stack but its own is the machine's
+/// to find: there is none.
+fn run_image(laid: &Laid) -> Outcome {
+    let insns = laid.insns();
+    Machine::image(&insns, laid.stack).run().expect("the image")
+}
+
+/// Bytes of stack of function `number` with all that it calls, from what the
+/// generator knows.
+fn stack_of(called: &Called, sites: &[u32], number: usize) -> u32 {
+    let shape = &called.shapes[number];
+    let own = shape.depth.div_ceil(8) * 8 + 8 * shape.passes;
+    let below = shape.callees.iter().map(|callee| {
+        let area = called.shapes[*callee].saved + u32::from(sites[*callee] > 1);
+        8 * area + stack_of(called, sites, *callee)
+    });
+    own + below.max().unwrap_or(0)
+}
+
+/// The way back of a function: its slots, and where each of its sites goes on.
+struct WayBack {
+    slots: std::ops::Range<usize>,
+    sites: Vec<usize>,
+}
+
+/// The ways back of a laid-out program, by position alone.
+fn ways_back(insns: &[Insn], functions: &[Function], laid: &Laid) -> Vec<(usize, WayBack)> {
+    let members: Vec<usize> = (0..functions.len()).filter(|n| laid.members[*n]).collect();
+    let ends = members
+        .iter()
+        .skip(1)
+        .map(|n| laid.positions[functions[*n].start as usize].unwrap())
+        .chain([laid.code.len()]);
+    let mut ways: Vec<(usize, WayBack)> = Vec::new();
+    for (&number, end) in members.iter().zip(ends) {
+        let function = &functions[number];
+        let last = function.end as usize - 1;
+        let stays = usize::from(!insns[last].is_exit());
+        let start = laid.positions[last].unwrap() + stays;
+        let mut sites = Vec::new();
+        for caller in &members {
+            let caller = &functions[*caller];
+            let range = caller.start as usize..caller.end as usize;
+            for (index, insn) in range.clone().zip(&insns[range]) {
+                let callee = index as i64 + 1 + i64::from(insn.imm);
+                if insn.is_pseudo_call() && callee == i64::from(function.start) {
+                    // The instruction in front of what follows the call.
+                    sites.push(laid.positions[index + 1].unwrap() - 1);
+                }
+            }
+        }
+        ways.push((
+            number,
+            WayBack {
+                slots: start..end,
+                sites,
+            },
+        ));
+    }
+    ways.remove(0);
+    ways
+}
+
+/// Where control goes from the start of a way back with `number` on the stack.
+fn follow(insns: &[Insn], way: &WayBack, number: u64) -> usize {
+    let mut machine = Machine::image(insns, 512);
+    machine.pc = way.slots.start;
+    machine.regs[usize::from(REG_FP)] = STACK_TOP - 64;
+    machine.store(STACK_TOP - 64, 8, number).unwrap();
+    for _ in way.slots.clone() {
+        machine.step().unwrap();
+        if !way.slots.contains(&machine.pc) {
+            return machine.pc;
+        }
+    }
+    panic!("it stays in the way back");
+}
+
+fn check_forged(insns: &[Insn], functions: &[Function], laid: &Laid, numbers: &[u64]) {
+    let code = laid.insns();
+    for (_, way) in ways_back(insns, functions, laid) {
+        let sites = way.sites.len() as u64;
+        for (number, site) in (0..).zip(&way.sites) {
+            assert_eq!(follow(&code, &way, number), *site, "site {number}");
+        }
+        let edges = [sites, sites + 1, 1 << 31, 1 << 32, 1 << 63, u64::MAX];
+        // The lower half is a valid number.
+        let halves = numbers.iter().map(|n| (n << 32) | (n % sites));
+        for number in numbers.iter().copied().chain(edges).chain(halves) {
+            let landed = follow(&code, &way, number);
+            assert!(way.sites.contains(&landed), "{number:#x} to {landed}");
+        }
+    }
+}
+
+/// What holds of every layout: each instruction of a member is there once and
+/// in order, jumps stay inside, and nothing else is left of calls and exits.
+fn check_shape(insns: &[Insn], functions: &[Function], laid: &Laid) {
+    let mut seen = vec![0; insns.len()];
+    let mut last = None;
+    for (slot, (origin, insn)) in laid.code.iter().enumerate() {
+        if let Origin::Kept(index) | Origin::For(index) = *origin {
+            seen[index] += 1;
+            assert_eq!(laid.positions[index], Some(slot));
+            // Functions stay in order too, the entry being the first.
+            assert!(last.is_none_or(|last| last < index), "{last:?}, {index}");
+            last = Some(index);
+            let old = &insns[index];
+            if let Origin::Kept(_) = origin {
+                let argument = old.dst() == REG_PARAMS || old.src() == REG_PARAMS;
+                let same = match old.jump() {
+                    Some(_) => old.with_jump(0) == insn.with_jump(0),
+                    None if argument && !old.is_call() => {
+                        insn.code == old.code && insn.imm == old.imm
+                    }
+                    None => old == insn,
+                };
+                assert!(same, "{old:?} became {insn:?}");
+            }
+        }
+        assert!(!insn.is_pseudo_call());
+        if insn.is_exit() {
+            let Origin::Kept(index) = *origin else {
+                panic!("an exit is added");
+            };
+            assert!(index < functions[0].end as usize, "an exit is left");
+        }
+        if let Some(distance) = insn.jump() {
+            let target = slot as i64 + 1 + i64::from(distance);
+            assert!((0..laid.code.len() as i64).contains(&target));
+        }
+        let always = insn.is_exit() || insn.is_jump_always();
+        assert!(slot + 1 < laid.code.len() || always, "it falls off");
+    }
+    for (number, function) in functions.iter().enumerate() {
+        let range = function.start as usize..function.end as usize;
+        for (index, seen) in range.clone().zip(&seen[range]) {
+            assert_eq!(*seen, i32::from(laid.members[number]), "{index}");
+            assert_eq!(laid.positions[index].is_some(), laid.members[number]);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(config(1000))]
+
+    #[test]
+    fn an_image_does_what_its_functions_do(called in programs(1..13)) {
+        let program = &called.program;
+        let laid = lay_out(&program.insns, &program.functions).unwrap();
+        let expected = run_program(&program.insns, &program.functions);
+        prop_assert_eq!(run_image(&laid), expected);
+        check_shape(&program.insns, &program.functions, &laid);
+        prop_assert_eq!(&laid.members, &called.reached());
+        prop_assert_eq!(laid.stack, stack_of(&called, &called.sites(), 0));
+    }
+}
+
+proptest! {
+    #![proptest_config(config(300))]
+
+    #[test]
+    fn a_forged_number_leads_to_one_of_the_functions_own_sites(
+        called in programs(2..8), numbers in vec(any::<u64>(), 8),
+    ) {
+        let program = &called.program;
+        let laid = lay_out(&program.insns, &program.functions).unwrap();
+        check_forged(&program.insns, &program.functions, &laid, &numbers);
+    }
+}
+
+/// The tests above see what they are for.
+#[test]
+fn generated_programs_call_deep_and_often() {
+    let mut runner = TestRunner::deterministic();
+    let strategy = programs(1..13);
+    let (mut deepest, mut made, mut most_sites, mut stack_arguments) = (0, 0, 0, 0);
+    let (mut unreached, mut alone, mut back_jumps, mut row) = (0, 0, 0, 0);
+    for _ in 0..300 {
+        let called = strategy.new_tree(&mut runner).unwrap().current();
+        let program = &called.program;
+        let depth = depth_of(&program.functions);
+        let mut machine = Machine::program(&program.insns, &depth);
+        machine.run().unwrap();
+        deepest = deepest.max(machine.most_frames);
+        made += machine.made;
+        most_sites = most_sites.max(called.sites().into_iter().max().unwrap());
+        unreached += u32::from(called.reached().contains(&false));
+        alone += u32::from(called.sites().contains(&1));
+        stack_arguments += u32::from(called.shapes.iter().any(|shape| shape.passes > 0));
+        row += u32::from(program.insns.windows(2).any(|two| {
+            two[0].is_pseudo_call() && two[1].is_pseudo_call() && two[0].imm == two[1].imm + 1
+        }));
+        back_jumps += u32::from(program.functions.iter().skip(1).any(|function| {
+            let start = i64::from(function.start);
+            (function.start as usize..function.end as usize).any(|index| {
+                let jump = program.insns[index].jump();
+                jump.is_some_and(|jump| index as i64 + 1 + i64::from(jump) == start)
+            })
+        }));
+    }
+    let seen = (deepest, made, most_sites, stack_arguments);
+    let also = (unreached, alone, back_jumps, row);
+    assert!(
+        deepest >= 6 && made > 10_000 && most_sites >= 70,
+        "{seen:?}"
+    );
+    assert!(
+        stack_arguments > 30 && unreached > 30 && alone > 30,
+        "{seen:?} {also:?}"
+    );
+    assert!(back_jumps > 30 && row > 30, "{also:?}");
+}
+
+/// The code of functions, calls of each other by number, as a program.
+fn link(codes: &[(Vec<Insn>, u32)]) -> (Vec<Insn>, Vec<Function>) {
+    let mut start = 0;
+    let functions: Vec<Function> = codes
+        .iter()
+        .map(|(code, depth)| {
+            let end = start + code.len() as u32;
+            Function::new(std::mem::replace(&mut start, end), end, *depth)
+        })
+        .collect();
+    let mut insns: Vec<Insn> = codes.iter().flat_map(|(code, _)| code.clone()).collect();
+    for (at, insn) in insns.iter_mut().enumerate() {
+        if insn.is_pseudo_call() {
+            *insn = call_at(at, functions[insn.imm as usize].start as usize);
+        }
+    }
+    (insns, functions)
+}
+
+/// A call of function `number`, for [`link`].
+fn call(number: i32) -> Insn {
+    Insn::new(class::JMP | jmp::CALL, 0, pseudo::CALL, 0, number)
+}
+
+fn refusal(codes: &[(Vec<Insn>, u32)]) -> Option<Refusal> {
+    let (insns, functions) = link(codes);
+    lay_out(&insns, &functions)
+        .err()
+        .map(|(_, refusal)| refusal)
+}
+
+const R0: Insn = Insn::mov64_imm(0, 0);
+const EXIT: Insn = Insn::exit();
+
+#[test]
+fn functions_that_call_themselves_are_refused() {
+    let entry = || (vec![call(1), EXIT], 0);
+    let cases = [
+        vec![(vec![call(0), EXIT], 0)],
+        vec![entry(), (vec![R0, call(1), EXIT], 0)],
+        vec![
+            entry(),
+            (vec![call(2), EXIT], 0),
+            (vec![R0, call(1), EXIT], 0),
+        ],
+        vec![
+            entry(),
+            (vec![call(2), EXIT], 0),
+            (vec![R0, call(0), EXIT], 0),
+        ],
+        vec![
+            entry(),
+            (vec![call(3), EXIT], 8),
+            (vec![call(1), EXIT], 8),
+            (vec![call(2), EXIT], 8),
+        ],
+        // A circle that nobody reaches.
+        vec![
+            entry(),
+            (vec![R0, Insn::ja(-2)], 0),
+            (vec![call(2), EXIT], 0),
+        ],
+    ];
+    for (number, codes) in cases.iter().enumerate() {
+        let expected = (number < 5).then_some(Refusal::Recursion);
+        assert_eq!(refusal(codes), expected, "{number}");
+    }
+}
+
+/// Function 0, then `others` in any order that the seed says, each calling the
+/// next of the chain.
+fn chain(others: usize, descending: bool, depth: u32) -> Vec<(Vec<Insn>, u32)> {
+    let place = |link: usize| match (link, descending) {
+        (0, _) => 0,
+        (_, false) => link,
+        (_, true) => others + 1 - link,
+    };
+    let mut codes = vec![(Vec::new(), 0); others + 1];
+    for link in 0..=others {
+        let mut code = vec![R0];
+        if link < others {
+            code.push(call(place(link + 1) as i32));
+        }
+        code.push(EXIT);
+        codes[place(link)] = (code, depth);
+    }
+    codes
+}
+
+#[test]
+fn chains_of_more_than_eight_frames_are_refused_in_whatever_order_they_lie() {
+    for descending in [false, true] {
+        for depth in [0, 8, 512] {
+            for frames in 1..20 {
+                let codes = chain(frames - 1, descending, depth);
+                let expected = (frames > MAX_FRAMES).then_some(Refusal::Recursion);
+                let found = refusal(&codes);
+                assert_eq!(found, expected, "{frames} {descending} {depth}");
+            }
+        }
+    }
+    // What the entry does not reach does not count.
+    let mut codes = chain(12, false, 8);
+    codes.insert(0, (vec![R0, EXIT], 0));
+    for (code, _) in &mut codes {
+        for insn in code.iter_mut().filter(|insn| insn.is_pseudo_call()) {
+            insn.imm += 1;
+        }
+    }
+    assert_eq!(refusal(&codes), None);
+}
+
+#[test]
+fn functions_that_are_not_the_verifiers_are_refused() {
+    let lay = |insns: &[Insn], functions: &[(u32, u32)]| {
+        let functions: Vec<Function> = functions
+            .iter()
+            .map(|(start, end)| Function::new(*start, *end, 0))
+            .collect();
+        lay_out(insns, &functions).err().map(|(_, refusal)| refusal)
+    };
+    let two = [call_at(0, 2), EXIT, R0, EXIT];
+    assert_eq!(lay(&two, &[(0, 2), (2, 4)]), None, "the control");
+    for functions in [
+        &[][..],
+        &[(0, 2)],
+        &[(2, 4)],
+        &[(2, 4), (0, 2)],
+        &[(0, 1), (2, 4)],
+        &[(0, 2), (3, 4)],
+        &[(0, 2), (2, 3)],
+        &[(0, 2), (2, 5)],
+        &[(0, 2), (2, 2), (2, 4)],
+        &[(0, 3), (2, 4)],
+        &[(0, 2), (2, u32::MAX)],
+        &[(0, 4), (4, 4)],
+        // The call goes into the middle of a function.
+        &[(0, 4)],
+    ] {
+        let found = lay(&two, functions);
+        assert_eq!(found, Some(Refusal::Functions), "{functions:?}");
+    }
+    let bad = [
+        // Calls of what is no function's start.
+        [call_at(0, 3), EXIT, R0, EXIT],
+        [call_at(0, 4), EXIT, R0, EXIT],
+        [call(i32::MAX), EXIT, R0, EXIT],
+        [call(i32::MIN), EXIT, R0, EXIT],
+        // Jumps out of a function.
+        [Insn::ja(1), EXIT, R0, EXIT],
+        [Insn::ja32(2), EXIT, R0, EXIT],
+        [Insn::ja(-2), EXIT, R0, EXIT],
+        [R0, EXIT, Insn::ja(-2), EXIT],
+        [R0, EXIT, Insn::jmp_imm(jmp::JEQ, 0, 0, 1), EXIT],
+        [R0, EXIT, Insn::ja32(i32::MAX), EXIT],
+        [R0, EXIT, Insn::ja32(i32::MIN), EXIT],
+        // Functions that run over their end.
+        [EXIT, R0, R0, EXIT],
+        [R0, EXIT, EXIT, R0],
+        [R0, Insn::jmp_imm(jmp::JEQ, 0, 0, -2), R0, EXIT],
+        [R0, EXIT, R0, Insn::call(5)],
+        [R0, EXIT, R0, call_at(3, 2)],
+    ];
+    for insns in bad {
+        let found = lay(&insns, &[(0, 2), (2, 4)]);
+        assert_eq!(found, Some(Refusal::Functions), "{insns:?}");
+    }
+}
+
+#[test]
+fn a_tail_call_belongs_to_the_entry() {
+    let tail = Insn::new(class::JMP | jmp::TAIL_CALL, 0, 0, 0, 0);
+    let entry = vec![tail, call(1), EXIT];
+    assert_eq!(refusal(&[(entry.clone(), 0), (vec![R0, EXIT], 0)]), None);
+    let callee = vec![R0, tail, EXIT];
+    assert_eq!(
+        refusal(&[(entry.clone(), 0), (callee.clone(), 0)]),
+        Some(Refusal::TailCallInFunction)
+    );
+    // Nobody calls it.
+    assert_eq!(
+        refusal(&[(entry, 0), (vec![R0, EXIT], 0), (callee, 0)]),
+        None
+    );
+}
+
+#[test]
+fn arguments_on_the_stack_are_words_of_a_call() {
+    let callee = |insn| {
+        let entry = (vec![call(1), EXIT], 0);
+        refusal(&[entry, (vec![insn, R0, EXIT], 0)])
+    };
+    let entry = |insn| refusal(&[(vec![insn, R0, EXIT], 0)]);
+    let bad = Some(Refusal::StackArgument);
+    let load = |off| Insn::ldx(size::DW, 3, REG_PARAMS, off);
+    let store = |off| Insn::stx(size::DW, REG_PARAMS, 3, off);
+    let store_imm = |off| Insn::st(size::DW, REG_PARAMS, off, 3);
+    for number in 1..=7 {
+        assert_eq!(callee(load(8 * number)), None);
+        assert_eq!(entry(load(8 * number)), bad, "nobody calls the entry");
+        for check in [&callee as &dyn Fn(Insn) -> Option<Refusal>, &entry] {
+            assert_eq!(check(store(-8 * number)), None);
+            assert_eq!(check(store_imm(-8 * number)), None);
+        }
+    }
+    let mut insns: Vec<Insn> = [0, -8, -64, 1, 4, 9, 60, 64, 72, i16::MAX, 0x7ff8, i16::MIN]
+        .into_iter()
+        .map(load)
+        .collect();
+    for off in [
+        0,
+        8,
+        64,
+        -1,
+        -4,
+        -9,
+        -60,
+        -64,
+        i16::MAX,
+        0x7ff8,
+        -0x7ff8,
+        i16::MIN,
+    ] {
+        insns.extend([store(off), store_imm(off)]);
+    }
+    for size in [size::B, size::H, size::W] {
+        insns.push(Insn::ldx(size, 3, REG_PARAMS, 8));
+        insns.push(Insn::stx(size, REG_PARAMS, 3, -8));
+        insns.push(Insn::st(size, REG_PARAMS, -8, 3));
+    }
+    insns.extend([
+        Insn::ldx(size::DW, REG_PARAMS, REG_FP, -8),
+        Insn::ldx(size::DW, REG_PARAMS, REG_PARAMS, 8),
+        Insn::stx(size::DW, REG_FP, REG_PARAMS, -8),
+        Insn::stx(size::DW, REG_PARAMS, REG_PARAMS, -8),
+        Insn::mov64_reg(3, REG_PARAMS),
+        Insn::mov64_reg(REG_PARAMS, 3),
+        Insn::mov64_imm(REG_PARAMS, 3),
+        Insn::alu64_imm(alu::ADD, REG_PARAMS, 8),
+        Insn::alu64_reg(alu::ADD, REG_PARAMS, 3),
+        Insn::jmp_imm(jmp::JEQ, REG_PARAMS, 0, 0),
+        Insn::jmp_reg(jmp::JEQ, 3, REG_PARAMS, 0),
+    ]);
+    for op in [0x00, 0x01, 0xe1, 0xf1, 0x100, 0x110] {
+        let code = class::STX | mode::ATOMIC | size::DW;
+        insns.push(Insn::new(code, REG_PARAMS, 3, -8, op));
+        insns.push(Insn::new(code, 3, REG_PARAMS, 8, op));
+    }
+    for mode in [mode::MEMSX, mode::PROBE_MEM] {
+        insns.push(Insn::new(class::LDX | mode | size::DW, 3, REG_PARAMS, 8, 0));
+    }
+    for insn in insns {
+        assert_eq!(callee(insn), bad, "{insn:?}");
+        assert_eq!(entry(insn), bad, "{insn:?}");
+    }
+    // Here the field means something else.
+    assert_eq!(
+        callee(Insn::new(class::JMP | jmp::CALL, REG_PARAMS, 0, 0, 5)),
+        None
+    );
+}
+
+#[test]
+fn a_frame_is_no_larger_than_the_kernels() {
+    for depth in [0, 1, 8, 511, 512, MAX_DEPTH] {
+        let (insns, functions) = link(&[(vec![call(1), EXIT], depth), (vec![R0, EXIT], depth)]);
+        let stack = lay_out(&insns, &functions).unwrap().stack;
+        assert_eq!(stack, 2 * depth.next_multiple_of(8));
+    }
+    for depth in [MAX_DEPTH + 1, 32_768, 65_536, u32::MAX - 6, u32::MAX] {
+        let codes = [(vec![call(1), EXIT], 0), (vec![R0, EXIT], depth)];
+        assert_eq!(refusal(&codes), Some(Refusal::StackTooDeep), "{depth}");
+    }
+}
+
+#[test]
+fn a_function_has_so_many_sites_and_no_more() {
+    for sites in [1, 2, 3, MAX_CALLS as usize, MAX_CALLS as usize + 1] {
+        let mut entry = vec![call(1); sites];
+        entry.push(EXIT);
+        let (insns, functions) = link(&[(entry, 0), (vec![R0, EXIT], 0)]);
+        let found = lay_out(&insns, &functions);
+        if sites > MAX_CALLS as usize {
+            assert_eq!(found.unwrap_err().1, Refusal::TooManySites);
+            continue;
+        }
+        let laid = found.unwrap();
+        check_shape(&insns, &functions, &laid);
+        assert_eq!(run_image(&laid), run_program(&insns, &functions));
+        // Ways back from so many are not worth following all.
+        if sites < 10 {
+            check_forged(&insns, &functions, &laid, &[]);
+        } else {
+            let code = laid.insns();
+            let (_, way) = ways_back(&insns, &functions, &laid).remove(0);
+            for number in (0..sites).step_by(97).chain([sites - 1]) {
+                assert_eq!(follow(&code, &way, number as u64), way.sites[number]);
+            }
+        }
+    }
+}
+
+/// A function with jumps of about the longest distance, over calls that grow.
+/// Its argument in R3 says which are taken.
+fn long(jumps: &[Insn], filler: usize, calls: usize, back: usize) -> Vec<Insn> {
+    let mut code = vec![Insn::mov64_reg(6, 3), Insn::mov64_imm(0, 1)];
+    let first = code.len();
+    code.extend_from_slice(jumps);
+    for n in 0..calls {
+        code.extend([Insn::mov64_imm(3, n as i32), call(2)]);
+        code.push(Insn::alu64_reg(alu::ADD, 0, 6));
+    }
+    code.extend((0..filler).map(|n| Insn::alu64_imm(alu::ADD, 0, n as i32)));
+    let end = code.len();
+    for (index, jump) in (first..).zip(jumps) {
+        code[index] = jump.with_jump((end - index - 1) as i64).unwrap();
+    }
+    // Once more from the middle, R6 counting.
+    code.push(Insn::alu64_imm(alu::MUL, 0, 3));
+    code.push(Insn::alu64_imm(alu::RSH, 6, 1));
+    for _ in 0..back {
+        let distance = first as i64 - code.len() as i64 - 1;
+        let jump = Insn::jmp_imm(jmp::JNE, 6, 0, 0);
+        match jump.with_jump(distance) {
+            Some(jump) => code.push(jump),
+            None => break,
+        }
+    }
+    code.push(EXIT);
+    code
+}
+
+fn check_long(jumps: &[Insn], filler: usize, calls: usize, back: usize, arguments: &[i32]) -> Laid {
+    let mut entry = vec![Insn::mov64_imm(7, 0)];
+    for value in arguments {
+        entry.extend([Insn::mov64_imm(3, *value), call(1)]);
+        entry.push(Insn::alu64_imm(alu::MUL, 7, 5));
+        entry.push(Insn::alu64_reg(alu::ADD, 7, 0));
+    }
+    entry.extend([Insn::mov64_reg(0, 7), EXIT]);
+    let leaf = vec![Insn::mov64_reg(0, 3), Insn::mov64_imm(6, 9), EXIT];
+    let codes = [(entry, 0), (long(jumps, filler, calls, back), 0), (leaf, 0)];
+    let (insns, functions) = link(&codes);
+    let laid = lay_out(&insns, &functions).unwrap();
+    check_shape(&insns, &functions, &laid);
+    assert_eq!(run_image(&laid), run_program(&insns, &functions));
+    laid
+}
+
+proptest! {
+    #![proptest_config(config(60))]
+
+    #[test]
+    fn jumps_that_no_longer_reach_go_further_and_do_the_same(
+        jumps in 1usize..5, calls in 1usize..40, near in 0usize..200, back in 0usize..3,
+        bit in 0i32..5,
+    ) {
+        let jumps: Vec<Insn> = (0..jumps as i32)
+            .map(|n| match n {
+                3 => Insn::ja(0),
+                n => Insn::jmp_imm(jmp::JSET, 6, 1 << n, 0),
+            })
+            .collect();
+        let filler = 32_750 - 3 * calls - jumps.len() - near;
+        check_long(&jumps, filler, calls, back, &[1 << bit, 0, 6]);
+    }
+}
+
+#[test]
+fn a_jump_becomes_three_slots_where_it_must() {
+    let jump = Insn::jmp_imm(jmp::JEQ, 3, 0, 0);
+    // Two calls of two slots for three: four slots for a site, and R6.
+    let growth = 2 * (3 + 2 - 1);
+    for (distance, far) in [(32_766, false), (32_767, false), (32_768, true)] {
+        let filler = distance - 6 - growth;
+        let laid = check_long(&[jump], filler, 2, 0, &[0, 1]);
+        let kept = laid
+            .code
+            .iter()
+            .position(|(_, insn)| insn.with_jump(0) == Some(jump))
+            .unwrap();
+        let insns = laid.insns();
+        if far {
+            assert_eq!(insns[kept].jump(), Some(1));
+            assert_eq!(insns[kept + 1], Insn::ja(1));
+            assert_eq!(insns[kept + 2], Insn::ja32(distance as i32));
+        } else {
+            assert_eq!(insns[kept].jump(), Some(distance as i32));
+        }
+    }
+    // Of an unconditional one, in the same place.
+    let laid = check_long(&[Insn::ja(0)], 32_768 - 6 - growth, 2, 0, &[0, 1]);
+    assert!(laid.insns().contains(&Insn::ja32(32_768)));
+}
+
+/// Each jump that grows makes one more too long; the layout is found soon
+/// nevertheless.
+#[test]
+fn jumps_that_push_each_other_out_of_reach_take_few_rounds() {
+    const JUMPS: usize = 9_000;
+    // Jump n has room for n others in front of it that grow, and so grows
+    // only when all did.
+    let mut code = vec![Insn::mov64_imm(3, 1); 2 * JUMPS];
+    code.insert(0, Insn::mov64_imm(0, 0));
+    let base = code.len();
+    for n in 0..JUMPS {
+        code[base - 1 - n] = Insn::jmp_imm(jmp::JEQ, 3, 0, 0);
+    }
+    let longest = 32_767;
+    code.resize(base + longest, Insn::mov64_imm(4, 1));
+    // Jump 0 is one too long because of the call.
+    code.push(EXIT);
+    code.push(EXIT);
+    for n in 0..JUMPS {
+        let at = base - 1 - n;
+        let distance = longest - 2 * n;
+        code[at] = code[at].with_jump(distance as i64).unwrap();
+    }
+    code[base] = call(1);
+    let (insns, functions) = link(&[(code, 0), (vec![R0, EXIT], 0)]);
+    let start = std::time::Instant::now();
+    let laid = lay_out(&insns, &functions).unwrap();
+    let took = start.elapsed();
+    check_shape(&insns, &functions, &laid);
+    assert_eq!(run_image(&laid), run_program(&insns, &functions));
+    assert!(took.as_secs() < 2, "{took:?}");
+}
+
+fn any_slot() -> impl Strategy<Value = Insn> {
+    let anything = (any::<u8>(), 0u8..16, 0u8..16, any::<i16>(), any::<i32>())
+        .prop_map(|(code, dst, src, off, imm)| Insn::new(code, dst, src, off, imm));
+    let op = prop::sample::select(vec![jmp::JA, jmp::JEQ, jmp::JSGT, jmp::JLT, jmp::JCOND]);
+    let jump = (op, any::<bool>(), any::<bool>(), 0u8..13, -24i16..24).prop_map(
+        |(op, wide, by_reg, reg, off)| {
+            let class = if wide { class::JMP } else { class::JMP32 };
+            let operand = if by_reg { X } else { K };
+            Insn::new(class | op | operand, reg, 0, off, i32::from(off))
+        },
+    );
+    let argument =
+        (any::<bool>(), 0u8..8, any::<i16>(), 1i16..8).prop_map(|(load, reg, off, number)| {
+            let off = if off % 4 == 0 { off } else { 8 * number };
+            if load {
+                Insn::ldx(size::DW, reg, REG_PARAMS, off)
+            } else {
+                Insn::stx(size::DW, REG_PARAMS, reg, off.wrapping_neg())
+            }
+        });
+    prop_oneof![
+        2 => anything,
+        2 => jump,
+        1 => argument,
+        3 => (-40i32..40).prop_map(call),
+        1 => any::<i32>().prop_map(call),
+        3 => Just(EXIT),
+        4 => (0u8..13, any::<i32>()).prop_map(|(dst, imm)| Insn::mov64_imm(dst, imm)),
+    ]
+}
+
+/// Instructions and functions without sense, often of the right form.
+fn nonsense() -> impl Strategy<Value = (Vec<Insn>, Vec<Function>)> {
+    let depth = prop_oneof![6 => 0u32..=512, 1 => any::<u32>()];
+    let cuts = vec((any::<prop::sample::Index>(), depth), 0..6);
+    (
+        vec(any_slot(), 1..40),
+        cuts,
+        any::<bool>(),
+        any::<[u32; 3]>(),
+    )
+        .prop_map(|(mut insns, cuts, tidy, wild)| {
+            let mut cuts: Vec<(u32, u32)> = cuts
+                .into_iter()
+                .map(|(at, depth)| (at.index(insns.len()) as u32, depth))
+                .collect();
+            cuts.push((0, 16));
+            cuts.sort_unstable();
+            cuts.dedup_by_key(|cut| cut.0);
+            let len = insns.len() as u32;
+            let ends: Vec<u32> = cuts.iter().skip(1).map(|cut| cut.0).chain([len]).collect();
+            let mut functions: Vec<Function> = cuts
+                .iter()
+                .zip(&ends)
+                .map(|((start, depth), end)| Function::new(*start, *end, *depth))
+                .collect();
+            if tidy {
+                for function in &functions {
+                    insns[function.end as usize - 1] = EXIT;
+                }
+                for (at, insn) in insns.iter_mut().enumerate() {
+                    let inside = functions
+                        .iter()
+                        .find(|f| (f.start as usize..f.end as usize).contains(&at))
+                        .unwrap();
+                    if insn.is_pseudo_call() {
+                        let number = insn.imm.unsigned_abs() as usize % functions.len();
+                        *insn = call_at(at, functions[number].start as usize);
+                    } else if let Some(distance) = insn.jump() {
+                        let len = inside.end - inside.start;
+                        let target = inside.start + distance.unsigned_abs() % len;
+                        let distance = i64::from(target) - at as i64 - 1;
+                        *insn = insn.with_jump(distance).unwrap();
+                    }
+                }
+            } else if wild[0] % 4 == 0 {
+                let number = wild[1] as usize % functions.len();
+                functions[number] = Function::new(wild[1] % 50, wild[2], wild[0]);
+            }
+            (insns, functions)
+        })
+}
+
+proptest! {
+    #![proptest_config(config(20_000))]
+
+    #[test]
+    fn nonsense_is_refused_or_laid_out_right((insns, functions) in nonsense()) {
+        if let Ok(laid) = lay_out(&insns, &functions) {
+            check_shape(&insns, &functions, &laid);
+            let numbers = [7 << 40, 1 << 20];
+            check_forged(&insns, &functions, &laid, &numbers);
+        }
+    }
+
+    /// The entry is another one, or the memory too small.
+    #[test]
+    fn a_layout_of_nonsense_does_not_panic(
+        (insns, mut functions) in nonsense(),
+        entry in 0usize..8, less in 0usize..3, missing in 0usize..3,
+    ) {
+        if measure(&insns, &mut functions).is_err() {
+            return Ok(());
+        }
+        let calls = insns.iter().filter(|insn| insn.is_pseudo_call()).count();
+        let room = |len: usize, field| if missing == field { len.saturating_sub(less) } else { len };
+        let scratch = Scratch {
+            position: &mut vec![u32::MAX; room(insns.len(), 0)],
+            calls: &mut vec![u32::MAX; room(calls, 1)],
+            far: &mut vec![u8::MAX; room(insns.len().div_ceil(8), 2)],
+        };
+        if let Ok(layout) = Layout::new(&insns, &mut functions, entry, scratch) {
+            for index in [0, 1, insns.len(), usize::MAX] {
+                layout.position(index);
+            }
+            let mut slots = 0;
+            let emitted = layout.emit(&mut |_, _| -> Result<(), (usize, Refusal)> {
+                slots += 1;
+                Ok(())
+            });
+            if emitted.is_ok() {
+                prop_assert_eq!(slots, layout.len());
+            }
+        }
+    }
+}
