@@ -39,10 +39,13 @@ done | grep -vE '^/usr/share/(doc|man|locale|bash-completion|lintian|bug|info|zs
             printf '%s/%s\n' "$(realpath "$(dirname "$f")")" "$(basename "$f")"
         fi
     done | sort -u >"$stage/files"
-# Alternatives (awk, nc ...) are links that no package lists.
-find /etc/alternatives /usr/bin /usr/sbin -maxdepth 1 -type l \
-    -lname '/etc/alternatives/*' >>"$stage/files"
-find /etc/alternatives -maxdepth 1 -type l >>"$stage/files"
+{
+    # Alternatives (awk, nc ...) are links that no package lists.
+    find /etc/alternatives /usr/bin /usr/sbin -maxdepth 1 -type l -lname '/etc/alternatives/*'
+    find /etc/alternatives -maxdepth 1 -type l
+    # A newer one beside this suite's (setup.sh).
+    echo /opt/forky/usr/sbin/xdp-bench
+} >>"$stage/files"
 
 # Libraries: what the loader would take for every program in the list.
 while read -r f; do

@@ -21,6 +21,9 @@ GUEST_PACKAGES="qemu-system-x86 debootstrap erofs-utils busybox-static
 # The terminal's front end is the smallest that satisfies bochs; none is used.
 BOCHS_PACKAGES="bochs bochs-term bochsbios vgabios grub-common grub-pc-bin xorriso mtools"
 
+# The suite after HOME_SUITE, for a tool that has to be newer.
+NEXT_SUITE=forky
+
 host_is_fit() {
     [ "$(uname -m)" = x86_64 ] || die "this needs an x86_64 machine, not $(uname -m)"
     [ "$(id -u)" = 0 ] || die "root is needed (debootstrap, chroot)"
@@ -184,6 +187,28 @@ kernel_tree() {
     cp "$BUILD/root-$2/usr/src/linux-headers-$1/Module.symvers" "$dir/out/Module.symvers"
 }
 
+# xdp-tools of the next suite, unpacked beside this suite's, whose xdp-bench
+# wants a tracepoint that Linux 7.2 has no more (xdp_redirect_map). The libraries
+# are this suite's. apt gets folders of its own, so that nothing else of that
+# suite can be installed. $1 suite, $2 mirror
+next_xdp_tools() {
+    # shellcheck disable=SC2016 # expanded inside
+    in_root "$HOME_SUITE" sh -ec '
+        dir=/var/lib/bailey-$1
+        rm -rf "$dir" "/opt/$1"
+        mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial" "/opt/$1"
+        echo "deb $2 $1 main" >"$dir/sources.list"
+        apt() {
+            apt-get -o Dir::Etc::sourcelist="$dir/sources.list" -o Dir::Etc::sourceparts=- \
+                -o Dir::State::lists="$dir/lists" -o Dir::Cache="$dir/cache" "$@"
+        }
+        apt update
+        cd "$dir"
+        apt download xdp-tools
+        dpkg -x xdp-tools_*.deb "/opt/$1"
+        rm -rf "$dir"' sh "$1" "$2"
+}
+
 # The guest's disk: tools and modules. $1 kernel, $2 release
 guest_image() {
     in_root "$HOME_SUITE" /bailey/qemu/image.sh "$1" "$2"
@@ -211,6 +236,7 @@ plan "debootstrap on this machine" host_packages
 plan "base system, $HOME_SUITE" root_base "$HOME_SUITE" "$DEBIAN_MIRROR"
 # shellcheck disable=SC2086
 plan "tool chain, QEMU and guest packages, $HOME_SUITE" root_packages "$HOME_SUITE" $BUILD_PACKAGES $GUEST_PACKAGES
+plan "xdp-bench, $NEXT_SUITE" next_xdp_tools "$NEXT_SUITE" "$DEBIAN_MIRROR"
 if [ "$suite" != "$HOME_SUITE" ]; then
     plan "base system, $suite" root_base "$suite" "$DEBIAN_MIRROR"
     # shellcheck disable=SC2086
