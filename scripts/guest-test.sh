@@ -83,7 +83,7 @@ done
 
 # run_test TEST NUMBER
 run_test() {
-    local t=$1 name module timeout append code=0 out console start=$SECONDS
+    local t=$1 name module timeout append nmi code=0 out console start=$SECONDS
     name=$(basename "$t" .sh)
     module=$(header "$t" MODULE)
     out=$LOGS/$label-$KERNEL-$name.out console=$LOGS/$label-$KERNEL-$name.console
@@ -95,15 +95,15 @@ run_test() {
         result skip "$name: not run, the module did not build"
         return
     fi
-    timeout=$(header "$t" TIMEOUT) append=$(header "$t" APPEND)
+    timeout=$(header "$t" TIMEOUT) append=$(header "$t" APPEND) nmi=$(header "$t" NMI)
     if [ "$label" = bochs ]; then
         # The kernel hands what it does not know to init as its environment.
         append="$append $(header "$t" BOCHS | grep '=' || true)"
-        timeout=$((3 * ${timeout:-600}))
+        timeout=$((3 * ${timeout:-600})) nmi=
     fi
     RUN=$t FILES=$BUILD/selftests LOG=$console MODULE=$module \
         SMP=$(header "$t" SMP) MEM=$(header "$t" MEM) TIMEOUT=$timeout \
-        ICOUNT=$(header "$t" ICOUNT) NMI=$(header "$t" NMI) APPEND=$append \
+        ICOUNT=$(header "$t" ICOUNT) NMI=$nmi APPEND=$append \
         "$TOP/scripts/vm.sh" 2>&1 | tee "$out" || code=$?
     results_of_ktap "$name" "$code" "$out"
     if [ "$(header "$t" SPLATS)" != ignore ] && [ -f "$console" ] &&

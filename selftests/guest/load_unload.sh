@@ -2,7 +2,7 @@
 # The module comes, goes, and leaves nothing behind.
 # SMP: 2
 # TIMEOUT: 300
-# BOCHS: SCALE=5
+# BOCHS: SCALE=10
 cd /files || exit
 # shellcheck source=selftests/guest/lib/ktap.sh
 . guest/lib/ktap.sh

@@ -3,25 +3,31 @@
 # must be the same, and each must really have been isolated.
 # SMP: 2
 # TIMEOUT: 900
-# BOCHS: yes
+# BOCHS: CORPUS=corpus_h* AT_LEAST=20
 cd /files || exit
 # shellcheck source=selftests/guest/lib/ktap.sh
 . guest/lib/ktap.sh
 # shellcheck source=selftests/guest/lib/bailey.sh
 . guest/lib/bailey.sh
 
+# A slow emulator has time for a part of the corpus.
+shopt -s nullglob
+# shellcheck disable=SC2206
+objects=(${CORPUS:-corpus_*}.bpf.o)
+at_least=${AT_LEAST:-48}
+
 # run_corpus OUTPUT [OPTION...]
 run_corpus() {
     local out=$1
     shift
-    ./xdp_corpus "$@" corpus_*.bpf.o >"$out" 2>"$out.errors" ||
+    ./xdp_corpus "$@" "${objects[@]}" >"$out" 2>"$out.errors" ||
         { tail -n 20 "$out.errors"; grep 'does not load' "$out"; return 1; }
 }
 
 # compare OUTPUT WHEN: a test for each object of the corpus.
 compare() {
     local object
-    for object in corpus_*.bpf.o; do
+    for object in "${objects[@]}"; do
         object=${object%.bpf.o}
         check "the programs of $object leave the same behind $2" \
             diff -U0 <(grep "^$object/" /tmp/without) <(grep "^$object/" "$1")
@@ -34,7 +40,7 @@ check "every program of the corpus runs with the module" run_corpus /tmp/with --
 compare /tmp/with "isolated as not"
 check "every program of the kinds that can be isolated is isolated" isolated_or_listed /tmp/states
 count=$(grep -c ' isolated$' /tmp/states)
-check "at least 48 programs are isolated ($count are)" test "$count" -ge 48
+check "at least $at_least programs are isolated ($count are)" test "$count" -ge "$at_least"
 note "$(grep -v ' isolated$' /tmp/states)"
 note "$(isolated_though_listed /tmp/states)"
 equal "no program of the corpus breaches" 0 "$(counter violations_total)"

@@ -25,18 +25,18 @@ tracked() {
 
 check "the kernel says that indirect branch tracking is enabled" \
     sh -c 'dmesg | grep "CET detected: Indirect Branch Tracking enabled"'
-deny "the kernel's own test of it did not fail" sh -c 'dmesg | grep "IBT selftest"'
+deny "the kernel's own test of tracking did not fail" sh -c 'dmesg | grep "IBT selftest"'
 for flag in ibt ospke pcid pge; do
     check "every CPU has $flag" test "$(grep -cw "$flag" /proc/cpuinfo)" -eq "$(nproc)"
 done
 modprobe msr
-check "it is on on every CPU" tracked
+check "tracking is on on every CPU" tracked
 need_module
 check "the module saw it" grep -qw ibt <(status cpu_features)
-check "it is on with the module" tracked
-check "programs run under it" ./xdp_run load.bpf.o busy --repeat 10000 --cpus all --verdict 2
-check "it is on after runs" tracked
+check "tracking is on with the module" tracked
+check "programs run under tracking" ./xdp_run load.bpf.o busy --repeat 10000 --cpus all --verdict 2
+check "tracking is on after runs" tracked
 check "the module leaves" unload_module
-check "it is on without the module" tracked
+check "tracking is on after the module" tracked
 deny "no branch went to a place without ENDBR" sh -c 'dmesg | grep -i "missing endbr\|control protection"'
 finish
