@@ -777,7 +777,10 @@ SEC("xdp") NAKED int call_first_and_last(void)
 		     : "i"(call_at_once));
 }
 
-/* A body so long that its jumps have just room, with calls in it. */
+/*
+ * A body so long that its jumps have just room, with calls in it; without
+ * constants, which would be two instructions more each when blinded.
+ */
 SEC("xdp") NAKED int far_jumps(void)
 {
 	asm volatile("r6 = *(u32 *)(r1 + 4)\n"
@@ -788,9 +791,11 @@ SEC("xdp") NAKED int far_jumps(void)
 		     "r2 = 1\n"
 		     "call step\n"
 		     "r6 = r0\n"
+		     "r7 = 3\n"
+		     "r8 = 5\n"
 		     ".rept 16000\n"
-		     "r6 += 3\n"
-		     "r6 ^= 5\n"
+		     "r6 += r7\n"
+		     "r6 ^= r8\n"
 		     ".endr\n"
 		     "r1 = r6\n"
 		     "r2 = 2\n"
