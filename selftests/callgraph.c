@@ -472,10 +472,14 @@ static void call_loop_of(struct generator *g, int i)
 {
 	struct function *f = &g->f[i];
 
-	/* A count that is known may be inlined, another is not. */
+	/*
+	 * Never 0: if the verifier knows that it is, it removes the callback, and
+	 * the kernel warns that there is no program to JIT (Linux 7.2).
+	 */
 	if (chance(g, 50)) {
 		mov_reg(g, BPF_REG_1, live_number(g));
 		emit(g, BPF_ALU64 | BPF_AND | BPF_K, BPF_REG_1, 0, 0, 7);
+		emit(g, BPF_ALU64 | BPF_OR | BPF_K, BPF_REG_1, 0, 0, 1);
 	} else {
 		mov_imm(g, BPF_REG_1, 1 + pick(g, 6));
 	}
