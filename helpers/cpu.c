@@ -42,8 +42,6 @@ enum bailey_cpu_refusal bailey_cpu_check(void)
 		return BAILEY_CPU_NO_PKS;
 	if (!boot_cpu_has(X86_FEATURE_SMAP))
 		return BAILEY_CPU_NO_SMAP;
-	if (boot_cpu_has(X86_FEATURE_PTI))
-		return BAILEY_CPU_PTI;
 	if (cpu_feature_enabled(X86_FEATURE_FRED))
 		return BAILEY_CPU_FRED;
 	if (cpu_feature_enabled(X86_FEATURE_CALL_DEPTH))

@@ -84,7 +84,6 @@ enum bailey_cpu_refusal {
 	BAILEY_CPU_OK,
 	BAILEY_CPU_NO_PKS,
 	BAILEY_CPU_NO_SMAP,
-	BAILEY_CPU_PTI,
 	BAILEY_CPU_FRED,
 	BAILEY_CPU_CALL_DEPTH,
 	BAILEY_CPU_HYPERVISOR,
@@ -121,6 +120,11 @@ unsigned long bailey_cea_gdt(unsigned int cpu);
 unsigned long bailey_cea_tss(unsigned int cpu, unsigned int *pages);
 void *bailey_keyed_page(unsigned int key, void **page);
 void bailey_keyed_page_free(void *addr, void *page);
+
+/* user_tree.c: with page-table isolation, the page tables of user mode */
+int bailey_user_tree_exists(void);
+int bailey_user_tree_map(unsigned long addr, unsigned int pages);
+void bailey_user_tree_unmap(unsigned long addr, unsigned int pages);
 
 /* gate.S, event.S */
 extern const u8 bailey_stub_template[];

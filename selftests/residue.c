@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Prints the state of the kernel that the module changes while it is there:
- * the IDT, each CPU's CR4 (as the kernel shadows it), interrupt stacks, and
- * the page-table entries of IDT and CPU entry area with their keys. What is
- * printed before the module came must be printed after it has gone.
+ * the IDT, each CPU's CR4 (as the kernel shadows it), interrupt stacks, the
+ * page-table entries of IDT and CPU entry area with their keys, and what user
+ * mode's page tables map of the kernel's text. What is printed before the
+ * module came must be printed after it has gone.
  */
 #include "kernel_memory.h"
 
@@ -67,6 +68,45 @@ static __u64 page_entry(__u64 address)
 	return entry & STABLE;
 }
 
+struct leaves {
+	__u64 count, writable, hash;
+};
+
+/* What a table of this level maps. */
+static void add_leaves(struct leaves *l, __u64 table, int level)
+{
+	for (int index = 0; index < 512; index++) {
+		__u64 entry = read_kernel(&kcore, table + index * 8) & STABLE;
+
+		if (!(entry & 1))
+			continue;
+		l->hash = hash_bytes(l->hash, &index, sizeof(index));
+		l->hash = hash_bytes(l->hash, &entry, sizeof(entry));
+		if (level > 1 && !(entry & 0x80)) {
+			add_leaves(l, direct_map + (entry & PAGE_MASK_PHYS), level - 1);
+		} else {
+			l->count++;
+			l->writable += entry >> 1 & 1;
+		}
+	}
+}
+
+/*
+ * The last top-level entry, that of the kernel's and the modules' text, in the
+ * page tables of user mode, which lie behind the kernel's. Empty without
+ * page-table isolation (arch/x86/mm/pti.c); with five levels the CPU entry area
+ * is in it, too.
+ */
+static void print_user_tree(void)
+{
+	__u64 entry = read_kernel(&kcore, root + 4096 + 511 * 8) & STABLE;
+	struct leaves l = {.hash = hash_bytes(HASH_START, &entry, sizeof(entry))};
+
+	if (entry & 1)
+		add_leaves(&l, direct_map + (entry & PAGE_MASK_PHYS), levels - 1);
+	printf("user text %llu writable %llu entries %llx\n", l.count, l.writable, l.hash);
+}
+
 static void print_cpu(int cpu, __u64 offset)
 {
 	__u64 tss = symbols[TSS].address + offset + offset_of("tss_struct", "x86_tss") +
@@ -110,6 +150,7 @@ int main(void)
 	if (!idt_entry)
 		die("the IDT's page is not found");
 	printf("idt %llx entry %llx key %llu\n", idt, idt_entry, idt_entry >> 59 & 15);
+	print_user_tree();
 	for (int cpu = 0; cpu < libbpf_num_possible_cpus(); cpu++) {
 		__u64 offset = read_kernel(&kcore, offsets + 8 * cpu);
 

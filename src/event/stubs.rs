@@ -7,6 +7,8 @@
 
 use crate::bindings as b;
 use crate::domain;
+use crate::hw::user_tree::UserText;
+use crate::pure::region::PAGE;
 use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
 use kernel::prelude::*;
@@ -54,7 +56,10 @@ impl Template {
 
 /// The stubs' memory and how many domains want them in the IDT.
 struct Stubs {
-    text: *mut c_void,
+    /// As the pack allocator gave it; the stubs begin at its first whole page.
+    pack: *mut c_void,
+    text: u64,
+    user: Option<UserText>,
     gates: *mut u64,
     /// The IDT's own words, by vector; 0 where no gate is present.
     original: [u64; VECTORS],
@@ -68,7 +73,9 @@ unsafe impl Send for Stubs {}
 kernel::sync::global_lock! {
     // SAFETY: initialized by `Owner::new`, before the first domain.
     unsafe(uninit) static STUBS: Mutex<Stubs> = Stubs {
-        text: ptr::null_mut(),
+        pack: ptr::null_mut(),
+        text: 0,
+        user: None,
         gates: ptr::null_mut(),
         original: [0; VECTORS],
         ours: [0; VECTORS],
@@ -76,8 +83,10 @@ kernel::sync::global_lock! {
     };
 }
 
-/// Bytes of all stubs.
+/// Bytes of all stubs: whole pages, for nothing else may be seen from user mode.
 const TEXT: usize = VECTORS * STRIDE as usize;
+/// Bytes of a piece of a pack that holds as many whole pages, wherever it lies.
+const PACK: u32 = TEXT as u32 + PAGE as u32;
 
 /// Fills unused executable memory with int3.
 ///
@@ -116,19 +125,21 @@ impl Owner {
         unsafe { STUBS.init() };
         let owner = Self(());
         let mut stubs = STUBS.lock();
-        let size = TEXT as u32;
         // SAFETY: process context; fill_int3 is what the allocator wants.
-        stubs.text = unsafe { b::bailey_k_bpf_prog_pack_alloc(size, Some(fill_int3), false) };
-        if stubs.text.is_null() {
+        stubs.pack = unsafe { b::bailey_k_bpf_prog_pack_alloc(PACK, Some(fill_int3), false) };
+        if stubs.pack.is_null() {
             return Err(ENOMEM);
         }
+        stubs.text = (stubs.pack as u64).next_multiple_of(PAGE);
         // SAFETY: SIDT; the IDT is one page, mapped read-only by a 4 KiB entry.
         stubs.gates = unsafe { b::bailey_page_alias(b::bailey_idt_base() as usize) }.cast();
         if stubs.gates.is_null() {
             return Err(ENOMEM);
         }
         make(&mut stubs)?;
-        BASE.store(stubs.text as u64, Ordering::Release);
+        // SAFETY: whole pages of ours, given back after the `UserText`.
+        stubs.user = unsafe { UserText::map(stubs.text, TEXT) }?;
+        BASE.store(stubs.text, Ordering::Release);
         Ok(owner)
     }
 }
@@ -153,7 +164,7 @@ fn make(stubs: &mut Stubs) -> Result {
             continue;
         }
         let kernel = handler(low, high);
-        let at = stubs.text as u64 + vector as u64 * STRIDE;
+        let at = stubs.text + vector as u64 * STRIDE;
         if at >> 32 != kernel >> 32 {
             pr_err!("cannot load: event stubs and kernel text do not share their upper half\n");
             return Err(ERANGE);
@@ -268,14 +279,15 @@ impl Drop for Hold {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        let stubs = STUBS.lock();
+        let mut stubs = STUBS.lock();
         if !stubs.gates.is_null() {
             // SAFETY: as returned by bailey_page_alias.
             unsafe { b::bailey_page_unalias(stubs.gates.cast()) };
         }
-        if !stubs.text.is_null() {
+        stubs.user = None;
+        if !stubs.pack.is_null() {
             // SAFETY: every holder has gone, so no IDT entry leads here.
-            unsafe { b::bailey_k_bpf_prog_pack_free(stubs.text, TEXT as u32) };
+            unsafe { b::bailey_k_bpf_prog_pack_free(stubs.pack, PACK) };
         }
     }
 }

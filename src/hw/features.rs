@@ -15,9 +15,6 @@ pub(crate) fn check() -> Result {
         b::bailey_cpu_refusal_BAILEY_CPU_NO_SMAP => {
             "the CPU has no SMAP: user pages would be open to confined programs"
         }
-        b::bailey_cpu_refusal_BAILEY_CPU_PTI => {
-            "page-table isolation is on: the event stubs are not in the user page tables (boot with pti=off)"
-        }
         b::bailey_cpu_refusal_BAILEY_CPU_FRED => {
             "FRED is on: it delivers events past the IDT (boot with fred=off)"
         }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The hardware: what the CPU must be, its keys, its per-CPU words.
+//! The hardware: what the CPU must be, its keys, its per-CPU words, its page
+//! tables for user mode.
 
 pub(crate) mod cpus;
 pub(crate) mod features;
 pub(crate) mod tables;
+pub(crate) mod user_tree;
