@@ -191,6 +191,9 @@ SYM_INNER_LABEL(bailey_iret_out_end, SYM_L_GLOBAL)
 	incq	PCPU(CPU_REFUSED)
 .Lturned_away:
 	HINT_RUN
+	xorl	%eax, %eax			/* XDP_ABORTED */
+.Lturned_away_with:
+	HINT_RUN
 	decl	PER_CPU_VAR(__preempt_count)
 	addq	$(RUN_SAVED + 8), %rsp
 	UNWIND_HINT type=UNWIND_HINT_TYPE_CALL sp_reg=ORC_REG_SP sp_offset=0x30
@@ -199,9 +202,80 @@ SYM_INNER_LABEL(bailey_iret_out_end, SYM_L_GLOBAL)
 	popq	%r13
 	popq	%rbx
 	popq	%rbp
-	xorl	%eax, %eax			/* XDP_ABORTED */
 	movl	$1, %r10d
 	RET
+
+/*
+ * enter_function(R1 to R5; the image in rax), called from the first
+ * instructions of a function of an isolated program: the kernel calls it back,
+ * or another part of the program calls it through the helper gate. Like enter,
+ * but the run is nested in one of the same program and shares what that has,
+ * and the registers R1 to R5 are arguments.
+ */
+SYM_INNER_LABEL(bailey_enter_function, SYM_L_GLOBAL)
+	UNWIND_HINT_FUNC
+	ANNOTATE_NOENDBR
+	pushq	%rbp
+	pushq	%rbx
+	pushq	%r13
+	pushq	%r14
+	pushq	%r15
+	pushfq
+	pushfq
+	incl	PER_CPU_VAR(__preempt_count)
+	subq	$RUN_FLAGS, %rsp
+	HINT_RUN
+	movq	%rax, RUN_PROG(%rsp)
+	pushq	%r8
+	pushq	%rcx
+	pushq	%rdx
+	pushq	%rsi
+	pushq	%rdi
+	HINT_RUN 0x28
+	leaq	0x28(%rsp), %rdi
+	movq	%rsp, %rsi
+	call	bailey_function
+	popq	%rdi
+	popq	%rsi
+	popq	%rdx
+	popq	%rcx
+	popq	%r8
+	HINT_RUN
+	/* Turned away: 1 ends any loop of callbacks. */
+	testl	%eax, %eax
+	jnz	.Lturned_away_with
+	cli
+	movq	PCPU(CPU_RUN), %rax
+	movq	%rax, RUN_PREV(%rsp)
+	movq	%rsp, PCPU(CPU_RUN)
+	movq	PCPU(CPU_SLOT), %rax
+	addq	$SLOT_STRIDE, %rax		/* bailey_function has seen that there is one more */
+	movq	%rax, PCPU(CPU_SLOT)
+	/* Only the image for iret holds all arguments. */
+	movq	$0, SLOT_IRET(%rax)
+	movq	$0, SLOT_IRET + 8(%rax)
+	movq	%rcx, SLOT_IRET + 0x10(%rax)
+	movq	%rdx, SLOT_IRET + 0x18(%rax)
+	movq	RUN_PROG(%rsp), %rdx
+	movq	PROG_SITES(%rdx), %rdx
+	movq	SITE_RET(%rdx), %rdx
+	movq	%rdx, SLOT_IRET + 0x20(%rax)
+	movq	$__KERNEL_CS, SLOT_IRET + 0x28(%rax)
+	movq	RUN_FLAGS(%rsp), %rdx
+	andl	$X86_EFLAGS_IF, %edx
+	orl	$X86_EFLAGS_FIXED, %edx
+	movq	%rdx, SLOT_IRET + 0x30(%rax)
+	movq	RUN_DOM_RSP(%rsp), %rdx
+	movq	%rdx, SLOT_IRET + 0x38(%rax)
+	movq	$__KERNEL_DS, SLOT_IRET + 0x40(%rax)
+	xorl	%ebx, %ebx
+	xorl	%r13d, %r13d
+	xorl	%r14d, %r14d
+	xorl	%r15d, %r15d
+	xorl	%r9d, %r9d
+	xorl	%r10d, %r10d			/* AX, as in enter */
+	leaq	bailey_iret_out(%rip), %r11
+	jmp	bailey_tail
 
 /*
  * exit: a jump from a confined program, verdict in rax. Never comes back.
@@ -210,7 +284,7 @@ SYM_INNER_LABEL(bailey_iret_out_end, SYM_L_GLOBAL)
 SYM_INNER_LABEL(bailey_exit_gate, SYM_L_GLOBAL)
 	UNWIND_HINT_UNDEFINED
 	ANNOTATE_NOENDBR
-	movl	%eax, %r8d
+	movq	%rax, %r8
 SYM_INNER_LABEL(bailey_exit_w, SYM_L_GLOBAL)
 	ANNOTATE_NOENDBR
 	cli
@@ -226,7 +300,7 @@ SYM_INNER_LABEL(bailey_exit_z_end, SYM_L_GLOBAL)
 	movl	$BAILEY_PHASE_NONE, PCPU(CPU_PHASE)
 .Lend_of_run:
 	HINT_RUN
-	/* r8d: the verdict */
+	/* r8: the verdict, or what a function returns */
 	cmpl	$0, RUN_WORK(%rsp)
 	jne	.Lexit_work
 .Lexit_done:
@@ -243,7 +317,7 @@ SYM_INNER_LABEL(bailey_exit_z_end, SYM_L_GLOBAL)
 	incq	%gs:STATS_RUNS(%rdx)
 	addq	%rax, %gs:STATS_HELPER_CALLS(%rdx)
 	decl	PER_CPU_VAR(__preempt_count)
-	movl	%r8d, %eax
+	movq	%r8, %rax
 	testl	$X86_EFLAGS_IF, RUN_SAVED(%rsp)
 	jz	1f
 	sti
@@ -265,10 +339,10 @@ SYM_INNER_LABEL(bailey_exit_z_end, SYM_L_GLOBAL)
 	jz	1f
 	sti
 1:	movq	%rsp, %rdi
-	movl	%r8d, %esi
+	movq	%r8, %rsi
 	call	bailey_exit
 	cli
-	movl	%eax, %r8d
+	movq	%rax, %r8
 	jmp	.Lexit_done
 
 /* The run is over without its exit: rsp = run, IF = 0, PKRS = 0. */
@@ -383,7 +457,7 @@ SYM_INNER_LABEL(bailey_helper_z_end, SYM_L_GLOBAL)
 .Lended:
 	cmpl	$BAILEY_ABORT, RUN_ACTION(%rsp)
 	je	.Lbad_site
-	movl	%eax, %r8d
+	movq	%rax, %r8
 	jmp	.Lend_of_run
 SYM_CODE_END(bailey_enter)
 

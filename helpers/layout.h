@@ -60,6 +60,11 @@
 #define BAILEY_PROG_RXQ		0x8	/* it reads xdp->rxq or xdp->rxq->dev */
 #define BAILEY_PROG_TXQ		0x10	/* it reads xdp->txq->dev */
 
+/* struct bailey_prog.calls */
+#define BAILEY_CALL_KERNEL	0x1	/* the kernel runs it: the program itself */
+#define BAILEY_CALL_BACK	0x2	/* a helper calls it back */
+#define BAILEY_CALL_FUNCTION	0x4	/* the program calls it, by a gate */
+
 /* struct bailey_stats, per CPU and program */
 #define STATS_RUNS		0x00
 #define STATS_HELPER_CALLS	0x08
@@ -74,6 +79,9 @@
 #define BAILEY_SITE_SCALAR	0	/* no memory arguments, no context */
 #define BAILEY_SITE_AUDITED	1	/* through bailey_helper() */
 
+/* struct bailey_site.helper: no helper but a function of the program, `func` */
+#define BAILEY_SITE_FUNCTION	0xffffffff
+
 /* struct bailey_run: lies on the kernel stack from enter to exit */
 #define RUN_PROG		0x00
 #define RUN_CTX			0x08
@@ -87,10 +95,10 @@
 #define RUN_WORK		0x48	/* what bailey_exit() has to do */
 #define RUN_HELPERS		0x4c
 #define RUN_SHADOW		0x50	/* struct bailey_shadow, used by Rust */
-#define RUN_FLAGS		0x78	/* IF set: the program runs with interrupts on */
-#define RUN_SAVED		0x80	/* rflags, r15, r14, r13, rbx, rbp, ret */
-#define RUN_KERNEL_RBP		0xa8
-#define RUN_SIZE		0xb0	/* with rbp, without the return address */
+#define RUN_FLAGS		0x80	/* IF set: the program runs with interrupts on */
+#define RUN_SAVED		0x88	/* rflags, r15, r14, r13, rbx, rbp, ret */
+#define RUN_KERNEL_RBP		0xb0
+#define RUN_SIZE		0xb8	/* with rbp, without the return address */
 
 /* struct bailey_run.action, set by bailey_helper() */
 #define BAILEY_GO_ON		0
@@ -100,6 +108,10 @@
 /* struct bailey_run.work */
 #define BAILEY_WORK_PACKET	0x1	/* copy the packet back */
 #define BAILEY_WORK_LEVEL	0x2	/* this level's loans and ledger are in use */
+#define BAILEY_WORK_CALLBACK	0x4	/* a callback of the run below, by a helper of the kernel */
+#define BAILEY_WORK_FUNCTION	0x8	/* a function of the run below, by a gate */
+#define BAILEY_WORK_SHARED	0x10	/* packet, context, loans and ledger are those of the run below */
+#define BAILEY_WORK_CALLED	0x20	/* a function of the program itself has run on the packet */
 
 /*
  * A resume slot: where the tail returns to, then one of two images. It is read
@@ -111,7 +123,7 @@
 #define SLOT_IRET		0x18	/* r11 rax rcx rdx rip cs rflags rsp ss */
 #define SLOT_STRIDE		0x80
 #define SLOT_SHIFT		7
-#define SLOT_LEVELS		16
+#define SLOT_LEVELS		32	/* a page */
 
 /* offsetof(struct tss_struct, x86_tss.ist), asserted in percpu.c */
 #define BAILEY_TSS_IST		36
@@ -158,7 +170,10 @@ struct bailey_frame {
 	u64 top;
 };
 
-/* The kernel's record of an isolated program. */
+/*
+ * The kernel's record of an image: of an isolated program, or of one of its
+ * functions that is entered by itself.
+ */
 struct bailey_prog {
 	u32 state;		/* 0: may run */
 	u32 flags;
@@ -175,7 +190,10 @@ struct bailey_prog {
 	u64 starts;		/* bitmap of instruction starts */
 	u64 enter_return;	/* the address after `call enter` */
 	u64 body;		/* where the program goes on from there while confined */
-	u64 record;		/* the Rust object this belongs to */
+	u64 record;		/* the program, a Rust object */
+	u32 calls;		/* BAILEY_CALL_*: who may enter it */
+	u32 ctx_arg;		/* which argument is the real context, from 1; 0: none */
+	u32 is_global;		/* it is a global function: others may attach to it */
 };
 
 struct bailey_arg {
@@ -189,7 +207,7 @@ struct bailey_site {
 	u64 func;
 	u64 out;		/* the stub's way back into the program */
 	u32 class;
-	u32 helper;		/* BPF_FUNC_*, 0 for enter */
+	u32 helper;		/* BPF_FUNC_*, 0 for enter, BAILEY_SITE_FUNCTION */
 	u64 ret;		/* where the stub's way back jumps to */
 	u64 stub;
 	u64 map;		/* struct bpf_map *, if the verifier knew one */
@@ -215,6 +233,7 @@ struct bailey_shadow {
 	u64 packet_room;	/* bytes there: hard start to hard end, or 0 */
 	u64 hard_start;		/* the real one */
 	u64 level;		/* this run's loans and ledger, if BAILEY_WORK_LEVEL */
+	u64 element;		/* a callback's: the value that is on loan for its sake, or 0 */
 };
 
 struct bailey_run {

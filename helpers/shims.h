@@ -133,6 +133,7 @@ extern const u8 bailey_event_template[];
 extern const u32 bailey_event_offsets[8];
 extern u64 bailey_event_handlers[256];
 void bailey_enter(void);
+void bailey_enter_function(void);
 void bailey_exit_gate(void);
 void bailey_exit_w(void);
 void bailey_exit_z(void);
@@ -152,7 +153,8 @@ void bailey_event_again(void);
 
 /* Rust, called from assembly */
 u64 bailey_carve(struct bailey_run *run);
-u32 bailey_exit(struct bailey_run *run, u32 verdict);
+u64 bailey_exit(struct bailey_run *run, u64 verdict);
+u32 bailey_function(struct bailey_run *run, u64 *args);
 u64 bailey_helper(struct bailey_run *run, u64 *args);
 u32 bailey_event(struct bailey_event *event, struct bailey_run *run);
 

@@ -8,7 +8,7 @@
 use super::frame::{self, Frame, Point};
 use super::{interrupts, violation};
 use crate::bindings as b;
-use crate::load::Program;
+use crate::load::Image;
 use crate::pure::violation::Kind;
 use crate::run::{self, Run};
 
@@ -107,12 +107,12 @@ fn handle(event: &mut b::bailey_event, run: &mut Run, cpu: &mut b::bailey_cpu) -
     }
     let pushed = Frame::read(event.event_rsp, error);
     event.error = pushed.error;
-    let program = run.program();
+    let image = run.image();
 
     if vector == BP {
-        return text_poke(event, run, program, &pushed);
+        return text_poke(event, run, image, &pushed);
     }
-    match frame::judge(program, pushed.rip, event.r9) {
+    match frame::judge(image, pushed.rip, event.r9) {
         Point::Program(rip) => {
             // The frame's own word, since alignment hid the truth; it chooses between two values.
             if !run.may_have_rsp(pushed.rsp) || (ist(vector).is_none() && pushed.rsp & !15 != top) {
@@ -120,8 +120,8 @@ fn handle(event: &mut b::bailey_event, run: &mut Run, cpu: &mut b::bailey_cpu) -
             }
             resume_at(event, run, &pushed, rip);
             event.rsp = pushed.rsp;
-            begin_again(event, program, rip);
-            own(event, run, program, vector, rip)
+            begin_again(event, image, rip);
+            own(event, run, image, vector, rip)
         }
         Point::Gate(label) if is_asynchronous(vector) => {
             resume_at(event, run, &pushed, label);
@@ -137,12 +137,12 @@ fn handle(event: &mut b::bailey_event, run: &mut Run, cpu: &mut b::bailey_cpu) -
             let Some(below) = frame::below_stub(&pushed, run) else {
                 return impossible(&pushed);
             };
-            match frame::judge(program, below.rip, event.r9) {
+            match frame::judge(image, below.rip, event.r9) {
                 point @ (Point::Program(at) | Point::Gate(at)) => {
                     resume_at(event, run, &below, at);
                     if matches!(point, Point::Program(_)) {
                         event.rsp = below.rsp;
-                        begin_again(event, program, at);
+                        begin_again(event, image, at);
                     }
                     Outcome::Kernel(vector, false)
                 }
@@ -183,9 +183,9 @@ fn resume_at(event: &mut b::bailey_event, run: &mut Run, from: &Frame, rip: u64)
 /// A program that has only begun begins again: at `test r10, r10`, with r10 as
 /// enter left it. A forged frame could name the jump behind it, with ZF clear,
 /// and so reach the epilogue.
-fn begin_again(event: &mut b::bailey_event, program: &Program, rip: u64) {
-    if program.has_only_begun(rip) {
-        event.rip = program.raw.enter_return;
+fn begin_again(event: &mut b::bailey_event, image: &Image, rip: u64) {
+    if image.has_only_begun(rip) {
+        event.rip = image.enter_return;
         event.r10 = 0;
     }
 }
@@ -194,7 +194,7 @@ fn begin_again(event: &mut b::bailey_event, program: &Program, rip: u64) {
 fn own(
     event: &mut b::bailey_event,
     run: &mut Run,
-    program: &Program,
+    image: &Image,
     vector: u64,
     rip: u64,
 ) -> Outcome {
@@ -202,7 +202,7 @@ fn own(
         return Outcome::Kernel(vector, run.interrupts());
     }
     if vector == PF {
-        return match run::mediate::access(event, run, program, rip) {
+        return match run::mediate::access(event, run, image, rip) {
             Ok(()) => Outcome::Resume,
             Err(refused) => Outcome::Violation {
                 kind: refused.kind,
@@ -226,11 +226,11 @@ fn own(
 fn text_poke(
     event: &mut b::bailey_event,
     run: &mut Run,
-    program: &Program,
+    image: &Image,
     pushed: &Frame,
 ) -> Outcome {
     let at = pushed.rip.wrapping_sub(1);
-    if !program.insn_start(at) {
+    if !image.insn_start(at) {
         return impossible(pushed);
     }
     let mut regs = b::pt_regs {
@@ -248,7 +248,7 @@ fn text_poke(
             addr: 3,
         };
     }
-    match frame::judge(program, regs.ip as u64, event.r9) {
+    match frame::judge(image, regs.ip as u64, event.r9) {
         Point::Program(rip) | Point::Gate(rip) => {
             resume_at(event, run, pushed, rip);
             Outcome::Resume

@@ -4,7 +4,7 @@
 
 use super::stubs;
 use crate::bindings as b;
-use crate::load::Program;
+use crate::load::Image;
 use crate::run::Run;
 
 /// What a stub has pushed below the CPU's frame, lowest address first, and the
@@ -76,13 +76,13 @@ fn addr(label: unsafe extern "C" fn()) -> u64 {
     label as usize as u64
 }
 
-/// Judges `rip`, saved while `program` was confined. `r9` is the register, not
+/// Judges `rip`, saved while `image` was confined. `r9` is the register, not
 /// what a domain could write.
-pub(crate) fn judge(program: &Program, rip: u64, r9: u64) -> Point {
-    if program.insn_start(rip) {
+pub(crate) fn judge(image: &Image, rip: u64, r9: u64) -> Point {
+    if image.insn_start(rip) {
         return Point::Program(rip);
     }
-    if let Some((stub, offset)) = program.stub_at(rip) {
+    if let Some((stub, offset)) = image.stub_at(rip) {
         // SAFETY: constants of this module.
         let (out, size) = unsafe {
             (

@@ -69,8 +69,7 @@ pub(crate) fn record(run: &mut Run, kind: Kind, rip: u64, addr: u64) {
     if unsafe { (&raw const b::bailey_violation_abort).read_volatile() } == 0 {
         program.quarantine();
     }
-    let (base, _) = program.image_range();
-    let at = u32::try_from(rip.wrapping_sub(base)).unwrap_or(u32::MAX);
+    let at = u32::try_from(rip.wrapping_sub(run.image().image)).unwrap_or(u32::MAX);
     // SAFETY: reads the clock; any context.
     let now = unsafe { b::bailey_now() };
     // An interrupt may bring a run of its own, with a violation of its own.

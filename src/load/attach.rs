@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Programs that want to attach to an isolated one: fentry, fexit, freplace.
 //!
-//! Its entry is called by the kernel, on the kernel's stack, so trampolines and
-//! replacements work there as they do anywhere. Its other functions are part
-//! of the entry's image: no call of them can be intercepted.
+//! Its entry and its global functions are images of their own, which are called
+//! on the kernel's stack, so trampolines and replacements work there as they do
+//! anywhere. Its static functions are part of other images, or get what the
+//! program sees of its context: no call of them can be intercepted.
 
 use super::program::{self, Entry, State};
 use crate::bindings as b;
@@ -40,7 +41,7 @@ unsafe extern "C" fn bailey_on_check_attach_target(
 }
 
 /// Whether the function of BTF type `btf_id` is one of an isolated program's
-/// that is not its entry.
+/// to which nothing can attach.
 ///
 /// # Safety
 ///
@@ -61,6 +62,13 @@ unsafe fn is_inner(target: *const b::bpf_prog, btf_id: u32) -> bool {
         }
         slice::from_raw_parts((*aux).func_info, (*aux).func_info_cnt as usize)
     };
-    let number = functions.iter().position(|func| func.type_id == btf_id);
-    number.is_some_and(|number| number > 0)
+    let Some(number) = functions.iter().position(|func| func.type_id == btf_id) else {
+        return false;
+    };
+    // The kernel's functions are in the order of the images.
+    number > 0
+        && !program
+            .images()
+            .get(number)
+            .is_some_and(|image| image.calls == b::BAILEY_CALL_FUNCTION && image.is_global != 0)
 }

@@ -25,6 +25,12 @@ impl HelperSet {
         }
     }
 
+    /// Whether one of them calls functions of the program.
+    pub(super) fn calls_back(self) -> bool {
+        self.iter()
+            .any(|id| catalog::helper(id).is_some_and(|helper| helper.calls_back))
+    }
+
     fn iter(self) -> impl Iterator<Item = u32> {
         (0..256).filter(move |id| self.0[(id / 64) as usize] & (1 << (id % 64)) != 0)
     }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The finished image: its calls become jumps, and what is left is checked.
+//! The finished images: their calls become jumps, and what is left is checked.
 //!
 //! Nobody can run the program yet: `__bpf_prog_select_runtime()` is the
 //! verifier's last step, before the program gets its number and its file.
 
 use super::decoder::Both;
-use super::program::{Isolation, Program};
+use super::images::Image;
+use super::program::{Isolation, Part, Program};
 use super::stub_kind;
 use crate::bindings as b;
 use crate::pure::image::{bitmap_len, check, scan, Expect, ImageError, SiteHit, Stub};
@@ -55,37 +56,118 @@ impl fmt::Display for Flaw {
 const CALL: u64 = 5;
 const JMP_REL32: u8 = 0xe9;
 
-fn enter_gate() -> u64 {
-    b::bailey_enter as *const () as u64
+/// The gate by which an image is entered.
+fn enter_gate(part: &Part) -> u64 {
+    if part.calls == b::BAILEY_CALL_KERNEL {
+        b::bailey_enter as *const () as u64
+    } else {
+        b::bailey_enter_function as *const () as u64
+    }
 }
 
 fn exit_gate() -> u64 {
     b::bailey_exit_gate as *const () as u64
 }
 
-/// Turns the calls of `program`'s image into jumps, writes its stubs, checks
-/// what has become of it, and lets the program run.
+/// Turns the calls of `program`'s images into jumps, writes its stubs, checks
+/// what has become of them, and lets the program run.
 ///
 /// # Safety
 ///
 /// `fp` is the finished program of this record, and nobody can run it yet.
 pub(super) unsafe fn finish(program: &Program, fp: *mut b::bpf_prog) -> Result<(), Flaw> {
     let isolation = program.isolation().ok_or(Flaw::NotJited)?;
-    // SAFETY: `fp` is alive.
+    // SAFETY: `fp` is alive. If it has functions, they are as many as its aux says, and the first
+    // is the program itself.
+    let functions = unsafe {
+        let aux = &*(*fp).aux;
+        if aux.func.is_null() {
+            slice::from_ref(&fp)
+        } else {
+            slice::from_raw_parts(aux.func, aux.real_func_cnt as usize)
+        }
+    };
+    if functions.len() != program.images().len() {
+        return Err(Flaw::NotJited);
+    }
+    let mut texts: KVVec<KVVec<u8>> =
+        KVVec::with_capacity(functions.len(), GFP_KERNEL).map_err(|_| Flaw::NoMemory)?;
+    let images = program.images().iter().zip(&isolation.parts);
+    for ((image, part), &function) in images.zip(functions) {
+        // SAFETY: as promised by the caller, for each function.
+        let text = unsafe { take(isolation, image, part, function)? };
+        texts
+            .push(text, GFP_KERNEL)
+            .map_err(|_| Flaw::NoMemory)?;
+    }
+
+    // SAFETY: the loader alone knows the site table until `publish`.
+    let sites = unsafe { &mut *isolation.sites.get() };
+    // A call of a function, by its number until now, is one of its image.
+    for site in sites.iter_mut() {
+        if site.helper == b::BAILEY_SITE_FUNCTION {
+            let image = program.images().get(site.func as usize);
+            site.func = image.ok_or(Flaw::NotJited)?.image;
+        }
+    }
+    // Each image's stubs count their sites from its own first one.
+    for part in &isolation.parts {
+        isolation
+            .stubs
+            .write(part.first_site, part.sites, |number| {
+                let site = &sites[number];
+                (stub_kind(site), site.ret)
+            })
+            .map_err(|err| {
+                if err == ERANGE {
+                    Flaw::Reach
+                } else {
+                    Flaw::NoMemory
+                }
+            })?;
+    }
+    for (image, text) in program.images().iter().zip(&texts) {
+        // SAFETY: the image's own text, of the same length; nobody runs it yet.
+        unsafe {
+            b::bailey_k_text_poke_copy(image.image as *mut _, text.as_ptr().cast(), text.len())
+        };
+    }
+    program.publish();
+    Ok(())
+}
+
+/// Connects and checks one image. Returns its text, still to be written.
+///
+/// # Safety
+///
+/// `function` is the finished code of `image`, which nobody can run yet.
+unsafe fn take(
+    isolation: &Isolation,
+    image: &Image,
+    part: &Part,
+    function: *mut b::bpf_prog,
+) -> Result<KVVec<u8>, Flaw> {
+    // SAFETY: `function` is alive.
     let (jited, base, len) = unsafe {
-        let base = (*fp).bpf_func.map_or(0, |func| func as *const () as u64);
-        ((*fp).jited() != 0, base, (*fp).jited_len as usize)
+        let base = (*function)
+            .bpf_func
+            .map_or(0, |func| func as *const () as u64);
+        (
+            (*function).jited() != 0,
+            base,
+            (*function).jited_len as usize,
+        )
     };
     if !jited || base == 0 {
         return Err(Flaw::NotJited);
     }
     let mut text: KVVec<u8> = KVVec::with_capacity(len, GFP_KERNEL).map_err(|_| Flaw::NoMemory)?;
     // SAFETY: a JITed program has `jited_len` bytes of text at `bpf_func`.
-    let image = unsafe { slice::from_raw_parts(base as *const u8, len) };
-    text.extend_from_slice(image, GFP_KERNEL)
+    let code = unsafe { slice::from_raw_parts(base as *const u8, len) };
+    text.extend_from_slice(code, GFP_KERNEL)
         .map_err(|_| Flaw::NoMemory)?;
 
-    let enter_return = connect(isolation, base, &mut text)?;
+    let enter_return = connect(isolation, part, base, &mut text)?;
 
     let mut starts =
         KVVec::from_elem(0u8, bitmap_len(len), GFP_KERNEL).map_err(|_| Flaw::NoMemory)?;
@@ -93,7 +175,7 @@ pub(super) unsafe fn finish(program: &Program, fp: *mut b::bpf_prog) -> Result<(
     let sites = unsafe { &*isolation.sites.get() };
     let expect = Expect {
         base,
-        enter: enter_gate(),
+        enter: enter_gate(part),
         return_thunk: return_thunk(),
         trampoline: false,
     };
@@ -105,6 +187,7 @@ pub(super) unsafe fn finish(program: &Program, fp: *mut b::bpf_prog) -> Result<(
         let site = isolation
             .stubs
             .site_of(target)
+            .filter(|number| part.has_site(*number))
             .and_then(|number| sites.get(number));
         match site {
             Some(site) if site.ret == back => Stub::Returns,
@@ -115,39 +198,29 @@ pub(super) unsafe fn finish(program: &Program, fp: *mut b::bpf_prog) -> Result<(
 
     let body = keep_confined(&text, base, enter_return, &mut starts).ok_or(Flaw::Body)?;
 
-    isolation
-        .stubs
-        .write(|number| {
-            let site = &sites[number];
-            (stub_kind(number, site), site.ret)
-        })
-        .map_err(|err| {
-            if err == ERANGE {
-                Flaw::Reach
-            } else {
-                Flaw::NoMemory
-            }
-        })?;
-    // SAFETY: the image's own text, of the same length; nobody runs it yet.
-    unsafe { b::bailey_k_text_poke_copy(base as *mut _, text.as_ptr().cast(), len) };
-
     // SAFETY: the loader alone writes the record before `publish`.
     unsafe {
-        let raw = &mut *program.as_raw();
+        let raw = &mut *image.as_raw();
         raw.image = base;
-        raw.image_len = len as u32;
         raw.enter_return = enter_return;
         raw.body = body;
         raw.starts = starts.as_ptr() as u64;
-        *isolation.starts.get() = starts;
+        raw.image_len = len as u32;
+        (*isolation.starts.get())
+            .push(starts, GFP_KERNEL)
+            .map_err(|_| Flaw::NoMemory)?;
     }
-    program.publish();
-    Ok(())
+    Ok(text)
 }
 
 /// Finds every call of the image, notes in the site table where each one's
 /// stub goes back to, and makes a jump of it. Returns enter's return address.
-fn connect(isolation: &Isolation, base: u64, text: &mut [u8]) -> Result<u64, Flaw> {
+fn connect(
+    isolation: &Isolation,
+    part: &Part,
+    base: u64,
+    text: &mut [u8],
+) -> Result<u64, Flaw> {
     // SAFETY: the loader alone knows the site table until `publish`.
     let sites = unsafe { &mut *isolation.sites.get() };
     let mut jumps: KVVec<u32> = KVVec::new();
@@ -155,9 +228,9 @@ fn connect(isolation: &Isolation, base: u64, text: &mut [u8]) -> Result<u64, Fla
     let (mut enters, mut exits) = (0u32, 0u32);
     let scanned = scan(text, base, &Both, &mut |hit: SiteHit| {
         let next = base + u64::from(hit.next);
-        if hit.target == enter_gate() {
+        if hit.target == enter_gate(part) {
             enters += 1;
-            if let Some(enter) = sites.first_mut() {
+            if let Some(enter) = sites.get_mut(part.first_site) {
                 enter.ret = next;
             }
             return Ok(());
@@ -168,7 +241,7 @@ fn connect(isolation: &Isolation, base: u64, text: &mut [u8]) -> Result<u64, Fla
             match isolation
                 .stubs
                 .site_of(hit.target)
-                .filter(|&number| number != 0)
+                .filter(|&number| part.has_site(number) && number != part.first_site)
             {
                 None => flaw = flaw.take().or(Some(Flaw::Call(hit.offset))),
                 Some(number) if sites[number].ret != 0 => flaw = Some(Flaw::Stub(number)),
@@ -187,16 +260,17 @@ fn connect(isolation: &Isolation, base: u64, text: &mut [u8]) -> Result<u64, Fla
     if enters != 1 {
         return Err(Flaw::Gate("enter", enters, 1));
     }
-    if exits != isolation.exits {
-        return Err(Flaw::Gate("exit", exits, isolation.exits));
+    if exits != part.exits {
+        return Err(Flaw::Gate("exit", exits, part.exits));
     }
-    if let Some(number) = sites.iter().position(|site| site.ret == 0) {
+    let own = part.first_site..part.first_site + part.sites;
+    if let Some(number) = own.clone().find(|&number| sites[number].ret == 0) {
         return Err(Flaw::Stub(number));
     }
     for &offset in &jumps {
         text[offset as usize] = JMP_REL32;
     }
-    Ok(sites[0].ret)
+    Ok(sites[part.first_site].ret)
 }
 
 /// Takes out of the table of instruction starts what a confined CPU cannot

@@ -107,6 +107,17 @@ impl Knowledge {
             .map_or(0, |info| info.stack_depth.into())
     }
 
+    /// The arguments of global function `number`, as the verifier took them from
+    /// its BTF.
+    pub(super) fn function_args(&self, number: u32) -> &[b::bpf_subprog_arg_info] {
+        // SAFETY: `env` is alive.
+        let infos = unsafe { &(*self.env).subprog_info };
+        infos.get(number as usize).map_or(&[], |info| {
+            let count = usize::from(info.arg_cnt()).min(info.args.len());
+            &info.args[..count]
+        })
+    }
+
     /// Whether function `number` is global: verified for itself, and others may
     /// take its place.
     pub(super) fn is_global(&self, number: u32) -> bool {

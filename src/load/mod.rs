@@ -23,13 +23,16 @@ pub(crate) mod decoder;
 mod harmless;
 mod helpers;
 mod image;
+pub(crate) mod images;
 mod knowledge;
+mod plan;
 pub(crate) mod program;
 mod replace;
 mod rewrite;
 pub(crate) mod site;
 mod stub;
 
+pub(crate) use images::Image;
 pub(crate) use program::{isolated, Program, State};
 
 use crate::bindings as b;
@@ -184,7 +187,7 @@ unsafe extern "C" fn bailey_on_fixup_call_args(env: *mut b::bpf_verifier_env) ->
     let mut known = unsafe { Knowledge::new(env) };
     let aux = known.aux();
     let entered = if let Some(Entry::Candidate(set)) = program::find(aux) {
-        match rewrite::plan(&known, set) {
+        match plan::plan(&known, set) {
             Ok(plan) => rewrite::isolate(&mut known, plan),
             Err(reason) => not_isolated(&known, &reason),
         }
@@ -278,10 +281,6 @@ fn candidate(known: &Knowledge) -> Result<HelperSet, Reason> {
         ptr: known.pointer(index),
     })
     .map_err(at)?;
-    if let Some(function) = (1..known.functions()).find(|&n| known.is_global(n)) {
-        let start = known.function_start(function) as usize;
-        return Err(at((start, Refusal::GlobalFunction)));
-    }
     let mut set = HelperSet::default();
     for insn in insns.iter().filter(|insn| insn.is_helper_call()) {
         set.insert(insn.imm as u32);
@@ -313,9 +312,9 @@ fn say(env: *mut b::bpf_verifier_env, what: &CStr, why: &dyn fmt::Display) {
     unsafe { b::bailey_verifier_log(env, what.as_char_ptr(), why.as_char_ptr()) };
 }
 
-/// What the stub of site `number` does.
-fn stub_kind(number: usize, site: &b::bailey_site) -> Kind {
-    if number == 0 {
+/// What the stub of a site does.
+fn stub_kind(site: &b::bailey_site) -> Kind {
+    if site.helper == 0 {
         return Kind::Enter;
     }
     match catalog::helper(site.helper).map(|helper| helper.gate) {

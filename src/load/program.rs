@@ -14,13 +14,13 @@
 //! after it was taken out.
 
 use super::helpers::HelperSet;
-use super::stub::{self, Kind, Stubs, SLOT};
+use super::images::Image;
+use super::stub::Stubs;
 use super::Reason;
 use crate::bindings as b;
 use crate::domain::Member;
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
-use core::ops::Deref;
 use core::ptr;
 use kernel::prelude::*;
 use kernel::rbtree::{RBTree, RBTreeNode};
@@ -95,7 +95,7 @@ static GONE: Gone = Gone {
 };
 
 /// Runs and helper calls since the module was loaded. A program that goes
-/// meanwhile may be missed for a moment.
+/// while they are summed may be missed by that sum.
 pub(crate) fn totals() -> (u64, u64) {
     let mut sum = (GONE.runs.load(Relaxed), GONE.helper_calls.load(Relaxed));
     for_each(|program| {
@@ -115,18 +115,20 @@ impl Stats {
         }
         Ok(Self(stats))
     }
+
+    /// The sum over all CPUs.
+    fn sum(&self) -> b::bailey_stats {
+        let mut sum = b::bailey_stats::default();
+        // SAFETY: from bailey_stats_alloc().
+        unsafe { b::bailey_stats_sum(self.0, &mut sum) };
+        sum
+    }
 }
 
 impl Drop for Stats {
     fn drop(&mut self) {
-        let mut sum = b::bailey_stats::default();
         // SAFETY: from bailey_stats_alloc(); the program runs no more.
-        unsafe {
-            b::bailey_stats_sum(self.0, &mut sum);
-            b::bailey_stats_free(self.0);
-        }
-        GONE.runs.add(sum.runs, Relaxed);
-        GONE.helper_calls.add(sum.helper_calls, Relaxed);
+        unsafe { b::bailey_stats_free(self.0) };
     }
 }
 
@@ -136,12 +138,45 @@ impl Drop for Stats {
 pub(super) struct Isolation {
     pub(super) stubs: Stubs,
     pub(super) sites: UnsafeCell<KVVec<b::bailey_site>>,
-    /// One bit a byte of the image: an instruction starts here.
-    pub(super) starts: UnsafeCell<KVVec<u8>>,
+    /// The first is the program's, the others are functions'.
+    images: KVVec<Image>,
+    pub(super) parts: KVVec<Part>,
+    /// Of each image, one bit a byte: an instruction starts here.
+    pub(super) starts: UnsafeCell<KVVec<KVVec<u8>>>,
     stats: Stats,
+    /// Of runs of its functions, nested in its own.
+    nested: Stats,
     domain: Member,
     maps: KVec<MapRef>,
+}
+
+/// What becomes an image, as the rewriting lays it out.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Part {
+    /// The function that it begins with, as the verifier numbers them.
+    pub(super) function: usize,
+    /// Where it begins in the new program, in instructions.
+    pub(super) start: usize,
+    /// Its call sites: the first, and how many.
+    pub(super) first_site: usize,
+    pub(super) sites: usize,
+    /// Exits that become jumps to the exit gate.
     pub(super) exits: u32,
+    /// Bytes that its functions use at once.
+    pub(super) stack: u32,
+    /// `BAILEY_CALL_*`.
+    pub(super) calls: u32,
+    /// Which argument is the context, from 1; 0: none.
+    pub(super) ctx_arg: u32,
+    /// Whether it begins with a global function.
+    pub(super) global: bool,
+}
+
+impl Part {
+    /// Whether the site of that number in the program's table is one of its.
+    pub(super) fn has_site(&self, number: usize) -> bool {
+        (self.first_site..self.first_site + self.sites).contains(&number)
+    }
 }
 
 impl Isolation {
@@ -153,43 +188,34 @@ impl Isolation {
         domain: Member,
         sites: KVVec<b::bailey_site>,
         stubs: Stubs,
-        exits: u32,
+        parts: KVVec<Part>,
     ) -> Result<Self> {
         let mut refs = KVec::with_capacity(maps.len(), GFP_KERNEL)?;
         for &map in maps {
             // SAFETY: by this function's contract.
             refs.push(unsafe { MapRef::new(map) }, GFP_KERNEL)?;
         }
+        let mut images = KVVec::with_capacity(parts.len(), GFP_KERNEL)?;
+        for _ in &parts {
+            images.push(Image::default(), GFP_KERNEL)?;
+        }
         Ok(Self {
             stubs,
             sites: UnsafeCell::new(sites),
-            starts: UnsafeCell::new(KVVec::new()),
+            images,
+            starts: UnsafeCell::new(KVVec::with_capacity(parts.len(), GFP_KERNEL)?),
+            parts,
             stats: Stats::new()?,
+            nested: Stats::new()?,
             domain,
             maps: refs,
-            exits,
         })
     }
 }
 
-/// What the gates know of a program.
-#[repr(transparent)]
-pub(crate) struct Raw(UnsafeCell<b::bailey_prog>);
-
-impl Deref for Raw {
-    type Target = b::bailey_prog;
-    fn deref(&self) -> &b::bailey_prog {
-        // SAFETY: written during the load, by the loader alone; afterwards only the words `state`
-        // and `id` change, of which any value is valid.
-        unsafe { &*self.0.get() }
-    }
-}
-
-/// The record of a program. A `*bailey_prog` is a `*Program`.
+/// The record of a program.
 #[pin_data]
-#[repr(C)]
 pub(crate) struct Program {
-    pub(crate) raw: Raw,
     /// Next in its list of the index.
     next: Atomic<usize>,
     aux: *mut b::bpf_prog_aux,
@@ -207,8 +233,8 @@ pub(crate) struct Program {
 
 // SAFETY: what the raw pointers lead to is owned (or, `aux`, only compared and read under the
 // registry's lock while the program lives); work on one record during its load is its loader's
-// alone, afterwards the cells are only read, `raw.state` and `raw.id` apart, which are single
-// words accessed atomically.
+// alone, afterwards the cells are only read, the words `state` and `id` of its image apart, which
+// are accessed as single words.
 unsafe impl Send for Program {}
 // SAFETY: as above.
 unsafe impl Sync for Program {}
@@ -239,7 +265,6 @@ impl Program {
         let name = unsafe { (*aux).name };
         let program = Arc::pin_init(
             pin_init!(Self {
-                raw: Raw(UnsafeCell::new(b::bailey_prog::default())),
                 next: Atomic::new(0),
                 aux,
                 id: Atomic::new(0),
@@ -268,58 +293,64 @@ impl Program {
         Ok(program)
     }
 
-    /// The record of a program that is being isolated. `stack`: bytes that its
-    /// functions use at once.
+    /// The record of a program that is being isolated.
     pub(super) fn isolated(
         aux: *mut b::bpf_prog_aux,
         prog_type: u32,
         flags: u32,
-        stack: u32,
         isolation: Isolation,
     ) -> Result<Arc<Self>> {
         let program = Self::new(aux, prog_type, None, Some(isolation))?;
         let address = Arc::as_ptr(&program) as u64;
-        if let Some(isolation) = &program.isolation {
-            // SAFETY: nobody else knows the record yet; the site table does not move any more.
-            unsafe {
-                let sites = &mut *isolation.sites.get();
-                for site in sites.iter_mut() {
-                    let map = site.map as *mut b::bpf_map;
-                    if let Some(mapped) = isolation.domain.values().of_map(map) {
-                        (site.values_kernel, site.values_domain, site.values_len) =
-                            mapped.addresses();
-                    }
-                }
-                let raw = &mut *program.as_raw();
-                raw.flags = flags;
-                // A confined program never returns through its frame, so where the callee-saved
-                // registers lie in it does not matter; room for what the JIT pushes does.
-                raw.depth = stack.next_multiple_of(8) + 8 * (crate::run::JIT_PUSHES as u32);
-                raw.frames = isolation.domain.frames_ptr();
-                raw.site_bytes = (sites.len() << b::SITE_SHIFT) as u32;
-                raw.sites = sites.as_mut_ptr();
-                raw.enter_out = sites.first().map_or(0, |enter| enter.out);
-                raw.stats = isolation.stats.0;
-                raw.record = address;
+        let Some(isolation) = &program.isolation else {
+            return Err(EINVAL);
+        };
+        // SAFETY: nobody else knows the record yet; the site table does not move any more.
+        let sites = unsafe { &mut *isolation.sites.get() };
+        for site in sites.iter_mut() {
+            let map = site.map as *mut b::bpf_map;
+            if let Some(mapped) = isolation.domain.values().of_map(map) {
+                (site.values_kernel, site.values_domain, site.values_len) = mapped.addresses();
             }
+        }
+        for (number, (image, part)) in isolation.images.iter().zip(&isolation.parts).enumerate() {
+            let sites = sites
+                .get_mut(part.first_site..part.first_site + part.sites)
+                .ok_or(EINVAL)?;
+            let stats = if number == 0 {
+                &isolation.stats
+            } else {
+                &isolation.nested
+            };
+            // SAFETY: as above.
+            let raw = unsafe { &mut *image.as_raw() };
+            raw.flags = flags;
+            // A confined program never returns through its frame, so where the callee-saved
+            // registers lie in it does not matter; room for what the JIT pushes does.
+            raw.depth = part.stack.next_multiple_of(8) + 8 * (crate::run::JIT_PUSHES as u32);
+            raw.frames = isolation.domain.frames_ptr();
+            raw.site_bytes = (sites.len() << b::SITE_SHIFT) as u32;
+            raw.enter_out = sites.first().map_or(0, |enter| enter.out);
+            raw.sites = sites.as_mut_ptr();
+            raw.stats = stats.0;
+            raw.record = address;
+            raw.calls = part.calls;
+            raw.ctx_arg = part.ctx_arg;
+            raw.is_global = part.global.into();
         }
         Ok(program)
     }
 
-    /// The record behind what the gates know of a program.
-    ///
-    /// # Safety
-    ///
-    /// `raw` was handed to the gates by this module and its program is alive,
-    /// for as long as the reference is used: true during a run.
-    pub(crate) unsafe fn from_raw<'a>(raw: *const b::bailey_prog) -> &'a Self {
-        // SAFETY: `raw` is the first field of a `Program`.
-        unsafe { &*raw.cast::<Self>() }
+    /// The image of the program itself, if it is isolated.
+    pub(crate) fn main(&self) -> Option<&Image> {
+        self.images().first()
     }
 
-    /// What the gates are given to know the program by.
-    pub(crate) fn as_raw(&self) -> *mut b::bailey_prog {
-        self.raw.0.get()
+    /// All its images.
+    pub(crate) fn images(&self) -> &[Image] {
+        self.isolation
+            .as_ref()
+            .map_or(&[], |isolation| &isolation.images)
     }
 
     /// The program's name, as its loader gave it.
@@ -349,18 +380,12 @@ impl Program {
         let id = unsafe { ptr::read_volatile(&raw const (*self.aux).id) };
         if id != 0 && self.id() != id {
             self.id.store(id, Relaxed);
-            // SAFETY: one aligned word.
-            unsafe { ptr::write_volatile(&raw mut (*self.as_raw()).id, id) };
+            if let Some(image) = self.main() {
+                // SAFETY: one aligned word.
+                unsafe { ptr::write_volatile(&raw mut (*image.as_raw()).id, id) };
+            }
         }
         id
-    }
-
-    /// Counts a run and its helper calls that ended in a tail call.
-    pub(crate) fn count_run(&self, helper_calls: u32) {
-        if let Some(isolation) = &self.isolation {
-            // SAFETY: allocated in `Stats::new`; a run does not migrate.
-            unsafe { b::bailey_stats_add(isolation.stats.0, 1, helper_calls.into()) };
-        }
     }
 
     /// The program's type in words, as `bpftool` writes it.
@@ -376,11 +401,18 @@ impl Program {
         if !self.ready.load(Acquire) {
             return State::Loading;
         }
-        // SAFETY: one aligned word.
-        if unsafe { ptr::read_volatile(&raw const (*self.as_raw()).state) } != 0 {
+        if self.is_turned_away() {
             return State::Quarantined;
         }
         State::Isolated
+    }
+
+    /// Whether its gate turns runs away: quarantined.
+    pub(crate) fn is_turned_away(&self) -> bool {
+        self.main().is_some_and(|image| {
+            // SAFETY: one aligned word.
+            unsafe { ptr::read_volatile(&raw const (*image.as_raw()).state) != 0 }
+        })
     }
 
     /// Why it is not isolated.
@@ -405,12 +437,13 @@ impl Program {
             .map_or(&[], |isolation| &isolation.maps)
     }
 
-    /// Its counters, summed over all CPUs.
+    /// Its counters, summed over all CPUs. Runs of its functions that were
+    /// entered by themselves are part of its runs, their helper calls its own.
     pub(crate) fn stats(&self) -> b::bailey_stats {
         let mut sum = b::bailey_stats::default();
         if let Some(isolation) = &self.isolation {
-            // SAFETY: allocated in `Stats::new`.
-            unsafe { b::bailey_stats_sum(isolation.stats.0, &mut sum) };
+            sum = isolation.stats.sum();
+            sum.helper_calls += isolation.nested.sum().helper_calls;
         }
         sum.violations = self.violations.load(Relaxed);
         sum
@@ -418,71 +451,15 @@ impl Program {
 
     /// Turns every later run away at the gate.
     pub(crate) fn quarantine(&self) {
-        // SAFETY: one aligned word, which the enter gate only compares with 0.
-        unsafe { ptr::write_volatile(&raw mut (*self.as_raw()).state, 1) };
+        if let Some(image) = self.main() {
+            // SAFETY: one aligned word, which the enter gate only compares with 0.
+            unsafe { ptr::write_volatile(&raw mut (*image.as_raw()).state, 1) };
+        }
     }
 
     /// Counts a violation.
     pub(crate) fn count_violation(&self) {
         self.violations.add(1, Relaxed);
-    }
-
-    /// First byte and length of the JITed image; (0, 0) before it is checked.
-    pub(crate) fn image_range(&self) -> (u64, u32) {
-        if !self.ready.load(Acquire) {
-            return (0, 0);
-        }
-        // SAFETY: written before `ready`, never after.
-        unsafe { ((*self.as_raw()).image, (*self.as_raw()).image_len) }
-    }
-
-    /// Whether an instruction of the image starts at `rip`. Safe on any `rip`,
-    /// hostile ones included. Stubs are not the image: see `stub_start`.
-    pub(crate) fn insn_start(&self, rip: u64) -> bool {
-        let (image, len) = self.image_range();
-        let Some(offset) = rip
-            .checked_sub(image)
-            .filter(|&offset| offset < u64::from(len))
-        else {
-            return false;
-        };
-        let Some(isolation) = &self.isolation else {
-            return false;
-        };
-        // SAFETY: written before `ready`, which `image_range` found set; never after.
-        let starts = unsafe { &*isolation.starts.get() };
-        starts
-            .get((offset / 8) as usize)
-            .is_some_and(|byte| byte & (1 << (offset % 8)) != 0)
-    }
-
-    /// Whether `rip` lies before the body: at enter's `test r10, r10` or the
-    /// jump behind it, where AX says that the program has only begun.
-    pub(crate) fn has_only_begun(&self, rip: u64) -> bool {
-        rip < self.raw.body
-    }
-
-    /// The stub that `rip` lies in and how far in it. Safe on any `rip`. From
-    /// within a stub that answers in confinement the offset is always 0: it may
-    /// be run again from its start.
-    pub(crate) fn stub_at(&self, rip: u64) -> Option<(u64, u64)> {
-        let isolation = self.isolation.as_ref()?;
-        let (base, len) = isolation.stubs.range();
-        let offset = rip
-            .checked_sub(base)
-            .filter(|&offset| offset < len as u64)?;
-        let number = offset as usize / SLOT;
-        // SAFETY: the table is complete before the program can run.
-        let sites = unsafe { &*isolation.sites.get() };
-        let site = sites.get(number)?;
-        let inside = match super::stub_kind(number, site) {
-            Kind::Gate => offset % SLOT as u64,
-            Kind::ProcessorId => 0,
-            // Nothing jumps to its beginning.
-            Kind::Enter if offset < stub::OUT as u64 => return None,
-            Kind::Enter => offset,
-        };
-        Some((base + (number * SLOT) as u64, inside))
     }
 
     /// What the program owns; for its loader.
@@ -616,6 +593,9 @@ pub(super) fn leave(aux: *mut b::bpf_prog_aux) {
         let Some(Entry::Program(program)) = entry else {
             return;
         };
+        let stats = program.stats();
+        GONE.runs.add(stats.runs, Relaxed);
+        GONE.helper_calls.add(stats.helper_calls, Relaxed);
         unlist(&program);
         program
     };

@@ -3,10 +3,10 @@
 //! that counts its instructions: aux data, functions, line info.
 
 use super::knowledge::Knowledge;
-use super::rewrite::NEW;
+use super::plan::NEW;
+use super::program::Part;
 use crate::bindings as b;
 use crate::pure::insn::Insn;
-use crate::pure::rewrite::PROLOGUE_LEN;
 use core::ptr;
 use core::slice;
 use kernel::prelude::*;
@@ -23,17 +23,18 @@ unsafe fn kvfree<T>(memory: *mut T) {
     }
 }
 
-/// Makes `code` the program: one function, which begins with the prologue.
-/// `origins` says of each instruction behind that which one of the old program
-/// it stands for, `starts` where each old function begins now. If this fails,
-/// with `ENOMEM`, nothing has changed.
+/// Makes `code` the program, a function for each of `parts`. `origins` says of
+/// each instruction which one of the old program it stands for, `begins` where
+/// each old function is now. If this fails, with `ENOMEM`, nothing has changed.
 pub(super) fn program(
     known: &mut Knowledge,
     code: &[Insn],
     origins: &[u32],
-    starts: &dyn Fn(usize) -> Option<u32>,
+    parts: &[Part],
+    begins: &[Option<u32>],
 ) -> Result {
-    let lines = lines(known, origins)?;
+    let (lines, first_lines) = lines(known, origins, parts)?;
+    let functions = Functions::new(known, parts)?;
     let len = code.len();
     let old = known.insns().len();
     if len > old {
@@ -70,19 +71,20 @@ pub(super) fn program(
     }
     known.insns_mut().copy_from_slice(code);
 
-    // SAFETY: as above. `func_info` has `func_info_cnt` entries; line info was allocated with
-    // kvmalloc() by the verifier and nothing refers into it yet.
+    // SAFETY: as above. Line info was allocated with kvmalloc() by the verifier and nothing refers
+    // into it yet.
     unsafe {
         let env = &mut *known.env();
-        let functions = env.subprog_cnt as usize;
-        env.subprog_cnt = 1;
+        env.subprog_cnt = parts.len() as u32;
         env.hidden_subprog_cnt = 0;
-        env.subprog_info[0].linfo_idx = 0;
-        env.subprog_info[1].start = len as u32;
-        let aux = &mut *(*env.prog).aux;
-        for number in 0..functions.min(aux.func_info_cnt as usize) {
-            (*aux.func_info.add(number)).insn_off = starts(number).unwrap_or(len as u32);
+        for (number, part) in parts.iter().enumerate() {
+            let info = &mut env.subprog_info[number];
+            info.start = part.start as u32;
+            info.linfo_idx = first_lines[number];
         }
+        env.subprog_info[parts.len()].start = len as u32;
+        let aux = &mut *(*env.prog).aux;
+        functions.put(aux, begins, len as u32);
         if !aux.linfo.is_null() {
             kvfree(aux.linfo);
             aux.nr_linfo = lines.len() as u32;
@@ -93,34 +95,106 @@ pub(super) fn program(
     Ok(())
 }
 
+/// The records of the program's functions, those that are images first: they
+/// are the functions that the kernel knows from now on, by their numbers.
+struct Functions {
+    info: KVVec<b::bpf_func_info>,
+    aux: KVVec<b::bpf_func_info_aux>,
+    /// The old number of each.
+    old: KVVec<usize>,
+}
+
+impl Functions {
+    fn new(known: &Knowledge, parts: &[Part]) -> Result<Self> {
+        // SAFETY: the aux is alive; both tables are null or have `func_info_cnt` entries.
+        let (info, more) = unsafe {
+            let aux = &*known.aux();
+            let len = aux.func_info_cnt as usize;
+            if aux.func_info.is_null() || aux.func_info_aux.is_null() {
+                (&[][..], &[][..])
+            } else {
+                (
+                    slice::from_raw_parts(aux.func_info, len),
+                    slice::from_raw_parts(aux.func_info_aux, len),
+                )
+            }
+        };
+        let mut functions = Self {
+            info: KVVec::with_capacity(info.len(), GFP_KERNEL)?,
+            aux: KVVec::with_capacity(info.len(), GFP_KERNEL)?,
+            old: KVVec::with_capacity(info.len(), GFP_KERNEL)?,
+        };
+        let is_image = |number: usize| parts.iter().any(|part| part.function == number);
+        for images in [true, false] {
+            for number in (0..info.len()).filter(|&number| is_image(number) == images) {
+                functions.info.push(info[number], GFP_KERNEL)?;
+                functions.aux.push(more[number], GFP_KERNEL)?;
+                functions.old.push(number, GFP_KERNEL)?;
+            }
+        }
+        Ok(functions)
+    }
+
+    /// Writes the records, each with the place where its function is now, or
+    /// behind the end.
+    ///
+    /// # Safety
+    ///
+    /// `aux` is the one that they were read from.
+    unsafe fn put(self, aux: &mut b::bpf_prog_aux, begins: &[Option<u32>], len: u32) {
+        for (at, &number) in self.old.iter().enumerate() {
+            let insn_off = begins.get(number).copied().flatten().unwrap_or(len);
+            // SAFETY: as many as were read.
+            unsafe {
+                *aux.func_info.add(at) = b::bpf_func_info {
+                    insn_off,
+                    ..self.info[at]
+                };
+                *aux.func_info_aux.add(at) = self.aux[at];
+            }
+        }
+    }
+}
+
 /// The line info of the new program: for each instruction that stands for one
-/// with a line, that line.
-fn lines(known: &Knowledge, origins: &[u32]) -> Result<KVVec<b::bpf_line_info>> {
+/// with a line, that line; and the number of each image's first line.
+fn lines(
+    known: &Knowledge,
+    origins: &[u32],
+    parts: &[Part],
+) -> Result<(KVVec<b::bpf_line_info>, KVVec<u32>)> {
     let mut new = KVVec::new();
+    let mut first = KVVec::from_elem(0, parts.len(), GFP_KERNEL)?;
     // SAFETY: the aux is alive and has `nr_linfo` lines, in order of their instructions.
     let old = unsafe {
         let aux = &*known.aux();
         if aux.linfo.is_null() {
-            return Ok(new);
+            return Ok((new, first));
         }
         slice::from_raw_parts(aux.linfo, aux.nr_linfo as usize)
     };
-    for (at, &from) in (PROLOGUE_LEN as u32..).zip(origins) {
-        if from == NEW {
-            continue;
+    for (number, part) in parts.iter().enumerate() {
+        first[number] = new.len() as u32;
+        let end = parts.get(number + 1).map_or(origins.len(), |next| next.start);
+        // The first line is the image's: the prologue is of it.
+        let mut begin = Some(part.start);
+        for at in part.start..end {
+            let from = origins[at];
+            if from == NEW {
+                continue;
+            }
+            let Ok(line) = old.binary_search_by_key(&from, |line| line.insn_off) else {
+                continue;
+            };
+            let insn_off = begin.take().unwrap_or(at) as u32;
+            new.push(
+                b::bpf_line_info {
+                    insn_off,
+                    ..old[line]
+                },
+                GFP_KERNEL,
+            )?;
         }
-        let Ok(line) = old.binary_search_by_key(&from, |line| line.insn_off) else {
-            continue;
-        };
-        // The first line is the program's: the prologue is of it.
-        let insn_off = if new.is_empty() { 0 } else { at };
-        new.push(
-            b::bpf_line_info {
-                insn_off,
-                ..old[line]
-            },
-            GFP_KERNEL,
-        )?;
     }
-    Ok(new)
+    Ok((new, first))
 }

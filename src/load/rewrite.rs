@@ -1,190 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What a program becomes: first a plan, of which every refusal leaves the
-//! program as it is, then the program in its new form.
+//! A program in its new form, as its [`Plan`] has it.
 
-use super::helpers::{HelperSet, Helpers};
-use super::knowledge::{Knowledge, XDP_BUFF};
-use super::program::{self, Entry, Isolation, Program};
-use super::stub::Stubs;
-use super::{replace, site, Reason};
+use super::knowledge::Knowledge;
+use super::plan::{facts_of, prologue_len, Plan, NEW};
+use super::program::{self, Entry};
+use super::{replace, Reason};
 use crate::bindings as b;
-use crate::domain;
-use crate::pure::catalog;
-use crate::pure::insn::{Insn, REG_FP};
-use crate::pure::rewrite::functions::{self, Function, Layout, Origin, Scratch, MAX_FUNCTIONS};
-use crate::pure::rewrite::{
-    classify, dropped_mask, prologue, survey, Action, Known, PtrKind, Refusal, PROLOGUE_LEN,
-};
+use crate::pure::insn::Insn;
+use crate::pure::rewrite::{classify, dropped_mask, function_prologue, prologue, Action};
 use kernel::prelude::*;
-use kernel::sync::Arc;
-
-/// What stands for an instruction that the program did not have.
-pub(super) const NEW: u32 = u32::MAX;
-
-/// What a program is to become; nothing of it has been changed yet.
-pub(super) struct Plan {
-    program: Arc<Program>,
-    helpers: Helpers,
-    /// The instructions of the new program, without its prologue; calls and
-    /// exits are still the old ones.
-    code: KVVec<Insn>,
-    /// The index in the old program of each, or `NEW`.
-    origins: KVVec<u32>,
-    /// The functions of the old program.
-    functions: KVVec<Function>,
-    /// Where in `code` each instruction of the old program is, if it is there.
-    positions: KVVec<u32>,
-}
-
-impl From<(usize, Refusal)> for Reason {
-    fn from((index, refusal): (usize, Refusal)) -> Self {
-        Self::Instruction(index, refusal)
-    }
-}
-
-/// Judges every instruction and allocates what the program needs.
-pub(super) fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
-    let helpers = Helpers::resolve(known, set)?;
-    let insns = known.insns();
-    let facts = survey(insns, XDP_BUFF, known.direct_write(), |index| {
-        facts_of(known, &helpers, index)
-    })?;
-    let mut ctx = facts.reads_data();
-
-    let mut functions = functions_of(known)?;
-    functions::measure(insns, &mut functions)?;
-    let mut positions = zeros(insns.len())?;
-    let calls = insns.iter().filter(|insn| insn.is_pseudo_call()).count();
-    let mut calls = zeros(calls)?;
-    let mut far = zeros(insns.len().div_ceil(8))?;
-    let scratch = Scratch {
-        position: &mut positions,
-        calls: &mut calls,
-        far: &mut far,
-    };
-    let layout = Layout::new(insns, &mut functions, 0, scratch)?;
-    let stack = layout.stack();
-
-    // Site 0 is enter.
-    let mut sites: KVVec<b::bailey_site> = KVVec::new();
-    push(&mut sites, site::enter())?;
-    let mut exits = 0;
-    let mut code: KVVec<Insn> =
-        KVVec::with_capacity(layout.len(), GFP_KERNEL).map_err(|_| Reason::NoMemory)?;
-    let mut origins: KVVec<u32> =
-        KVVec::with_capacity(layout.len(), GFP_KERNEL).map_err(|_| Reason::NoMemory)?;
-    layout.emit(&mut |origin, insn| -> Result<(), Reason> {
-        let from = match origin {
-            Origin::Kept(index) | Origin::For(index) => index as u32,
-            Origin::Added => NEW,
-        };
-        push(&mut code, insn)?;
-        push(&mut origins, from)?;
-        let Origin::Kept(index) = origin else {
-            return Ok(());
-        };
-        exits += u32::from(insn.is_exit());
-        let facts = facts_of(known, &helpers, index);
-        ctx |= (insn.is_load() || insn.is_store())
-            && insn.base() != Some(REG_FP)
-            && matches!(facts.ptr, PtrKind::Ctx | PtrKind::Unknown);
-        if let Some(id) = helper_of(&insns[index], &facts) {
-            let called = helpers.by_id(id).ok_or(Reason::UnknownHelper(id))?;
-            ctx |= called.helper.takes_ctx;
-            push(&mut sites, site::entry(index, called, known)?)?;
-        }
-        Ok(())
-    })?;
-
-    for &map in known.maps() {
-        // SAFETY: a map that `env` holds a reference to.
-        if unsafe { b::bailey_map_has_fields(map) } != 0 {
-            return Err(Reason::Fields);
-        }
-    }
-
-    let stubs = Stubs::new(sites.len())?;
-    for (number, site) in sites.iter_mut().enumerate() {
-        site.stub = stubs.address(number);
-        site.out = stubs.out(number);
-    }
-    // SAFETY: `env` is alive.
-    let env = unsafe { &*known.env() };
-    if env.used_btf_cnt as usize >= env.used_btfs.len() {
-        return Err(Reason::Modules);
-    }
-    let domain = domain::for_maps(known.maps()).map_err(Reason::Domain)?;
-    // SAFETY: `env` holds a reference to each map.
-    let isolation = unsafe { Isolation::new(known.maps(), domain, sites, stubs, exits) }
-        .map_err(|_| Reason::NoMemory)?;
-    let flags = [
-        (ctx, b::BAILEY_PROG_CTX),
-        (facts.reads_data(), b::BAILEY_PROG_PACKET),
-        (facts.stores_packet(), b::BAILEY_PROG_WRITES),
-        (facts.reads_rxq(), b::BAILEY_PROG_RXQ),
-        (facts.reads_txq(), b::BAILEY_PROG_TXQ),
-    ]
-    .iter()
-    .fold(
-        0,
-        |flags, &(set, flag)| if set { flags | flag } else { flags },
-    );
-    // SAFETY: the program is alive.
-    let prog_type = unsafe { (*known.prog()).type_ };
-    let program = Program::isolated(known.aux(), prog_type, flags, stack, isolation)
-        .map_err(|_| Reason::NoMemory)?;
-    Ok(Plan {
-        program,
-        helpers,
-        code,
-        origins,
-        functions,
-        positions,
-    })
-}
-
-fn push<T>(to: &mut KVVec<T>, value: T) -> Result<(), Reason> {
-    to.push(value, GFP_KERNEL).map_err(|_| Reason::NoMemory)
-}
-
-fn zeros<T: Default + Clone>(len: usize) -> Result<KVVec<T>, Reason> {
-    KVVec::from_elem(T::default(), len, GFP_KERNEL).map_err(|_| Reason::NoMemory)
-}
-
-/// The program's functions, in order.
-fn functions_of(known: &Knowledge) -> Result<KVVec<Function>, Reason> {
-    let mut functions = KVVec::new();
-    for number in 0..known.functions().min(MAX_FUNCTIONS as u32) {
-        let (start, end) = (
-            known.function_start(number),
-            known.function_start(number + 1),
-        );
-        let function = Function::new(start, end, known.function_stack(number));
-        push(&mut functions, function)?;
-    }
-    Ok(functions)
-}
-
-/// What is known of the instruction at `index`, helper numbers already gone.
-fn facts_of(known: &Knowledge, helpers: &Helpers, index: usize) -> Known {
-    let insn = known.insns()[index];
-    Known {
-        helper: insn
-            .is_helper_call()
-            .then(|| helpers.by_imm(insn.imm).map(|called| called.helper.id))
-            .flatten(),
-        timed_may_goto: false,
-        ptr: known.pointer(index),
-    }
-}
-
-/// The helper whose stub the instruction becomes a call of.
-fn helper_of(insn: &Insn, known: &Known) -> Option<u32> {
-    if insn.is_tail_call() {
-        return Some(catalog::id::TAIL_CALL);
-    }
-    known.helper
-}
 
 /// Puts the gates into the program.
 pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
@@ -192,24 +16,39 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
         program,
         helpers,
         code,
-        origins,
         functions,
-        positions,
     } = plan;
     let aux = known.aux();
     let isolation = program.isolation().ok_or(EINVAL)?;
     // SAFETY: returns an address.
     let base = unsafe { b::bailey_call_base() };
-    let imm = |target: u64| target.wrapping_sub(base) as i64;
-    let near = |target: u64| i32::try_from(imm(target)).map_err(|_| ERANGE);
+    let near = |target: u64| {
+        i32::try_from(target.wrapping_sub(base) as i64).map_err(|_| ERANGE)
+    };
     let enter_imm = near(b::bailey_enter as *const () as u64)?;
+    let enter_function_imm = near(b::bailey_enter_function as *const () as u64)?;
     let exit_imm = near(b::bailey_exit_gate as *const () as u64)?;
 
-    let mut new: KVVec<Insn> = KVVec::with_capacity(PROLOGUE_LEN + code.len(), GFP_KERNEL)?;
-    new.extend_from_slice(&prologue(program.as_raw() as u64, enter_imm), GFP_KERNEL)?;
-    new.extend_from_slice(&code, GFP_KERNEL)?;
+    let (mut new, origins) = (code.insns, code.origins);
+    for (number, (image, part)) in program.images().iter().zip(&isolation.parts).enumerate() {
+        let to = new
+            .get_mut(part.start..part.start + prologue_len(number))
+            .ok_or(EFAULT)?;
+        let record = image.as_raw() as u64;
+        if number == 0 {
+            to.copy_from_slice(&prologue(record, enter_imm));
+        } else {
+            to.copy_from_slice(&function_prologue(record, enter_function_imm));
+        }
+    }
+
+    // Sites lie in the order of their instructions, each image's enter first.
     let mut number = 0;
-    for (at, &from) in (PROLOGUE_LEN..).zip(origins.iter()) {
+    let mut parts = isolation.parts.iter().peekable();
+    for (at, &from) in origins.iter().enumerate() {
+        if let Some(part) = parts.next_if(|part| part.start == at) {
+            number = part.first_site;
+        }
         let index = from as usize;
         // An exit that became a jump is not in its place any more.
         if from == NEW || known.insns()[index].code != new[at].code {
@@ -218,10 +57,20 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
         let insn = known.insns()[index];
         let facts = facts_of(known, &helpers, index);
         match classify(&insn, &facts).map_err(|_| EFAULT)? {
-            Action::Keep | Action::Call => {}
+            Action::Keep => {}
             Action::DropMask => new[at] = dropped_mask(),
             Action::Exit => new[at] = Insn::call(exit_imm),
-            Action::Helper(_) | Action::TailCall | Action::SmpProcessorId => {
+            Action::FunctionAddress => {
+                // To the program, a function is the number of its image.
+                let start = (index as i64 + i64::from(insn.imm) + 1) as u32;
+                let image = isolation
+                    .parts
+                    .iter()
+                    .position(|part| known.function_start(part.function as u32) == start);
+                let [low, high] = Insn::ld_imm64(insn.dst(), image.unwrap_or(0) as u64);
+                (new[at], new[at + 1]) = (low, high);
+            }
+            Action::Call | Action::Helper(_) | Action::TailCall | Action::SmpProcessorId => {
                 number += 1;
                 new[at] = Insn::call(near(isolation.stubs.address(number))?);
             }
@@ -240,16 +89,7 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
         }
     }
 
-    let starts = |function: usize| {
-        let function = functions.get(function).filter(|f| f.is_member())?;
-        let start = positions.get(function.start as usize)?;
-        Some(if function.start == 0 {
-            0
-        } else {
-            PROLOGUE_LEN as u32 + start
-        })
-    };
-    if let Err(err) = replace::program(known, &new, &origins, &starts) {
+    if let Err(err) = replace::program(known, &new, &origins, &isolation.parts, &functions) {
         // Nothing has changed.
         return if err == ENOMEM {
             super::not_isolated(known, &Reason::NoMemory)
@@ -268,12 +108,14 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
         // The stack is the domain's; of the kernel's none is needed.
         (*aux).stack_depth = 0;
         let env = &mut *known.env();
-        let main = &mut env.subprog_info[0];
-        main.set_tail_call_reachable(false);
-        main.set_has_tail_call(false);
-        main.priv_stack_mode = b::priv_stack_mode_NO_PRIV_STACK;
-        main.stack_arg_cnt = 0;
-        main.max_out_stack_arg_cnt = 0;
+        for info in &mut env.subprog_info[..isolation.parts.len()] {
+            info.set_tail_call_reachable(false);
+            info.set_has_tail_call(false);
+            info.priv_stack_mode = b::priv_stack_mode_NO_PRIV_STACK;
+            info.stack_depth = 0;
+            info.stack_arg_cnt = 0;
+            info.max_out_stack_arg_cnt = 0;
+        }
         // The module stays as long as the program: the kernel puts what a program refers to.
         let btf = b::bailey_k_bpf_get_btf_vmlinux();
         let slot = env

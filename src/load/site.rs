@@ -10,6 +10,7 @@ use super::knowledge::Knowledge;
 use super::Reason;
 use crate::bindings as b;
 use crate::pure::catalog::{id, ArgKind, ArgTypeTable, Gate, Gives, Resource, Special, Sync};
+use crate::pure::rewrite::Refusal;
 use core::mem::size_of;
 
 /// `bailey_arg.kind`: what an argument is.
@@ -42,6 +43,8 @@ pub(crate) mod kind {
     pub(crate) const SOCKET: u8 = 12;
     /// A string in a frozen map.
     pub(crate) const CONST_STR: u8 = 13;
+    /// A function of the program: the number of its image.
+    pub(crate) const CALLBACK: u8 = 14;
 }
 
 /// `bailey_arg.flags`.
@@ -86,6 +89,8 @@ pub(crate) mod effect {
     pub(crate) const TAIL_CALL: u8 = 0x20;
     /// Values of the site's map are not the program's to write.
     pub(crate) const READ_ONLY: u8 = 0x40;
+    /// It runs functions of the program meanwhile.
+    pub(crate) const CALLS_BACK: u8 = 0x80;
 }
 
 /// `bailey_site.pad`, where `effects` has ACQUIRES or RELEASES.
@@ -117,6 +122,8 @@ const ARG_TYPES: ArgTypeTable = ArgTypeTable {
     const_alloc_size_or_zero: b::bpf_arg_type_ARG_CONST_ALLOC_SIZE_OR_ZERO,
     btf_id_sock_common: b::bpf_arg_type_ARG_PTR_TO_BTF_ID_SOCK_COMMON,
     const_str: b::bpf_arg_type_ARG_PTR_TO_CONST_STR,
+    func: b::bpf_arg_type_ARG_PTR_TO_FUNC,
+    stack: b::bpf_arg_type_ARG_PTR_TO_STACK,
     maybe_null: b::bpf_type_flag_PTR_MAYBE_NULL,
     mem_rdonly: b::bpf_type_flag_MEM_RDONLY,
     mem_uninit: b::bpf_type_flag_MEM_UNINIT,
@@ -214,6 +221,8 @@ pub(super) fn entry(
             ArgKind::RingbufRecord => arg.kind = kind::RINGBUF_RECORD,
             ArgKind::Socket => arg.kind = kind::SOCKET,
             ArgKind::ConstStr => arg.kind = kind::CONST_STR,
+            ArgKind::Callback => arg.kind = kind::CALLBACK,
+            ArgKind::Opaque => arg.kind = kind::SCALAR,
         }
     }
     // A memory argument without a length behind it would be audited with a
@@ -246,6 +255,9 @@ pub(super) fn entry(
         site.effects |= effect::RELEASES;
         site.pad = number(held);
     }
+    if helper.calls_back {
+        site.effects |= effect::CALLS_BACK;
+    }
     if helper.special == Special::PrintkFormat {
         site.effects |= effect::PRINTK;
     }
@@ -270,6 +282,49 @@ pub(super) fn entry(
         // A look-up in a socket map takes a reference, which the prototype does not say.
         site.effects |= effect::ACQUIRES;
         site.pad = resource::SOCKET;
+    }
+    Ok(site)
+}
+
+/// The entry for a call at `insn` of the function that image number `image`
+/// begins with; `args` is what the verifier holds its arguments for.
+pub(super) fn function(
+    insn: usize,
+    image: usize,
+    args: &[b::bpf_subprog_arg_info],
+) -> Result<b::bailey_site, Refusal> {
+    let mut site = b::bailey_site {
+        // Its address, once it has one.
+        func: image as u64,
+        class: b::BAILEY_SITE_AUDITED,
+        helper: b::BAILEY_SITE_FUNCTION,
+        insn: insn as u32,
+        effects: effect::CALLS_BACK,
+        lock: u32::MAX,
+        ..Default::default()
+    };
+    for arg in site.args.iter_mut() {
+        // Where the verifier looked no further they are the program's business alone.
+        arg.kind = kind::SCALAR;
+    }
+    for (arg, info) in site.args.iter_mut().zip(args) {
+        let nullable = info.arg_type & ARG_TYPES.maybe_null != 0;
+        let more = info.arg_type & !(ARG_TYPES.base_mask | ARG_TYPES.maybe_null);
+        match info.arg_type & ARG_TYPES.base_mask {
+            base if base == ARG_TYPES.anything && more == 0 => {}
+            base if base == ARG_TYPES.ctx && more == 0 && !nullable => {
+                arg.kind = kind::CTX;
+                site.effects |= effect::SYNC_BEFORE | effect::SYNC_AFTER;
+            }
+            // Whoever replaces the function relies on this.
+            base if base == ARG_TYPES.mem && more == 0 => {
+                arg.kind = kind::MEM_FIXED;
+                arg.flags = flag::WRITE | if nullable { flag::NULLABLE } else { 0 };
+                // SAFETY: of the union, memory has its size.
+                arg.size = unsafe { info.__bindgen_anon_1.mem_size };
+            }
+            _ => return Err(Refusal::FunctionArgument),
+        }
     }
     Ok(site)
 }
@@ -320,12 +375,21 @@ fn map_types(id: u32) -> u32 {
         b::bpf_map_type_BPF_MAP_TYPE_PERCPU_HASH,
         b::bpf_map_type_BPF_MAP_TYPE_LRU_PERCPU_HASH,
     ];
+    let iterated = [
+        b::bpf_map_type_BPF_MAP_TYPE_HASH,
+        b::bpf_map_type_BPF_MAP_TYPE_ARRAY,
+        b::bpf_map_type_BPF_MAP_TYPE_PERCPU_HASH,
+        b::bpf_map_type_BPF_MAP_TYPE_PERCPU_ARRAY,
+        b::bpf_map_type_BPF_MAP_TYPE_LRU_HASH,
+        b::bpf_map_type_BPF_MAP_TYPE_LRU_PERCPU_HASH,
+    ];
     let (types, more): (&[u32], &[u32]) = match id {
         id::MAP_LOOKUP_ELEM => (&values, &looked_up),
         id::MAP_UPDATE_ELEM | id::MAP_DELETE_ELEM => (&values, &[]),
         id::MAP_PUSH_ELEM | id::MAP_POP_ELEM | id::MAP_PEEK_ELEM => (&lined_up, &[]),
         id::MAP_LOOKUP_PERCPU_ELEM => (&per_cpu, &[]),
         id::REDIRECT_MAP => (&redirected, &[]),
+        id::FOR_EACH_MAP_ELEM => (&iterated, &[]),
         id::TAIL_CALL => (&[b::bpf_map_type_BPF_MAP_TYPE_PROG_ARRAY], &[]),
         id::PERF_EVENT_OUTPUT => (&[b::bpf_map_type_BPF_MAP_TYPE_PERF_EVENT_ARRAY], &[]),
         id::RINGBUF_OUTPUT | id::RINGBUF_RESERVE | id::RINGBUF_QUERY => {

@@ -109,11 +109,6 @@ impl Stubs {
         self.base as u64 + (number * SLOT) as u64
     }
 
-    /// First byte and length of all stubs.
-    pub(super) fn range(&self) -> (u64, usize) {
-        (self.base as u64, self.count * SLOT)
-    }
-
     /// Where the way out of the stub of site `number` begins.
     pub(super) fn out(&self, number: usize) -> u64 {
         self.address(number) + OUT as u64
@@ -126,11 +121,16 @@ impl Stubs {
         (offset % SLOT == 0 && number < self.count).then_some(number)
     }
 
-    /// Writes all stubs. `site` gives each one's kind and the address to go
-    /// back to.
-    pub(super) fn write(&self, mut site: impl FnMut(usize) -> (Kind, u64)) -> Result {
-        let mut text: KVVec<u8> = KVVec::from_elem(INT3, self.count * SLOT, GFP_KERNEL)?;
-        for (number, slot) in text.chunks_exact_mut(SLOT).enumerate() {
+    /// Writes the `count` stubs of an image whose first site is `first`. `site`
+    /// gives each one's kind and the address to go back to.
+    pub(super) fn write(
+        &self,
+        first: usize,
+        count: usize,
+        mut site: impl FnMut(usize) -> (Kind, u64),
+    ) -> Result {
+        let mut text: KVVec<u8> = KVVec::from_elem(INT3, count * SLOT, GFP_KERNEL)?;
+        for (number, slot) in (first..).zip(text.chunks_exact_mut(SLOT)) {
             let (kind, back) = site(number);
             let at = self.address(number);
             let rel32 = |from: usize, to: u64| -> Result<[u8; 4]> {
@@ -147,7 +147,7 @@ impl Stubs {
             // SAFETY: the template has `LEN` bytes (`check_template`).
             let template = unsafe { slice::from_raw_parts(b::bailey_stub_template.as_ptr(), LEN) };
             slot[..LEN].copy_from_slice(template);
-            let site = (number as u32) << b::SITE_SHIFT;
+            let site = ((number - first) as u32) << b::SITE_SHIFT;
             slot[SITE_OFFSET..SITE_OFFSET + 4].copy_from_slice(&site.to_le_bytes());
             slot[GATE_REL32..GATE_REL32 + 4].copy_from_slice(&rel32(GATE_REL32, gate())?);
             slot[BACK_REL32..BACK_REL32 + 4].copy_from_slice(&rel32(BACK_REL32, back)?);
@@ -155,8 +155,12 @@ impl Stubs {
                 slot[..OUT].fill(INT3);
             }
         }
-        // SAFETY: `base` has room for `text`, and nothing runs it yet.
-        unsafe { b::bailey_k_text_poke_copy(self.base, text.as_ptr().cast(), text.len()) };
+        if first + count > self.count {
+            return Err(EINVAL);
+        }
+        let to = self.address(first) as *mut c_void;
+        // SAFETY: these stubs are part of the chunk, and nothing runs them yet.
+        unsafe { b::bailey_k_text_poke_copy(to, text.as_ptr().cast(), text.len()) };
         Ok(())
     }
 }

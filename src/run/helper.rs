@@ -8,7 +8,7 @@
 //! program's maps) say what the argument must be.
 
 use super::level::Level;
-use super::{tail, Run};
+use super::{function, tail, Run};
 use crate::bindings as b;
 use crate::breach;
 use crate::event::violation;
@@ -20,13 +20,13 @@ use crate::pure::violation::Kind;
 use core::mem::size_of;
 
 /// An argument that is not what it must be.
-struct Refused {
-    addr: u64,
+pub(super) struct Refused {
+    pub(super) addr: u64,
 }
 
-type Audited<T> = core::result::Result<T, Refused>;
+pub(super) type Audited<T> = core::result::Result<T, Refused>;
 
-fn refuse<T>(addr: u64) -> Audited<T> {
+pub(super) fn refuse<T>(addr: u64) -> Audited<T> {
     Err(Refused { addr })
 }
 
@@ -57,7 +57,7 @@ unsafe extern "C" fn bailey_helper(run: *mut b::bailey_run, args: *mut u64) -> u
 }
 
 /// R6 to R9: where a program keeps pointers over a call, beside its stack.
-type Kept = [u64; 4];
+pub(super) type Kept = [u64; 4];
 
 fn call(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5], kept: &Kept) -> Audited<u64> {
     if let Some(level) = held_lock(run) {
@@ -65,6 +65,9 @@ fn call(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5], kept: &Kept) 
         if site.effects & effect::RELEASES == 0 || site.pad != resource::SPIN_LOCK {
             return refuse(level);
         }
+    }
+    if site.effects & effect::CALLS_BACK != 0 {
+        return function::call(run, site, args);
     }
     if site.helper == 0 {
         // Site 0 is enter: only a forged frame leads here with it.
@@ -135,7 +138,7 @@ pub(super) fn spares_lock(loan: &Loan, addr: u64, len: u32) -> bool {
 }
 
 /// Replaces what must be replaced and refuses what is not the run's.
-fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Audited<()> {
+pub(super) fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Audited<()> {
     let mut map: *const b::bpf_map = core::ptr::null();
     for n in 0..args.len() {
         let arg = site.args[n];
@@ -192,7 +195,8 @@ fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Audited<(
                 }
             }
             kind::MEM_FIXED => {
-                if !reachable(run, value, arg.size.into(), write) {
+                let absent = value == 0 && arg.flags & flag::NULLABLE != 0;
+                if !absent && !reachable(run, value, arg.size.into(), write) {
                     return refuse(value);
                 }
             }
@@ -211,6 +215,13 @@ fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Audited<(
             kind::SOCKET => {
                 if !holds(run, Held::Socket, value) {
                     return refuse(value);
+                }
+            }
+            kind::CALLBACK => {
+                let image = run.program().images().get(value as usize);
+                match image.filter(|image| image.calls == b::BAILEY_CALL_BACK) {
+                    Some(image) => args[n] = image.image,
+                    None => return refuse(value),
                 }
             }
             kind::CONST_STR => {
@@ -394,26 +405,11 @@ fn settle(
                 lend(run, kept, loan(result, len, false, Lent::Socket))?;
                 return Ok(result);
             }
-            let domain = run.program().domain();
-            if let Some(addr) = domain.and_then(|domain| domain.value_address(map, result)) {
-                return Ok(addr);
-            }
             // SAFETY: the audit found `map` to be one of this run's.
-            let (size, inner, write, lock) = unsafe {
-                (
-                    (*map).value_size,
-                    !(*map).inner_map_meta.is_null(),
-                    (*map).map_flags & b::BPF_F_RDONLY_PROG == 0,
-                    b::bailey_map_lock(map),
-                )
-            };
-            if inner {
-                lend(run, kept, loan(result, 1, false, Lent::Map))?;
-            } else {
-                let mut value = loan(result, size, write, Lent::MapValue);
-                value.tag = lock;
-                lend(run, kept, value)?;
+            if unsafe { (*map).inner_map_meta.is_null() } {
+                return give_value(run, kept, map, result);
             }
+            lend(run, kept, loan(result, 1, false, Lent::Map))?;
         }
         returns::RINGBUF_RECORD => {
             let len = u32::try_from(args[1]).map_err(|_| Refused { addr: args[1] })?;
@@ -446,8 +442,7 @@ fn held_of(site: &b::bailey_site, args: &[u64; 5]) -> (Held, u64) {
 /// Writes down a loan; if the set is full, the oldest that no live word of the
 /// program points into makes room.
 fn lend(run: &mut Run, kept: &Kept, loan: Loan) -> Audited<()> {
-    let low = run.raw.dom_rsp;
-    let high = low + u64::from(run.program().raw.depth);
+    let words = run.stack_words();
     let Some(level) = run.level() else {
         return refuse(loan.start);
     };
@@ -456,16 +451,44 @@ fn lend(run: &mut Run, kept: &Kept, loan: Loan) -> Audited<()> {
             Ok(()) => return Ok(()),
             Err(LoanError::Range) => return refuse(loan.start),
             Err(LoanError::Full) => {
-                let words = (low..high).step_by(8).map(crate::event::frame::word);
-                if !level
-                    .loans
-                    .make_room(Iterator::chain(words, kept.iter().copied()))
-                {
+                let words = Iterator::chain(words.clone(), kept.iter().copied());
+                if !level.loans.make_room(words) {
                     return refuse(loan.start);
                 }
             }
         }
     }
+}
+
+/// What the program gets for the value at `value` of `map`, which may be of any
+/// type that has values: its address in the domain, or a loan.
+pub(super) fn give_value(
+    run: &mut Run,
+    kept: &Kept,
+    map: *mut b::bpf_map,
+    value: u64,
+) -> Audited<u64> {
+    let domain = run.program().domain();
+    if let Some(addr) = domain.and_then(|domain| domain.value_address(map, value)) {
+        return Ok(addr);
+    }
+    // SAFETY: the caller has found `map` to be one of this run's.
+    let (size, write, lock) = unsafe {
+        (
+            (*map).value_size,
+            (*map).map_flags & b::BPF_F_RDONLY_PROG == 0,
+            b::bailey_map_lock(map),
+        )
+    };
+    let loan = Loan {
+        start: value,
+        len: size,
+        write,
+        kind: Lent::MapValue,
+        tag: lock,
+    };
+    lend(run, kept, loan)?;
+    Ok(value)
 }
 
 /// Gives back what a run still holds, last acquired first, through the

@@ -6,7 +6,7 @@
 use super::helper::spares_lock;
 use super::{this_cpu, Run};
 use crate::bindings as b;
-use crate::load::Program;
+use crate::load::Image;
 use crate::pure::access::{
     apply_rmw, effective_address, loaded, memory_access, stored, Access, Op,
 };
@@ -70,16 +70,15 @@ fn set_register(event: &mut b::bailey_event, number: u8, value: u64) {
     *register = value;
 }
 
-/// Carries out the instruction at `rip`, an instruction start of `program`, if
+/// Carries out the instruction at `rip`, an instruction start of `image`, if
 /// all it touches is on loan. `event` then goes on behind it.
 pub(crate) fn access(
     event: &mut b::bailey_event,
     run: &mut Run,
-    program: &Program,
+    image: &Image,
     rip: u64,
 ) -> Result<(), Refused> {
-    let (image, len) = program.image_range();
-    let left = (image + u64::from(len) - rip).min(LONGEST);
+    let left = (image.image + u64::from(image.image_len) - rip).min(LONGEST);
     // SAFETY: the image is text that the program keeps; `rip` lies in it.
     let code = unsafe { slice::from_raw_parts(rip as *const u8, left as usize) };
     let refuse = |kind, addr| Err(Refused { kind, addr });

@@ -2,6 +2,7 @@
 //! A run: from the enter gate to its verdict. The gates themselves are
 //! helpers/gate.S; what they call when there is more to do is here.
 
+mod function;
 pub(crate) mod helper;
 pub(crate) mod level;
 pub(crate) mod mediate;
@@ -9,7 +10,7 @@ pub(crate) mod shadow;
 mod tail;
 
 use crate::bindings as b;
-use crate::load::Program;
+use crate::load::{Image, Program};
 use level::Level;
 
 /// A run's record on the kernel stack (struct bailey_run in helpers/layout.h).
@@ -21,6 +22,9 @@ pub(crate) struct Run {
 /// Words that the JIT pushes inside one BPF instruction: rax and rdx around a
 /// division, rcx around a shift (arch/x86/net/bpf_jit_comp.c), with some room.
 pub(crate) const JIT_PUSHES: u64 = 4;
+
+/// Registers R6 to R9.
+const KEPT: u64 = 4;
 
 /// RFLAGS.IF.
 const IF: u64 = 0x200;
@@ -49,11 +53,25 @@ impl Run {
         unsafe { &mut *raw.cast() }
     }
 
+    /// The image that runs.
+    pub(crate) fn image(&self) -> &'static Image {
+        // SAFETY: set by enter from what the load gave the gates. It lives until an RCU grace
+        // period after its program's last run; the reference is used within the run.
+        unsafe { Image::from_raw(self.raw.prog) }
+    }
+
     /// The program that runs.
     pub(crate) fn program(&self) -> &'static Program {
-        // SAFETY: `prog` is the first field of a `Program`, which lives until an RCU grace period
-        // after its last run; the reference is used within the run.
-        unsafe { Program::from_raw(self.raw.prog) }
+        self.image().program()
+    }
+
+    /// The run that this one is nested in and shares the frame with.
+    fn shared(&self) -> Option<&'static b::bailey_run> {
+        if self.raw.work & b::BAILEY_WORK_SHARED == 0 {
+            return None;
+        }
+        // SAFETY: nested runs end before the one below.
+        Some(unsafe { &*self.raw.prev })
     }
 
     /// The domain's memory on this CPU.
@@ -85,10 +103,39 @@ impl Run {
         self.raw.saved[0] & IF != 0
     }
 
-    /// Whether `len` bytes at `addr` are this run's own part of its frame.
+    /// Whether `len` bytes at `addr` are this run's own part of its frame, or,
+    /// of a function's run, that of the program it is part of.
     pub(crate) fn owns(&self, addr: u64, len: u64) -> bool {
         let low = self.raw.dom_rsp - u64::from(b::BAILEY_STACK_ROOM);
-        addr >= low && addr <= self.raw.cursor && len <= self.raw.cursor - addr
+        let mut lowest = &self.raw;
+        while lowest.work & b::BAILEY_WORK_SHARED != 0 && !lowest.prev.is_null() {
+            // SAFETY: nested runs end before the one below.
+            lowest = unsafe { &*lowest.prev };
+        }
+        // What the runs have carved lies without a gap.
+        let high = lowest.cursor;
+        addr >= low && addr <= high && len <= high - addr
+    }
+
+    /// The words in which the program, as far as this run is part of it, may
+    /// keep a pointer over a call, registers left aside.
+    pub(crate) fn stack_words(&self) -> impl Iterator<Item = u64> + Clone {
+        let low = self.raw.dom_rsp;
+        let own = low..low + u64::from(self.image().depth);
+        let below = core::iter::successors(self.shared(), |run| {
+            (run.work & b::BAILEY_WORK_SHARED != 0)
+                // SAFETY: nested runs end before the one below.
+                .then(|| unsafe { &*run.prev })
+        });
+        let below = below.flat_map(|run| {
+            // SAFETY: as in `image`.
+            let depth = u64::from(unsafe { Image::from_raw(run.prog) }.depth);
+            let frame = (run.dom_rsp..run.dom_rsp + depth).step_by(8);
+            // R6 to R9, which the helper gate pushed before it called (helpers/gate.S).
+            let gate = core::ptr::from_ref(run) as u64;
+            Iterator::chain(frame, (gate - 8 * KEPT..gate).step_by(8))
+        });
+        Iterator::chain(own.step_by(8), below).map(crate::event::frame::word)
     }
 
     /// This run's loans and ledger, empty at its first call.

@@ -51,7 +51,7 @@ impl Run {
     /// Copies the packet into the frame, and the context's pointers to it.
     /// False if the packet has left the buffer that enter saw.
     pub(crate) fn sync_in(&mut self) -> bool {
-        let flags = self.program().raw.flags;
+        let flags = self.image().flags;
         if self.raw.shadow.ctx == 0 {
             return true;
         }
@@ -95,7 +95,7 @@ impl Run {
     /// Carves this run's part of the frame and fills it. Returns what the
     /// program gets as its context, or `None` if the frame is too full.
     pub(crate) fn carve(&mut self) -> Option<u64> {
-        let flags = self.program().raw.flags;
+        let flags = self.image().flags;
         let bottom = self.frame().bottom;
         let mut at = self.raw.cursor;
         let mut take = |bytes: u64| -> Option<u64> {
@@ -154,9 +154,9 @@ impl Run {
         }
         let mut rbp = take(0)?;
         if breach::no_room() {
-            rbp = bottom + u64::from(self.program().raw.depth);
+            rbp = bottom + u64::from(self.image().depth);
         }
-        let rsp = rbp.checked_sub(self.program().raw.depth.into())?;
+        let rsp = rbp.checked_sub(self.image().depth.into())?;
         let cursor = rsp.checked_sub(u64::from(b::BAILEY_STACK_ROOM))? & !(LINE - 1);
         if cursor < bottom && !breach::no_room() {
             return None;
@@ -250,23 +250,29 @@ unsafe extern "C" fn bailey_carve(run: *mut b::bailey_run) -> u64 {
     run.carve().unwrap_or(u64::MAX)
 }
 
-/// Called by the gates at the end of a run that has work left. Returns the verdict.
+/// Called by the gates at the end of a run that has work left. Returns the
+/// verdict, or what a function returns.
 ///
 /// # Safety
 ///
 /// `run` is this CPU's innermost run, which is not confined any more.
 #[no_mangle]
-unsafe extern "C" fn bailey_exit(run: *mut b::bailey_run, verdict: u32) -> u32 {
+unsafe extern "C" fn bailey_exit(run: *mut b::bailey_run, verdict: u64) -> u64 {
     // SAFETY: promised by the caller.
     let run = unsafe { Run::from_raw(run) };
-    let aborted = run.raw.action == b::BAILEY_ABORT;
-    if aborted {
-        this_cpu().aborts += 1;
-    } else {
-        run.sync_back();
+    if run.raw.work & b::BAILEY_WORK_SHARED == 0 {
+        if run.raw.action != b::BAILEY_ABORT {
+            run.sync_back();
+        }
+        if let Some(level) = run.used_level() {
+            super::helper::give_back(level);
+        }
     }
-    if let Some(level) = run.used_level() {
-        super::helper::give_back(level);
+    if super::function::is_nested(run) {
+        return super::function::exit(run, verdict);
+    }
+    if run.raw.action == b::BAILEY_ABORT {
+        this_cpu().aborts += 1;
     }
     verdict
 }

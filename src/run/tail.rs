@@ -25,10 +25,11 @@ pub(super) fn call(run: &mut Run, args: &[u64; 5]) -> u64 {
     }
     // SAFETY: a prog array's entry lives until an RCU grace period after its removal.
     let isolated = unsafe { load::isolated((*target).aux) };
-    let Some(program) = isolated else {
+    let Some((program, image)) = isolated.and_then(|program| Some((program, program.main()?)))
+    else {
         return leave_confinement(run, target);
     };
-    if program.raw.state != 0 {
+    if program.is_turned_away() {
         // Quarantined: as its own gate would do.
         super::this_cpu().refused += 1;
         run.raw.work &= !b::BAILEY_WORK_PACKET;
@@ -36,21 +37,23 @@ pub(super) fn call(run: &mut Run, args: &[u64; 5]) -> u64 {
         return 0;
     }
     run.raw.tail_calls += 1;
-    run.program().count_run(run.raw.helpers);
+    // SAFETY: the counters of the program that goes; a run does not migrate.
+    unsafe { b::bailey_stats_add(run.image().stats, 1, run.raw.helpers.into()) };
     run.raw.helpers = 0;
+    leave(run);
     // What the first program has carved is free again.
     // SAFETY: this CPU's frame of the domain that the run has been in.
     unsafe { (*run.raw.frame).cursor = run.raw.cursor };
     let cpu = super::this_cpu();
     // SAFETY: the frames array has an entry for every CPU number.
-    let frame = unsafe { *program.raw.frames.add(super::cpu_number()) };
-    run.raw.prog = program.as_raw();
+    let frame = unsafe { *image.frames.add(super::cpu_number()) };
+    run.raw.prog = image.as_raw();
     run.raw.frame = frame;
     // SAFETY: as the enter gate reads it.
     run.raw.cursor = unsafe { (*frame).cursor };
     match run.carve() {
         Some(ctx) => {
-            run.raw.site = program.raw.sites;
+            run.raw.site = image.sites;
             ctx
         }
         None => {
@@ -59,6 +62,20 @@ pub(super) fn call(run: &mut Run, args: &[u64; 5]) -> u64 {
             0
         }
     }
+}
+
+/// Nothing that the program was lent or that its run shares goes on to the
+/// target.
+fn leave(run: &mut Run) {
+    if run.raw.work & b::BAILEY_WORK_SHARED == 0 {
+        if let Some(level) = run.used_level() {
+            // The verifier lets no program go that holds anything.
+            super::helper::give_back(level);
+        }
+    } else {
+        super::function::drop_element(run);
+    }
+    run.raw.work &= !(b::BAILEY_WORK_SHARED | b::BAILEY_WORK_LEVEL);
 }
 
 /// The target is not isolated, which policy permitted: it is called from here,

@@ -32,6 +32,8 @@ pub struct ArgTypeTable {
     pub const_alloc_size_or_zero: u32,
     pub btf_id_sock_common: u32,
     pub const_str: u32,
+    pub func: u32,
+    pub stack: u32,
     pub maybe_null: u32,
     pub mem_rdonly: u32,
     pub mem_uninit: u32,
@@ -88,6 +90,10 @@ pub enum ArgKind {
     Socket,
     /// A string that ends with a NUL, in a frozen map.
     ConstStr,
+    /// The address of a function of the program, to be called back.
+    Callback,
+    /// What the helper hands to the callback without a look.
+    Opaque,
 }
 
 impl ArgKind {
@@ -96,7 +102,7 @@ impl ArgKind {
     pub const fn is_pointer(self) -> bool {
         !matches!(
             self,
-            Self::Unused | Self::Scalar | Self::Size { .. } | Self::AllocSize
+            Self::Unused | Self::Scalar | Self::Size { .. } | Self::AllocSize | Self::Opaque
         )
     }
 }
@@ -152,6 +158,9 @@ impl ArgTypeTable {
                 unknown
             };
         }
+        if base == self.stack && !release && !fixed && !write {
+            return Ok(ArgKind::Opaque);
+        }
         if base == self.map_value {
             return if nullable || release || fixed {
                 unknown
@@ -197,6 +206,8 @@ impl ArgTypeTable {
             Ok(ArgKind::Socket)
         } else if base == self.const_str {
             Ok(ArgKind::ConstStr)
+        } else if base == self.func {
+            Ok(ArgKind::Callback)
         } else {
             unknown
         }
@@ -226,6 +237,8 @@ mod tests {
         const_alloc_size_or_zero: 16,
         btf_id_sock_common: 17,
         const_str: 21,
+        func: 18,
+        stack: 19,
         maybe_null: 1 << 8,
         mem_rdonly: 1 << 9,
         mem_uninit: 1 << 15,

@@ -57,6 +57,8 @@ pub mod id {
     pub const RINGBUF_QUERY: u32 = 134;
     pub const KTIME_GET_COARSE_NS: u32 = 160;
     pub const CHECK_MTU: u32 = 163;
+    pub const FOR_EACH_MAP_ELEM: u32 = 164;
+    pub const LOOP: u32 = 181;
     pub const STRNCMP: u32 = 182;
     pub const XDP_GET_BUFF_LEN: u32 = 188;
     pub const XDP_LOAD_BYTES: u32 = 189;
@@ -136,6 +138,8 @@ pub struct Helper {
     pub releases: Option<Resource>,
     /// Which argument holds what its kind alone does not say.
     pub special: Special,
+    /// Whether it calls a function of the program.
+    pub calls_back: bool,
 }
 
 /// Arguments whose audit needs more than their kind.
@@ -159,6 +163,14 @@ const fn scalar(id: u32) -> Helper {
         acquires: None,
         releases: None,
         special: Special::None,
+        calls_back: false,
+    }
+}
+
+const fn calling_back(id: u32) -> Helper {
+    Helper {
+        calls_back: true,
+        ..audited(id)
     }
 }
 
@@ -203,7 +215,7 @@ impl Helper {
 }
 
 /// The helpers that an isolated XDP program may call, by rising number.
-pub static ALLOWED: [Helper; 49] = [
+pub static ALLOWED: [Helper; 51] = [
     audited(id::MAP_LOOKUP_ELEM).gives(Gives::MapValueOrNull),
     audited(id::MAP_UPDATE_ELEM),
     audited(id::MAP_DELETE_ELEM),
@@ -269,6 +281,10 @@ pub static ALLOWED: [Helper; 49] = [
     // Compares lengths and MTUs; the packet is not read
     // (bpf_xdp_check_mtu()).
     with_ctx(id::CHECK_MTU, Sync::None),
+    // Calls back with each key and value of the map.
+    calling_back(id::FOR_EACH_MAP_ELEM),
+    // Calls back with a number; the verifier replaces most calls of it.
+    calling_back(id::LOOP),
     audited(id::STRNCMP),
     with_ctx(id::XDP_GET_BUFF_LEN, Sync::None),
     with_ctx(id::XDP_LOAD_BYTES, Sync::Before),
@@ -291,7 +307,7 @@ const PERF: &str = "its use of performance counters is not reviewed yet";
 
 /// Helpers an XDP program could call without isolation, and why they are
 /// refused with it. By rising number.
-pub static REFUSED: [(u32, &str); 55] = [
+pub static REFUSED: [(u32, &str); 53] = [
     // get_current_pid_tgid
     (14, TASK),
     // get_current_uid_gid
@@ -358,8 +374,6 @@ pub static REFUSED: [(u32, &str); 55] = [
     (157, TASK),
     // get_current_task_btf
     (158, TASK),
-    // for_each_map_elem
-    (164, CALLBACK),
     // snprintf
     (165, ANY_READ),
     // timer_init
@@ -380,8 +394,6 @@ pub static REFUSED: [(u32, &str); 55] = [
     (178, BTF_POINTER),
     // find_vma
     (180, CALLBACK),
-    // loop
-    (181, CALLBACK),
     // copy_from_user_task
     (191, ANY_READ),
     // kptr_xchg

@@ -22,6 +22,10 @@
 //! the lower end of the caller's stack, so right above the area.
 //!
 //! Functions stay in order, the entry first, so line info stays in order too.
+//!
+//! A function that others may replace, or that makes a tail call, is not part
+//! of its callers' images: it is an entry of its own, and a call of it stays
+//! one, for a gate.
 
 use super::super::insn::{alu, class, jmp, mode, size, Insn, REG_1, REG_FP, REG_PARAMS};
 use super::Refusal;
@@ -58,10 +62,17 @@ pub struct Function {
     pub end: u32,
     /// Bytes of stack that the verifier counted.
     pub depth: u32,
+    /// It is called through a gate, not in goto form.
+    pub gated: bool,
+    /// Its address is taken: the kernel may call it.
+    pub taken: bool,
+    /// It makes a tail call.
+    pub tail_calls: bool,
     /// Bit n: it writes R6 + n.
     saves: u8,
-    /// Arguments on the stack that it passes, at most.
+    /// Arguments on the stack that it passes, at most, and that it takes.
     passes: u32,
+    takes: u32,
     /// It is part of the image that is being laid out.
     member: bool,
     /// Its calls were looked at.
@@ -92,6 +103,11 @@ impl Function {
     /// Whether the last [`Layout`] contains it.
     pub const fn is_member(&self) -> bool {
         self.member
+    }
+
+    /// Whether it takes arguments on the stack.
+    pub const fn takes_stack(&self) -> bool {
+        self.takes > 0
     }
 
     /// Bytes of its own stack, arguments that it passes included.
@@ -224,7 +240,7 @@ pub fn measure(insns: &[Insn], functions: &mut [Function]) -> At<()> {
         }
         next = end;
         let body = insns.get(start..end).unwrap_or(&[]);
-        let (mut saves, mut passes) = (0, 0);
+        let (mut saves, mut passes, mut takes) = (0, 0, 0);
         for (index, insn) in (start..).zip(body) {
             saves |= saved_written(insn);
             if let Some(distance) = insn.jump() {
@@ -236,7 +252,9 @@ pub fn measure(insns: &[Insn], functions: &mut [Function]) -> At<()> {
             if has_registers(insn) {
                 if let Some(argument) = stack_argument(insn) {
                     let number = argument.map_err(|refusal| (index, refusal))?;
-                    if insn.class() != class::LDX {
+                    if insn.class() == class::LDX {
+                        takes = takes.max(number);
+                    } else {
                         passes = passes.max(number);
                     }
                 }
@@ -250,9 +268,21 @@ pub fn measure(insns: &[Insn], functions: &mut [Function]) -> At<()> {
         }
         function.saves = saves;
         function.passes = passes;
+        function.takes = takes;
+        function.taken = false;
+        function.tail_calls = body.iter().any(Insn::is_tail_call);
     }
     if next != insns.len() {
         return Err((next, Refusal::Functions));
+    }
+    for (index, insn) in insns.iter().enumerate() {
+        if insn.is_pseudo_func() {
+            let number = starting_at(functions, target(index, insn.imm));
+            match number.and_then(|number| functions.get_mut(number)) {
+                Some(function) => function.taken = true,
+                None => return Err((index, Refusal::Functions)),
+            }
+        }
     }
     Ok(())
 }
@@ -345,6 +375,16 @@ impl<'a> Layout<'a> {
         (start..).zip(self.insns.get(start..end).unwrap_or(&[]))
     }
 
+    /// The function that the instruction at `index` calls in goto form, if it
+    /// does.
+    fn inner_callee(&self, index: usize, insn: &Insn) -> At<Option<usize>> {
+        if !insn.is_pseudo_call() {
+            return Ok(None);
+        }
+        let callee = self.callee(index, insn)?;
+        Ok((!self.function(callee).gated).then_some(callee))
+    }
+
     /// The function that the call at `index` calls.
     fn callee(&self, index: usize, call: &Insn) -> At<usize> {
         starting_at(self.functions, target(index, call.imm)).ok_or((index, Refusal::Functions))
@@ -373,6 +413,12 @@ impl<'a> Layout<'a> {
                     continue;
                 }
                 let callee = self.callee(index, insn)?;
+                if self.function(callee).gated {
+                    if self.function(callee).takes > 0 {
+                        return Err((index, Refusal::StackArgument));
+                    }
+                    continue;
+                }
                 if callee == self.entry {
                     return Err((index, Refusal::Recursion));
                 }
@@ -407,11 +453,8 @@ impl<'a> Layout<'a> {
                 continue;
             }
             for (index, insn) in self.body(number) {
-                if !insn.is_pseudo_call() {
-                    continue;
-                }
-                let callee = self.callee(index, insn)?;
-                let Some(callee) = self.functions.get_mut(callee) else {
+                let callee = self.inner_callee(index, insn)?;
+                let Some(callee) = callee.and_then(|callee| self.functions.get_mut(callee)) else {
                     continue;
                 };
                 let at = (callee.first_call + callee.calls) as usize;
@@ -440,8 +483,8 @@ impl<'a> Layout<'a> {
                 }
                 let (mut stack, mut frames) = (function.stack, function.frames);
                 for (index, insn) in self.body(number) {
-                    if insn.is_pseudo_call() {
-                        let callee = self.function(self.callee(index, insn)?);
+                    if let Some(callee) = self.inner_callee(index, insn)? {
+                        let callee = self.function(callee);
                         stack = stack.max(function.frame() + callee.area() + callee.stack);
                         frames = frames.max(1 + callee.frames);
                         if frames > MAX_FRAMES {
@@ -469,9 +512,8 @@ impl<'a> Layout<'a> {
 
     /// Slots that the instruction at `index` of function `number` takes.
     fn slots(&self, number: usize, index: usize, insn: &Insn) -> At<u32> {
-        if insn.is_pseudo_call() {
-            let callee = self.function(self.callee(index, insn)?);
-            return Ok(callee.area() / 8 + 3);
+        if let Some(callee) = self.inner_callee(index, insn)? {
+            return Ok(self.function(callee).area() / 8 + 3);
         }
         if insn.is_exit() && number != self.entry {
             // The last one needs no jump: the way back follows.
@@ -569,8 +611,9 @@ impl<'a> Layout<'a> {
         emit: &mut dyn FnMut(Origin, Insn) -> Result<(), E>,
     ) -> Result<(), E> {
         let function = self.function(number);
-        if insn.is_pseudo_call() {
-            return self.emit_call(&function, index, &insn, emit);
+        if let Some(callee) = self.inner_callee(index, &insn)? {
+            let callee = self.function(callee);
+            return self.emit_call(&function, &callee, index, emit);
         }
         if insn.is_exit() && number != self.entry {
             if index + 1 == function.end as usize {
@@ -614,11 +657,10 @@ impl<'a> Layout<'a> {
     fn emit_call<E: From<(usize, Refusal)>>(
         &self,
         caller: &Function,
+        callee: &Function,
         index: usize,
-        call: &Insn,
         emit: &mut dyn FnMut(Origin, Insn) -> Result<(), E>,
     ) -> Result<(), E> {
-        let callee = self.function(self.callee(index, call)?);
         let down = caller.frame() + callee.area();
         let below = i16::try_from(down).map_err(|_| (index, Refusal::StackTooDeep))?;
         let mut at = self.at(index);
@@ -629,7 +671,7 @@ impl<'a> Layout<'a> {
         };
         if callee.is_numbered() {
             let number = self
-                .calls_of(&callee)
+                .calls_of(callee)
                 .binary_search(&(index as u32))
                 .map_err(|_| (index, Refusal::Functions))?;
             next(Insn::st(size::DW, REG_FP, -below, number as i32))?;

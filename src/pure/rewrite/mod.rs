@@ -19,6 +19,9 @@
 //! that one `exit` reached, and so the one epilogue that the JIT emits, which
 //! it emits at the first `exit` it sees.
 //!
+//! A function that the kernel may call, or that another may replace, is an image
+//! of its own, with a [`function_prologue`].
+//!
 //! Before anything is changed every instruction is classified. A program with
 //! one that cannot be isolated is refused as a whole.
 
@@ -37,6 +40,9 @@ pub const BREACH: bool = cfg!(bailey_breach);
 
 /// Slots of the [`prologue`].
 pub const PROLOGUE_LEN: usize = 6;
+
+/// Slots of the [`function_prologue`].
+pub const FUNCTION_PROLOGUE_LEN: usize = 5;
 
 /// Longest program taken, in slots before the prologue. The kernel's own limit
 /// (`BPF_COMPLEXITY_LIMIT_INSNS`).
@@ -98,6 +104,8 @@ pub enum Action {
     Exit,
     /// A call of one of the program's functions ([`functions`]).
     Call,
+    /// Takes the address of one of the program's functions, for a callback.
+    FunctionAddress,
     /// A call of this helper: becomes a call of a site's helper stub.
     Helper(u32),
     /// A tail call: becomes a call of a site's tail stub. The poke descriptor
@@ -113,7 +121,10 @@ pub enum Action {
 impl Action {
     /// Whether the instruction becomes a call site with a stub of its own.
     pub const fn is_site(self) -> bool {
-        !matches!(self, Self::Keep | Self::Call | Self::DropMask)
+        !matches!(
+            self,
+            Self::Keep | Self::Call | Self::FunctionAddress | Self::DropMask
+        )
     }
 }
 
@@ -127,11 +138,11 @@ pub enum Refusal {
     Recursion,
     /// A function that it calls makes a tail call.
     TailCallInFunction,
-    /// It has a function that others may call or replace.
-    GlobalFunction,
+    /// One of its global functions takes what is not audited.
+    FunctionArgument,
     /// Its stack does not fit a frame.
     StackTooDeep,
-    /// It passes one of its own functions as a callback.
+    /// A callback makes a tail call or takes arguments on the stack.
     Callback,
     /// It calls a kfunc.
     Kfunc,
@@ -176,10 +187,10 @@ impl fmt::Display for Refusal {
         match *self {
             Self::Functions => f.write_str("its functions are not in order"),
             Self::Recursion => f.write_str("its functions call each other too deep"),
-            Self::TailCallInFunction => f.write_str("tail calls in functions are not isolated yet"),
-            Self::GlobalFunction => f.write_str("global functions are not isolated yet"),
+            Self::TailCallInFunction => f.write_str("a tail call in a function without a gate"),
+            Self::FunctionArgument => f.write_str("a global function takes what is not audited"),
             Self::StackTooDeep => f.write_str("its functions need too much stack"),
-            Self::Callback => f.write_str("callbacks are not isolated yet"),
+            Self::Callback => f.write_str("a callback that makes tail calls is not isolated"),
             Self::Kfunc => f.write_str("kfuncs are not isolated yet"),
             Self::IndirectJump => f.write_str("jump tables are not isolated"),
             Self::Arena => f.write_str("arenas are not isolated yet"),
@@ -251,7 +262,7 @@ fn load_immediate(insn: &Insn) -> Result<Action, Refusal> {
             Ok(Action::Keep)
         }
         pseudo::BTF_ID => Err(Refusal::KernelVariable),
-        pseudo::FUNC => Err(Refusal::Callback),
+        pseudo::FUNC => Ok(Action::FunctionAddress),
         _ => Err(Refusal::UnknownOpcode(insn.code)),
     }
 }
@@ -263,9 +274,9 @@ fn pointer(ptr: PtrKind) -> Result<Action, Refusal> {
         | PtrKind::Stack
         | PtrKind::Packet
         | PtrKind::MapValue
+        | PtrKind::MapKey
         | PtrKind::Mem
         | PtrKind::Socket => Ok(Action::Keep),
-        PtrKind::MapKey => Err(Refusal::Callback),
         PtrKind::KernelObject => Err(Refusal::KernelObject),
         PtrKind::Other(kind) => Err(Refusal::Pointer(kind)),
     }
@@ -392,7 +403,7 @@ impl Facts {
     /// Takes one instruction into account; [`classify`] has allowed it.
     pub fn observe(&mut self, insn: &Insn, known: &Known, action: Action) {
         match action {
-            Action::Keep | Action::Call | Action::DropMask => {}
+            Action::Keep | Action::Call | Action::FunctionAddress | Action::DropMask => {}
             Action::Exit => self.exits = self.exits.saturating_add(1),
             Action::TailCall => self.tail_calls = self.tail_calls.saturating_add(1),
             Action::Helper(id) => self.note_helper(id),
@@ -510,6 +521,20 @@ pub const fn prologue(slot: u64, enter_imm: i32) -> [Insn; PROLOGUE_LEN] {
     ]
 }
 
+/// The new start of a function that is entered by itself, called back by the
+/// kernel or called through a gate. It has arguments, which the gate gives
+/// back; of their registers none is written.
+pub const fn function_prologue(image: u64, enter_imm: i32) -> [Insn; FUNCTION_PROLOGUE_LEN] {
+    let [low, high] = Insn::ld_imm64(0, image);
+    [
+        low,
+        high,
+        Insn::call(enter_imm),
+        Insn::jmp_imm(jmp::JEQ, REG_AX, 0, 1),
+        Insn::exit(),
+    ]
+}
+
 /// Index of the call of the enter gate in a rewritten program.
 pub const ENTER_INDEX: usize = 2;
 
@@ -556,7 +581,6 @@ mod tests {
         let none = Known::default();
         let cases = [
             (Insn::new(0x85, 0, 2, 0, 3), none, Refusal::Kfunc),
-            (Insn::new(0x18, 2, 4, 0, 0), none, Refusal::Callback),
             (Insn::new(0x18, 2, 3, 0, 0), none, Refusal::KernelVariable),
             (Insn::new(0x0d, 2, 0, 0, 0), none, Refusal::IndirectJump),
             (Insn::new(0xbf, 2, 1, 1, 1), none, Refusal::Arena),

@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What a program is to become: everything is judged and allocated here, and
+//! every refusal leaves the program as it is.
+//!
+//! The program becomes one image, and so does each of its functions that is
+//! entered by itself: one that the kernel calls back; a global one, which others
+//! may replace; one that makes a tail call. Other functions are part of every
+//! image that calls them.
+
+use super::helpers::{HelperSet, Helpers};
+use super::knowledge::{Knowledge, XDP_BUFF};
+use super::program::{Isolation, Part, Program};
+use super::stub::Stubs;
+use super::{site, Reason};
+use crate::bindings as b;
+use crate::domain;
+use crate::pure::catalog;
+use crate::pure::insn::{Insn, REG_FP};
+use crate::pure::rewrite::functions::{self, Function, Layout, Origin, Scratch, MAX_FUNCTIONS};
+use crate::pure::rewrite::{
+    survey, Known, PtrKind, Refusal, FUNCTION_PROLOGUE_LEN, PROLOGUE_LEN,
+};
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+/// What stands for an instruction that the program did not have.
+pub(super) const NEW: u32 = u32::MAX;
+
+/// What a program is to become; nothing of it has been changed yet.
+pub(super) struct Plan {
+    pub(super) program: Arc<Program>,
+    pub(super) helpers: Helpers,
+    pub(super) code: Code,
+    /// Where each function of the old program begins in the new one.
+    pub(super) functions: KVVec<Option<u32>>,
+}
+
+/// The instructions of the new program. Each image begins with room for its
+/// prologue; calls and exits are still the old ones.
+#[derive(Default)]
+pub(super) struct Code {
+    pub(super) insns: KVVec<Insn>,
+    /// The index in the old program of each, or `NEW`.
+    pub(super) origins: KVVec<u32>,
+}
+
+impl Code {
+    fn push(&mut self, insn: Insn, origin: u32) -> Result<(), Reason> {
+        push(&mut self.insns, insn)?;
+        push(&mut self.origins, origin)
+    }
+}
+
+impl From<(usize, Refusal)> for Reason {
+    fn from((index, refusal): (usize, Refusal)) -> Self {
+        Self::Instruction(index, refusal)
+    }
+}
+
+/// Instructions of the prologue of image number `image`.
+pub(super) fn prologue_len(image: usize) -> usize {
+    if image == 0 {
+        PROLOGUE_LEN
+    } else {
+        FUNCTION_PROLOGUE_LEN
+    }
+}
+
+/// Judges every instruction and allocates what the program needs.
+pub(super) fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
+    let helpers = Helpers::resolve(known, set)?;
+    let insns = known.insns();
+    let facts = survey(insns, XDP_BUFF, known.direct_write(), |index| {
+        facts_of(known, &helpers, index)
+    })?;
+    let mut work = Work {
+        known,
+        helpers: &helpers,
+        ctx: facts.reads_data(),
+        code: Code::default(),
+        sites: KVVec::new(),
+        functions: known_functions(known)?,
+        entries: KVVec::new(),
+        parts: KVVec::new(),
+    };
+    functions::measure(insns, &mut work.functions)?;
+    work.choose(set.calls_back())?;
+    let positions = work.lay_out()?;
+
+    for &map in known.maps() {
+        // SAFETY: a map that `env` holds a reference to.
+        if unsafe { b::bailey_map_has_fields(map) } != 0 {
+            return Err(Reason::Fields);
+        }
+    }
+
+    let Work {
+        ctx,
+        code,
+        mut sites,
+        parts,
+        ..
+    } = work;
+    let stubs = Stubs::new(sites.len())?;
+    for (number, site) in sites.iter_mut().enumerate() {
+        site.stub = stubs.address(number);
+        site.out = stubs.out(number);
+    }
+    // SAFETY: `env` is alive.
+    let env = unsafe { &*known.env() };
+    if env.used_btf_cnt as usize >= env.used_btfs.len() {
+        return Err(Reason::Modules);
+    }
+    let domain = domain::for_maps(known.maps()).map_err(Reason::Domain)?;
+    // SAFETY: `env` holds a reference to each map.
+    let isolation = unsafe { Isolation::new(known.maps(), domain, sites, stubs, parts) }
+        .map_err(|_| Reason::NoMemory)?;
+    let flags = [
+        (ctx, b::BAILEY_PROG_CTX),
+        (facts.reads_data(), b::BAILEY_PROG_PACKET),
+        (facts.stores_packet(), b::BAILEY_PROG_WRITES),
+        (facts.reads_rxq(), b::BAILEY_PROG_RXQ),
+        (facts.reads_txq(), b::BAILEY_PROG_TXQ),
+    ]
+    .iter()
+    .fold(
+        0,
+        |flags, &(set, flag)| if set { flags | flag } else { flags },
+    );
+    // SAFETY: the program is alive.
+    let prog_type = unsafe { (*known.prog()).type_ };
+    let program = Program::isolated(known.aux(), prog_type, flags, isolation)
+        .map_err(|_| Reason::NoMemory)?;
+    Ok(Plan {
+        program,
+        helpers,
+        code,
+        functions: positions,
+    })
+}
+
+/// A plan being made.
+struct Work<'a> {
+    known: &'a Knowledge,
+    helpers: &'a Helpers,
+    /// Whether anything looks at the context.
+    ctx: bool,
+    code: Code,
+    sites: KVVec<b::bailey_site>,
+    functions: KVVec<Function>,
+    /// The functions that images begin with, in order.
+    entries: KVVec<usize>,
+    parts: KVVec<Part>,
+}
+
+impl Work<'_> {
+    /// Finds the functions that become images of their own. `calls_back`:
+    /// some helper calls back what it is given the address of.
+    fn choose(&mut self, calls_back: bool) -> Result<(), Reason> {
+        push(&mut self.entries, 0)?;
+        for (number, function) in self.functions.iter_mut().enumerate().skip(1) {
+            let start = function.start as usize;
+            let called_back = function.taken && calls_back;
+            function.gated = self.known.is_global(number as u32) || function.tail_calls;
+            if !function.gated && !called_back {
+                continue;
+            }
+            if function.takes_stack() {
+                return Err((start, Refusal::StackArgument).into());
+            }
+            if called_back && function.gated {
+                return Err((start, Refusal::Callback).into());
+            }
+            push(&mut self.entries, number)?;
+        }
+        Ok(())
+    }
+
+    /// Lays all images out, one after the other. Returns where each function
+    /// begins.
+    fn lay_out(&mut self) -> Result<KVVec<Option<u32>>, Reason> {
+        let insns = self.known.insns();
+        let mut begins = KVVec::from_elem(None, self.functions.len(), GFP_KERNEL)
+            .map_err(|_| Reason::NoMemory)?;
+        let mut positions = zeros(insns.len())?;
+        let mut calls = zeros(insns.iter().filter(|insn| insn.is_pseudo_call()).count())?;
+        let mut far = zeros(insns.len().div_ceil(8))?;
+        for image in 0..self.entries.len() {
+            let entry = self.entries[image];
+            let mut part = Part {
+                function: entry,
+                start: self.code.insns.len(),
+                first_site: self.sites.len(),
+                global: self.known.is_global(entry as u32),
+                ..Part::default()
+            };
+            (part.calls, part.ctx_arg) = self.entered(entry)?;
+            push(&mut self.sites, site::enter())?;
+            for _ in 0..prologue_len(image) {
+                self.code.push(Insn::ja(0), NEW)?;
+            }
+            let mut functions: KVVec<Function> =
+                KVVec::with_capacity(self.functions.len(), GFP_KERNEL)
+                    .map_err(|_| Reason::NoMemory)?;
+            functions
+                .extend_from_slice(&self.functions, GFP_KERNEL)
+                .map_err(|_| Reason::NoMemory)?;
+            let scratch = Scratch {
+                position: &mut positions,
+                calls: &mut calls,
+                far: &mut far,
+            };
+            let layout = Layout::new(insns, &mut functions, entry, scratch)?;
+            part.stack = layout.stack();
+            layout.emit(&mut |origin, insn| self.take(&mut part, origin, insn))?;
+            part.sites = self.sites.len() - part.first_site;
+            let body = (part.start + prologue_len(image)) as u32;
+            for (number, begin) in begins.iter_mut().enumerate() {
+                let function = &functions[number];
+                let at = positions[function.start as usize];
+                if number == entry {
+                    *begin = Some(part.start as u32);
+                } else if begin.is_none() && function.is_member() && !self.entries.contains(&number)
+                {
+                    *begin = Some(body + at);
+                }
+            }
+            push(&mut self.parts, part)?;
+        }
+        Ok(begins)
+    }
+
+    /// Takes one instruction of an image.
+    fn take(&mut self, part: &mut Part, origin: Origin, insn: Insn) -> Result<(), Reason> {
+        let from = match origin {
+            Origin::Kept(index) | Origin::For(index) => index as u32,
+            Origin::Added => NEW,
+        };
+        self.code.push(insn, from)?;
+        let Origin::Kept(index) = origin else {
+            return Ok(());
+        };
+        part.exits += u32::from(insn.is_exit());
+        let facts = facts_of(self.known, self.helpers, index);
+        self.ctx |= (insn.is_load() || insn.is_store())
+            && insn.base() != Some(REG_FP)
+            && matches!(facts.ptr, PtrKind::Ctx | PtrKind::Unknown);
+        if insn.is_pseudo_call() {
+            let callee = self.callee(index, &insn)?;
+            let image = self.entries.iter().position(|&entry| entry == callee);
+            let image = image.ok_or((index, Refusal::Functions))?;
+            let args = self.args(callee);
+            let site = site::function(index, image, args).map_err(|refusal| (index, refusal))?;
+            self.ctx |= site.effects & site::effect::SYNC_BEFORE != 0;
+            return push(&mut self.sites, site);
+        }
+        if let Some(id) = helper_of(&self.known.insns()[index], &facts) {
+            let called = self.helpers.by_id(id).ok_or(Reason::UnknownHelper(id))?;
+            self.ctx |= called.helper.takes_ctx;
+            push(&mut self.sites, site::entry(index, called, self.known)?)?;
+        }
+        Ok(())
+    }
+
+    fn callee(&self, index: usize, call: &Insn) -> Result<usize, Reason> {
+        let start = (index as i64 + i64::from(call.imm) + 1) as u32;
+        let callee = self.functions.iter().position(|f| f.start == start);
+        Ok(callee.ok_or((index, Refusal::Functions))?)
+    }
+
+    /// What is known of a gated function's arguments: nothing, if it is static.
+    fn args(&self, function: usize) -> &[b::bpf_subprog_arg_info] {
+        if self.known.is_global(function as u32) {
+            self.known.function_args(function as u32)
+        } else {
+            &[]
+        }
+    }
+
+    /// Who enters the image of function `entry`, and which of its arguments is
+    /// the real context.
+    fn entered(&self, entry: usize) -> Result<(u32, u32), Reason> {
+        let function = &self.functions[entry];
+        if entry == 0 {
+            return Ok((b::BAILEY_CALL_KERNEL, 0));
+        }
+        if !function.gated {
+            return Ok((b::BAILEY_CALL_BACK, 0));
+        }
+        let is_ctx = |arg: &b::bpf_subprog_arg_info| arg.arg_type == b::bpf_arg_type_ARG_PTR_TO_CTX;
+        let args = self.args(entry);
+        let ctx = args.iter().position(is_ctx).map_or(0, |n| n as u32 + 1);
+        if args.iter().filter(|arg| is_ctx(arg)).count() > 1 {
+            return Err((function.start as usize, Refusal::FunctionArgument).into());
+        }
+        Ok((b::BAILEY_CALL_FUNCTION, ctx))
+    }
+}
+
+fn push<T>(to: &mut KVVec<T>, value: T) -> Result<(), Reason> {
+    to.push(value, GFP_KERNEL).map_err(|_| Reason::NoMemory)
+}
+
+fn zeros<T: Default + Clone>(len: usize) -> Result<KVVec<T>, Reason> {
+    KVVec::from_elem(T::default(), len, GFP_KERNEL).map_err(|_| Reason::NoMemory)
+}
+
+/// The program's functions, in order.
+fn known_functions(known: &Knowledge) -> Result<KVVec<Function>, Reason> {
+    let mut functions = KVVec::new();
+    for number in 0..known.functions().min(MAX_FUNCTIONS as u32) {
+        let (start, end) = (
+            known.function_start(number),
+            known.function_start(number + 1),
+        );
+        let function = Function::new(start, end, known.function_stack(number));
+        push(&mut functions, function)?;
+    }
+    Ok(functions)
+}
+
+/// What is known of the instruction at `index`, helper numbers already gone.
+pub(super) fn facts_of(known: &Knowledge, helpers: &Helpers, index: usize) -> Known {
+    let insn = known.insns()[index];
+    Known {
+        helper: insn
+            .is_helper_call()
+            .then(|| helpers.by_imm(insn.imm).map(|called| called.helper.id))
+            .flatten(),
+        timed_may_goto: false,
+        ptr: known.pointer(index),
+    }
+}
+
+/// The helper whose stub the instruction becomes a call of.
+fn helper_of(insn: &Insn, known: &Known) -> Option<u32> {
+    if insn.is_tail_call() {
+        return Some(catalog::id::TAIL_CALL);
+    }
+    known.helper
+}

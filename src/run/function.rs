@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Functions of a program that are entered by themselves: a helper calls them
+//! back, or the program calls them through the helper gate.
+//!
+//! Such a run is nested in one of the same program and shares with it the
+//! context, the packet, loans and ledger. It is entered by the kernel, from
+//! `bailey_enter_function` in helpers/gate.S, so what it is given is what the
+//! kernel gives: pointers to its own memory are replaced by what the program
+//! may have, as the site says through which the run below has left.
+
+use super::helper::{audit, give_value, refuse, Audited};
+use super::{this_cpu, Run};
+use crate::bindings as b;
+use crate::load::site::effect;
+use crate::pure::catalog::id;
+use crate::pure::loan::Kind as Lent;
+
+/// Runs that may be inside each other. Each takes a resume slot and some
+/// hundred bytes of the kernel's stack; the verifier's own limit is
+/// `MAX_CALL_FRAMES`, once more for a function's replacement.
+const NESTED: u64 = 16;
+const _: () = assert!(NESTED + 8 < b::SLOT_LEVELS as u64);
+
+/// Alignment of what is carved.
+const LINE: u64 = 64;
+
+/// What a callback returns that ends a helper's loop.
+const STOP: u64 = 1;
+
+/// Whether the run is one of a function.
+pub(super) fn is_nested(run: &Run) -> bool {
+    run.raw.work & (b::BAILEY_WORK_CALLBACK | b::BAILEY_WORK_FUNCTION) != 0
+}
+
+/// Calls what runs functions of the program meanwhile: a helper, or one of the
+/// functions themselves.
+pub(super) fn call(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Audited<u64> {
+    let cpu = this_cpu();
+    if (cpu.slot - cpu.slot_base) >> b::SLOT_SHIFT >= NESTED {
+        return refuse(args[0]);
+    }
+    audit(run, site, args)?;
+    let ctx = args[0];
+    // What a nested run is lent goes here.
+    if run.level().is_none() {
+        return refuse(ctx);
+    }
+    if site.helper == b::BAILEY_SITE_FUNCTION {
+        // Not a helper.
+        run.raw.helpers -= 1;
+    }
+    if site.effects & effect::SYNC_BEFORE != 0 {
+        run.sync_back();
+    }
+    run.raw.work &= !b::BAILEY_WORK_CALLED;
+    let raw = cpu.run;
+    // SAFETY: a helper's address comes from the kernel's own prototype, a function's is that of
+    // its image; every argument is what they ask for.
+    let result = unsafe { b::bailey_call_helper(site.func, args.as_ptr()) };
+    // SAFETY: this run's record. Nested runs have written it through its address: so it is read.
+    let (action, work) = unsafe {
+        (
+            (&raw const (*raw).action).read_volatile(),
+            (&raw const (*raw).work).read_volatile(),
+        )
+    };
+    run.raw.work = work;
+    if action == b::BAILEY_ABORT {
+        // A nested run was stopped, and this one with it: the gate sees to that.
+        run.raw.action = action;
+        return Ok(0);
+    }
+    // A replacement may have changed the packet; the function itself has worked on the copy.
+    if site.effects & effect::SYNC_AFTER != 0
+        && work & b::BAILEY_WORK_CALLED == 0
+        && !run.sync_in()
+    {
+        return refuse(ctx);
+    }
+    Ok(result)
+}
+
+/// Called by `bailey_enter_function`: fills the record of a function's run and
+/// replaces those of its arguments that are not the program's. Returns 0, or 1
+/// if the run is turned away.
+///
+/// # Safety
+///
+/// `run` is the new record on this CPU's kernel stack, of which `prog`, `flags` and the saved
+/// registers are set; `args` are R1 to R5.
+#[no_mangle]
+unsafe extern "C" fn bailey_function(run: *mut b::bailey_run, args: *mut u64) -> u32 {
+    let below = this_cpu().run;
+    // SAFETY: promised by the caller; the run below, if there is one, is out of confinement.
+    let (run, args, below) = unsafe {
+        (
+            Run::from_raw(run),
+            &mut *args.cast::<[u64; 5]>(),
+            below.as_mut(),
+        )
+    };
+    run.raw.ctx = 0;
+    run.raw.frame = core::ptr::null_mut();
+    run.raw.action = b::BAILEY_GO_ON;
+    run.raw.work = 0;
+    run.raw.helpers = 0;
+    run.raw.tail_calls = 0;
+    run.raw.shadow = b::bailey_shadow::default();
+    let Some(below) = below else {
+        return turned_away();
+    };
+    // SAFETY: the run below has left through a site of its image, which lives as long as it.
+    let site = unsafe { below.site.as_ref() };
+    let calls_back = site.filter(|site| site.effects & effect::CALLS_BACK != 0);
+    let (Some(site), true) = (calls_back, is_of_below(run, below)) else {
+        // Nobody of ours has called it.
+        return turned_away();
+    };
+    if below.action == b::BAILEY_ABORT {
+        // An earlier callback was stopped.
+        return 1;
+    }
+    run.raw.prev = below;
+    run.raw.ctx = below.ctx;
+    run.raw.frame = below.frame;
+    run.raw.tail_calls = below.tail_calls;
+    run.raw.shadow = below.shadow;
+    run.raw.shadow.element = 0;
+    run.raw.work = b::BAILEY_WORK_SHARED
+        | (below.work & (b::BAILEY_WORK_PACKET | b::BAILEY_WORK_LEVEL))
+        | if site.helper == b::BAILEY_SITE_FUNCTION {
+            b::BAILEY_WORK_FUNCTION
+        } else {
+            b::BAILEY_WORK_CALLBACK
+        };
+    // SAFETY: this CPU's frame; only its own runs move the cursor.
+    run.raw.cursor = unsafe { (*run.raw.frame).cursor };
+    match translate(run, site, args).and_then(|at| carve(run, at)) {
+        Some(()) => 0,
+        None => {
+            below.action = b::BAILEY_ABORT;
+            drop_element(run);
+            turned_away()
+        }
+    }
+}
+
+fn turned_away() -> u32 {
+    this_cpu().no_frame += 1;
+    1
+}
+
+/// Whether both are runs of one program.
+fn is_of_below(run: &Run, below: &b::bailey_run) -> bool {
+    // SAFETY: a run's image lives as long as the run.
+    let image = unsafe { crate::load::Image::from_raw(below.prog) };
+    image.record == run.image().record
+}
+
+/// Replaces arguments. Returns where in the frame there is room below what was
+/// copied into it.
+fn translate(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Option<u64> {
+    let at = run.raw.cursor;
+    if site.helper == b::BAILEY_SITE_FUNCTION {
+        if let Some(n) = run.image().ctx_arg.checked_sub(1) {
+            *args.get_mut(n as usize)? = run.raw.shadow.ctx;
+        }
+        return Some(at);
+    }
+    if site.helper != id::FOR_EACH_MAP_ELEM {
+        // A number, and what the program itself has passed.
+        return Some(at);
+    }
+    let map = args[0] as *mut b::bpf_map;
+    // SAFETY: the helper passes the map that it was given, which the audit found to be the run's.
+    let size = u64::from(unsafe { (*map).key_size });
+    let key = at.checked_sub(size)? & !(LINE - 1);
+    if key < run.frame().bottom {
+        return None;
+    }
+    for n in 0..size {
+        // SAFETY: the helper passes a key of this map; the room is this run's part of the frame.
+        unsafe { ((key + n) as *mut u8).write_volatile(((args[1] + n) as *const u8).read()) };
+    }
+    let value = args[2];
+    let lent = run
+        .used_level()?
+        .loans
+        .all()
+        .iter()
+        .any(|loan| loan.kind == Lent::MapValue && loan.start == value);
+    // None of R6 to R9 is the function's yet.
+    let seen = give_value(run, &[0; 4], map, value).ok()?;
+    if !lent && seen == value {
+        run.raw.shadow.element = value;
+    }
+    args[1] = key;
+    args[2] = seen;
+    Some(key)
+}
+
+/// Carves the function's stack below `at`.
+fn carve(run: &mut Run, at: u64) -> Option<()> {
+    let rbp = at & !(LINE - 1);
+    let rsp = rbp.checked_sub(run.image().depth.into())?;
+    let cursor = rsp.checked_sub(u64::from(b::BAILEY_STACK_ROOM))? & !(LINE - 1);
+    if cursor < run.frame().bottom {
+        return None;
+    }
+    run.raw.dom_rbp = rbp;
+    run.raw.dom_rsp = rsp;
+    // SAFETY: this CPU's frame; the exit gate puts the cursor back.
+    unsafe { (*run.raw.frame).cursor = cursor };
+    Some(())
+}
+
+/// Ends the loan of the value that a callback was given.
+pub(super) fn drop_element(run: &mut Run) {
+    let element = core::mem::take(&mut run.raw.shadow.element);
+    if element == 0 {
+        return;
+    }
+    if let Some(level) = run.used_level() {
+        level.loans.remove(Lent::MapValue, element);
+    }
+}
+
+/// The end of a function's run. Returns what its caller gets.
+pub(super) fn exit(run: &mut Run, result: u64) -> u64 {
+    let shared = run.raw.work & b::BAILEY_WORK_SHARED != 0;
+    if shared {
+        drop_element(run);
+    }
+    // SAFETY: the run below is out of confinement and waits for this one.
+    let below = unsafe { &mut *run.raw.prev };
+    below.tail_calls = run.raw.tail_calls;
+    if run.raw.action == b::BAILEY_ABORT {
+        below.action = b::BAILEY_ABORT;
+        return STOP;
+    }
+    if shared && run.raw.work & b::BAILEY_WORK_FUNCTION != 0 {
+        below.work |= b::BAILEY_WORK_CALLED;
+    }
+    result
+}
