@@ -272,10 +272,7 @@ SYM_INNER_LABEL(bailey_enter_function, SYM_L_GLOBAL)
 	xorl	%r13d, %r13d
 	xorl	%r14d, %r14d
 	xorl	%r15d, %r15d
-	xorl	%r9d, %r9d
-	xorl	%r10d, %r10d			/* AX, as in enter */
-	leaq	bailey_iret_out(%rip), %r11
-	jmp	bailey_tail
+	jmp	.Linto_function
 
 /*
  * exit: a jump from a confined program, verdict in rax. Never comes back.
@@ -342,8 +339,21 @@ SYM_INNER_LABEL(bailey_exit_z_end, SYM_L_GLOBAL)
 	movq	%r8, %rsi
 	call	bailey_exit
 	cli
+	cmpl	$BAILEY_RETURN, RUN_ACTION(%rsp)
+	je	.Lreturned
 	movq	%rax, %r8
 	jmp	.Lexit_done
+
+/* A function that was called in this run has ended; rax: what it returns. */
+.Lreturned:
+	HINT_RUN
+	movl	$BAILEY_GO_ON, RUN_ACTION(%rsp)
+	movq	PCPU(CPU_SLOT), %rcx
+	movq	SLOT_REGS(%rcx), %rbx
+	movq	SLOT_REGS + 8(%rcx), %r13
+	movq	SLOT_REGS + 0x10(%rcx), %r14
+	movq	SLOT_REGS + 0x18(%rcx), %r15
+	jmp	.Lgo_on
 
 /* The run is over without its exit: rsp = run, IF = 0, PKRS = 0. */
 SYM_INNER_LABEL(bailey_abort, SYM_L_GLOBAL)
@@ -444,6 +454,8 @@ SYM_INNER_LABEL(bailey_helper_z_end, SYM_L_GLOBAL)
 	movq	%rcx, RUN_FLAGS(%rsp)
 	cmpl	$BAILEY_GO_ON, RUN_ACTION(%rsp)
 	jne	.Lended
+.Lgo_on:
+	HINT_RUN
 	/* Its own site, or site 0 of the program a tail call went to. */
 	movq	RUN_SITE(%rsp), %rdx
 	movq	SITE_OUT(%rdx), %r11
@@ -457,8 +469,26 @@ SYM_INNER_LABEL(bailey_helper_z_end, SYM_L_GLOBAL)
 .Lended:
 	cmpl	$BAILEY_ABORT, RUN_ACTION(%rsp)
 	je	.Lbad_site
+	cmpl	$BAILEY_CALL, RUN_ACTION(%rsp)
+	je	.Lcall
 	movq	%rax, %r8
 	jmp	.Lend_of_run
+
+/* Into a function, in this run: bailey_helper() has filled the slot. */
+.Lcall:
+	HINT_RUN
+	movl	$BAILEY_GO_ON, RUN_ACTION(%rsp)
+	movq	PCPU(CPU_SLOT), %rcx
+	movq	SLOT_REGS(%rcx), %rdi
+	movq	SLOT_REGS + 8(%rcx), %rsi
+	movq	SLOT_REGS + 0x10(%rcx), %r8
+	xorl	%eax, %eax
+.Linto_function:
+	HINT_RUN
+	xorl	%r9d, %r9d
+	xorl	%r10d, %r10d			/* AX: it has only begun */
+	leaq	bailey_iret_out(%rip), %r11
+	jmp	bailey_tail
 SYM_CODE_END(bailey_enter)
 
 /*

@@ -91,7 +91,7 @@
 #define RUN_FRAME		0x28
 #define RUN_CURSOR		0x30
 #define RUN_SITE		0x38
-#define RUN_ACTION		0x40	/* and the number of tail calls */
+#define RUN_ACTION		0x40	/* and the numbers of tail calls and calls */
 #define RUN_WORK		0x48	/* what bailey_exit() has to do */
 #define RUN_HELPERS		0x4c
 #define RUN_SHADOW		0x50	/* struct bailey_shadow, used by Rust */
@@ -104,6 +104,8 @@
 #define BAILEY_GO_ON		0
 #define BAILEY_ABORT		1
 #define BAILEY_END		2	/* the run is over, its verdict in rax */
+#define BAILEY_CALL		3	/* go on in a function, as the slot has it */
+#define BAILEY_RETURN		4	/* set by bailey_exit(): go on behind the call of a function */
 
 /* struct bailey_run.work */
 #define BAILEY_WORK_PACKET	0x1	/* copy the packet back */
@@ -112,6 +114,8 @@
 #define BAILEY_WORK_FUNCTION	0x8	/* a function of the run below, by a gate */
 #define BAILEY_WORK_SHARED	0x10	/* packet, context, loans and ledger are those of the run below */
 #define BAILEY_WORK_CALLED	0x20	/* a function of the program itself has run on the packet */
+#define BAILEY_WORK_INNER	0x40	/* in a function that was called in this run, and shares with its caller */
+#define BAILEY_WORK_CALLS	0x80	/* the exit is that of a function called in this run */
 
 /*
  * A resume slot: where the tail returns to, then one of two images. It is read
@@ -121,6 +125,7 @@
 #define SLOT_RAX		0x08	/* a stub: pop rax; pop rsp; jmp */
 #define SLOT_RSP		0x10
 #define SLOT_IRET		0x18	/* r11 rax rcx rdx rip cs rflags rsp ss */
+#define SLOT_REGS		0x60	/* of a call rdi rsi r8, of a return rbx r13 r14 r15 */
 #define SLOT_STRIDE		0x80
 #define SLOT_SHIFT		7
 #define SLOT_LEVELS		32	/* a page */
@@ -246,7 +251,8 @@ struct bailey_run {
 	u64 cursor;		/* to give back to the frame */
 	struct bailey_site *site;
 	u32 action;
-	u32 tail_calls;
+	u16 tail_calls;
+	u16 calls;		/* of functions, under way in this run */
 	u32 work;
 	u32 helpers;
 	struct bailey_shadow shadow;
@@ -277,7 +283,10 @@ struct bailey_cpu {
 	u64 replays;		/* events that hit a gate's tail */
 	u64 undone;		/* event stubs that an NMI interrupted and that were undone */
 	u64 recovered;		/* interrupts recovered from the APIC */
-	u64 levels;		/* this CPU's loans and ledgers, by nesting level */
+	u64 levels;		/* this CPU's loans and ledgers: a stack */
+	u64 levels_top;		/* how many are in use */
+	u64 callers;		/* callers of functions: a stack */
+	u64 callers_top;
 };
 
 struct bailey_event {

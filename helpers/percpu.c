@@ -59,6 +59,8 @@ IS_AT(run, cursor, RUN_CURSOR);
 IS_AT(run, site, RUN_SITE);
 IS_AT(run, action, RUN_ACTION);
 IS_AT(run, tail_calls, RUN_ACTION + 4);
+IS_AT(run, calls, RUN_ACTION + 6);
+static_assert(SLOT_IRET + 9 * 8 == SLOT_REGS && SLOT_REGS + 4 * 8 == SLOT_STRIDE);
 IS_AT(run, flags, RUN_FLAGS);
 IS_AT(run, work, RUN_WORK);
 IS_AT(run, helpers, RUN_HELPERS);

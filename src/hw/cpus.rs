@@ -4,6 +4,7 @@
 
 use crate::bindings as b;
 use crate::pure::pkrs::Key;
+use crate::run::callers::Callers;
 use crate::run::level::Levels;
 use core::ptr;
 use kernel::prelude::*;
@@ -14,6 +15,7 @@ struct Words {
     slots: *mut c_void,
     page: *mut c_void,
     levels: KVBox<Levels>,
+    callers: KVBox<Callers>,
 }
 
 /// Every possible CPU's words. Dropped after the last program and the hotplug
@@ -61,8 +63,9 @@ impl Cpus {
             if slots.is_null() {
                 return Err(ENOMEM);
             }
-            let levels = match Levels::new() {
-                Ok(levels) => levels,
+            let stacks = Levels::new().and_then(|levels| Ok((levels, Callers::new()?)));
+            let (levels, callers) = match stacks {
+                Ok(stacks) => stacks,
                 Err(err) => {
                     // SAFETY: as returned by bailey_keyed_page above, used by nobody.
                     unsafe { b::bailey_keyed_page_free(slots, page) };
@@ -77,6 +80,7 @@ impl Cpus {
                 // Enter goes one slot up before it writes; level 1 is the first.
                 (*words).slot = slots as u64;
                 (*words).levels = (&raw const *levels) as u64;
+                (*words).callers = (&raw const *callers) as u64;
                 b::bailey_cpu_read_ist(cpu, (&raw mut (*words).ist).cast());
             }
             cpus.words.push(
@@ -85,6 +89,7 @@ impl Cpus {
                     slots,
                     page,
                     levels,
+                    callers,
                 },
                 GFP_KERNEL,
             )?;
@@ -108,7 +113,7 @@ impl Drop for Cpus {
         for words in &self.words {
             // SAFETY: programs are gone; the page came from bailey_keyed_page.
             unsafe { b::bailey_keyed_page_free(words.slots, words.page) };
-            let _ = (words.cpu, &words.levels);
+            let _ = (words.cpu, &words.levels, &words.callers);
         }
     }
 }

@@ -300,6 +300,7 @@ pub(super) fn function(
         helper: b::BAILEY_SITE_FUNCTION,
         insn: insn as u32,
         effects: effect::CALLS_BACK,
+        size: image as u32,
         lock: u32::MAX,
         ..Default::default()
     };

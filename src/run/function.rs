@@ -2,27 +2,30 @@
 //! Functions of a program that are entered by themselves: a helper calls them
 //! back, or the program calls them through the helper gate.
 //!
-//! Such a run is nested in one of the same program and shares with it the
-//! context, the packet, loans and ledger. It is entered by the kernel, from
-//! `bailey_enter_function` in helpers/gate.S, so what it is given is what the
-//! kernel gives: pointers to its own memory are replaced by what the program
+//! A call by the program stays in its run: the caller is written down
+//! ([`callers`]), the function's exit takes it from there. It does not if
+//! something has attached to the function: then the kernel calls the function's
+//! image, or what has taken its place, as it would any other.
+//!
+//! What the kernel calls is a run of its own, nested in one of the same program,
+//! and shares with it the context, the packet, loans and ledger. It is entered
+//! by `bailey_enter_function` in helpers/gate.S, and what it is given is what
+//! the kernel gives: pointers to its own memory are replaced by what the program
 //! may have, as the site says through which the run below has left.
 
-use super::helper::{audit, give_value, refuse, Audited};
-use super::{this_cpu, Run};
+use super::helper::{audit, give_value, refuse, Audited, Kept};
+use super::shadow::LINE;
+use super::{callers, this_cpu, Run};
 use crate::bindings as b;
 use crate::load::site::effect;
 use crate::pure::catalog::id;
 use crate::pure::loan::Kind as Lent;
 
-/// Runs that may be inside each other. Each takes a resume slot and some
-/// hundred bytes of the kernel's stack; the verifier's own limit is
-/// `MAX_CALL_FRAMES`, once more for a function's replacement.
-const NESTED: u64 = 16;
+/// Runs that may be inside each other. Each takes a resume slot and some 500
+/// bytes of the kernel's stack; the verifier's own limit for callbacks in
+/// callbacks is 8 (`MAX_CALL_FRAMES`).
+const NESTED: u64 = 12;
 const _: () = assert!(NESTED + 8 < b::SLOT_LEVELS as u64);
-
-/// Alignment of what is carved.
-const LINE: u64 = 64;
 
 /// What a callback returns that ends a helper's loop.
 const STOP: u64 = 1;
@@ -34,7 +37,19 @@ pub(super) fn is_nested(run: &Run) -> bool {
 
 /// Calls what runs functions of the program meanwhile: a helper, or one of the
 /// functions themselves.
-pub(super) fn call(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Audited<u64> {
+pub(super) fn call(
+    run: &mut Run,
+    site: &b::bailey_site,
+    args: &mut [u64; 5],
+    kept: &Kept,
+) -> Audited<u64> {
+    if site.helper == b::BAILEY_SITE_FUNCTION {
+        // Not a helper.
+        run.raw.helpers -= 1;
+        if !is_attached(site.func) {
+            return enter(run, site, args, kept);
+        }
+    }
     let cpu = this_cpu();
     if (cpu.slot - cpu.slot_base) >> b::SLOT_SHIFT >= NESTED {
         return refuse(args[0]);
@@ -44,10 +59,6 @@ pub(super) fn call(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) ->
     // What a nested run is lent goes here.
     if run.level().is_none() {
         return refuse(ctx);
-    }
-    if site.helper == b::BAILEY_SITE_FUNCTION {
-        // Not a helper.
-        run.raw.helpers -= 1;
     }
     if site.effects & effect::SYNC_BEFORE != 0 {
         run.sync_back();
@@ -80,6 +91,112 @@ pub(super) fn call(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) ->
     Ok(result)
 }
 
+/// Where trampolines and replacements are attached to an image: behind its
+/// `endbr64` (`bpf_arch_text_poke()`, arch/x86/net/bpf_jit_comp.c).
+const ATTACHED_AT: u64 = 4;
+/// First byte of the five-byte nop that is there as long as nothing is.
+const NOP: u8 = 0x0f;
+
+/// Whether something has attached to the image at `image`.
+fn is_attached(image: u64) -> bool {
+    // SAFETY: text of a program that runs. Another CPU may patch it: one byte is read.
+    unsafe { ((image + ATTACHED_AT) as *const u8).read_volatile() != NOP }
+}
+
+/// Goes on in a function, in this run. What it is passed is the program's own
+/// and stays as it is.
+fn enter(run: &mut Run, site: &b::bailey_site, args: &[u64; 5], kept: &Kept) -> Audited<u64> {
+    let image = run.program().images().get(site.size as usize);
+    let image = match image {
+        Some(image) if image.calls == b::BAILEY_CALL_FUNCTION => image,
+        _ => return refuse(site.func),
+    };
+    if !callers::push(run, kept) {
+        return refuse(site.func);
+    }
+    run.raw.work |= b::BAILEY_WORK_INNER | b::BAILEY_WORK_CALLS;
+    run.raw.prog = image.as_raw();
+    run.raw.site = image.sites;
+    let low = run.frame().cursor;
+    if run.carve_below(low & !(LINE - 1)).is_none() {
+        this_cpu().no_frame += 1;
+        // The end of the run takes the caller back.
+        run.raw.action = b::BAILEY_ABORT;
+        return Ok(0);
+    }
+    let slot = this_cpu().slot;
+    // r11 rax rcx rdx rip cs rflags rsp ss
+    let iret = [
+        0,
+        0,
+        args[3],
+        args[2],
+        image.enter_return,
+        u64::from(b::BAILEY_KERNEL_CS),
+        FIXED | (run.raw.flags & super::IF),
+        run.raw.dom_rsp,
+        u64::from(b::BAILEY_KERNEL_DS),
+    ];
+    fill(slot + u64::from(b::SLOT_IRET), &iret);
+    fill(slot + u64::from(b::SLOT_REGS), &[args[0], args[1], args[4]]);
+    run.raw.action = b::BAILEY_CALL;
+    Ok(0)
+}
+
+/// RFLAGS, bit 1.
+const FIXED: u64 = 2;
+
+/// Writes words of this run's own resume slot.
+fn fill(at: u64, words: &[u64]) {
+    for (at, &word) in (at..).step_by(8).zip(words) {
+        // SAFETY: in the slot of this run, which runs inside of it do not use.
+        unsafe { (at as *mut u64).write(word) };
+    }
+}
+
+/// The exit of a function that was called in this run: back to its caller.
+/// False if that cannot go on.
+pub(super) fn leave(run: &mut Run) -> bool {
+    let inner = run.raw.work & b::BAILEY_WORK_INNER != 0;
+    if !inner {
+        // The function has left for another program, which ends here.
+        run.sync_back();
+    }
+    let Some(kept) = back(run) else {
+        return false;
+    };
+    if !inner && !run.sync_in() {
+        return false;
+    }
+    fill(this_cpu().slot + u64::from(b::SLOT_REGS), &kept);
+    run.raw.action = b::BAILEY_RETURN;
+    true
+}
+
+/// Ends every function that was called in this run: it is stopped.
+pub(super) fn unwind(run: &mut Run) {
+    while run.raw.calls > 0 && back(run).is_some() {}
+}
+
+/// Back to the caller. Returns its R6 to R9.
+fn back(run: &mut Run) -> Option<Kept> {
+    let inner = run.raw.work & b::BAILEY_WORK_INNER != 0;
+    if !inner {
+        run.end_level();
+        // SAFETY: this CPU's frame; only its own runs move the cursor.
+        unsafe { (*run.raw.frame).cursor = run.raw.cursor };
+    }
+    let lent = run.raw.work & b::BAILEY_WORK_LEVEL;
+    let level = run.raw.shadow.level;
+    let kept = callers::pop(run)?;
+    if inner && lent != 0 {
+        // What the function was lent is its caller's.
+        run.raw.work |= lent;
+        run.raw.shadow.level = level;
+    }
+    Some(kept)
+}
+
 /// Called by `bailey_enter_function`: fills the record of a function's run and
 /// replaces those of its arguments that are not the program's. Returns 0, or 1
 /// if the run is turned away.
@@ -105,6 +222,7 @@ unsafe extern "C" fn bailey_function(run: *mut b::bailey_run, args: *mut u64) ->
     run.raw.work = 0;
     run.raw.helpers = 0;
     run.raw.tail_calls = 0;
+    run.raw.calls = 0;
     run.raw.shadow = b::bailey_shadow::default();
     let Some(below) = below else {
         return turned_away();
@@ -135,7 +253,7 @@ unsafe extern "C" fn bailey_function(run: *mut b::bailey_run, args: *mut u64) ->
         };
     // SAFETY: this CPU's frame; only its own runs move the cursor.
     run.raw.cursor = unsafe { (*run.raw.frame).cursor };
-    match translate(run, site, args).and_then(|at| carve(run, at)) {
+    match translate(run, site, args).and_then(|at| run.carve_below(at & !(LINE - 1))) {
         Some(()) => 0,
         None => {
             below.action = b::BAILEY_ABORT;
@@ -197,21 +315,6 @@ fn translate(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Optio
     args[1] = key;
     args[2] = seen;
     Some(key)
-}
-
-/// Carves the function's stack below `at`.
-fn carve(run: &mut Run, at: u64) -> Option<()> {
-    let rbp = at & !(LINE - 1);
-    let rsp = rbp.checked_sub(run.image().depth.into())?;
-    let cursor = rsp.checked_sub(u64::from(b::BAILEY_STACK_ROOM))? & !(LINE - 1);
-    if cursor < run.frame().bottom {
-        return None;
-    }
-    run.raw.dom_rbp = rbp;
-    run.raw.dom_rsp = rsp;
-    // SAFETY: this CPU's frame; the exit gate puts the cursor back.
-    unsafe { (*run.raw.frame).cursor = cursor };
-    Some(())
 }
 
 /// Ends the loan of the value that a callback was given.

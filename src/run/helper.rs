@@ -67,7 +67,7 @@ fn call(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5], kept: &Kept) 
         }
     }
     if site.effects & effect::CALLS_BACK != 0 {
-        return function::call(run, site, args);
+        return function::call(run, site, args, kept);
     }
     if site.helper == 0 {
         // Site 0 is enter: only a forged frame leads here with it.
@@ -442,7 +442,7 @@ fn held_of(site: &b::bailey_site, args: &[u64; 5]) -> (Held, u64) {
 /// Writes down a loan; if the set is full, the oldest that no live word of the
 /// program points into makes room.
 fn lend(run: &mut Run, kept: &Kept, loan: Loan) -> Audited<()> {
-    let words = run.stack_words();
+    let words = run.kept_words();
     let Some(level) = run.level() else {
         return refuse(loan.start);
     };

@@ -2,6 +2,7 @@
 //! A run: from the enter gate to its verdict. The gates themselves are
 //! helpers/gate.S; what they call when there is more to do is here.
 
+pub(crate) mod callers;
 mod function;
 pub(crate) mod helper;
 pub(crate) mod level;
@@ -118,24 +119,40 @@ impl Run {
     }
 
     /// The words in which the program, as far as this run is part of it, may
-    /// keep a pointer over a call, registers left aside.
-    pub(crate) fn stack_words(&self) -> impl Iterator<Item = u64> + Clone {
-        let low = self.raw.dom_rsp;
-        let own = low..low + u64::from(self.image().depth);
-        let below = core::iter::successors(self.shared(), |run| {
+    /// keep a pointer over a call, R6 to R9 of the call itself left aside. What
+    /// lies between the stacks of functions is among them.
+    pub(crate) fn kept_words(&self) -> impl Iterator<Item = u64> + Clone {
+        let mut high = self.raw.dom_rbp;
+        // Callers in this run first, then, of nested ones, in the runs below.
+        let inner = self.raw.work & b::BAILEY_WORK_INNER != 0;
+        let calls = self.raw.calls;
+        let caller = move |n| Some((n, callers::top(calls, n)?));
+        let callers = core::iter::successors(
+            inner.then(|| caller(0)).flatten(),
+            move |&(n, at)| at.is_inner().then(|| caller(n + 1)).flatten(),
+        );
+        for (_, caller) in callers.clone() {
+            high = high.max(caller.frame_pointer());
+        }
+        let runs = core::iter::successors(self.shared(), |run| {
             (run.work & b::BAILEY_WORK_SHARED != 0)
                 // SAFETY: nested runs end before the one below.
                 .then(|| unsafe { &*run.prev })
         });
-        let below = below.flat_map(|run| {
-            // SAFETY: as in `image`.
-            let depth = u64::from(unsafe { Image::from_raw(run.prog) }.depth);
-            let frame = (run.dom_rsp..run.dom_rsp + depth).step_by(8);
+        for run in runs.clone() {
+            high = high.max(run.dom_rbp);
+        }
+        let low = self.raw.dom_rsp;
+        let stack = (low..high).step_by(8).map(crate::event::frame::word);
+        let saved = callers.flat_map(|(_, caller)| caller.kept);
+        let pushed = runs.flat_map(|run| {
             // R6 to R9, which the helper gate pushed before it called (helpers/gate.S).
             let gate = core::ptr::from_ref(run) as u64;
-            Iterator::chain(frame, (gate - 8 * KEPT..gate).step_by(8))
+            (gate - 8 * KEPT..gate)
+                .step_by(8)
+                .map(crate::event::frame::word)
         });
-        Iterator::chain(own.step_by(8), below).map(crate::event::frame::word)
+        Iterator::chain(stack, Iterator::chain(saved, pushed))
     }
 
     /// This run's loans and ledger, empty at its first call.
@@ -144,14 +161,24 @@ impl Run {
             return Some(level);
         }
         let cpu = this_cpu();
-        let number = (cpu.slot - cpu.slot_base) >> b::SLOT_SHIFT;
-        // SAFETY: `levels` is this CPU's array of SLOT_LEVELS levels, and the slot pointer is
-        // within its page; a nested run has another slot and so another level.
+        let number = cpu.levels_top;
+        // SAFETY: `levels` is this CPU's array of SLOT_LEVELS levels; a nested run takes the next
+        // one and gives it back before this run goes on.
         let level = unsafe { level::at(cpu.levels, number as usize)? };
+        cpu.levels_top = number + 1;
         level.clear();
         self.raw.shadow.level = core::ptr::from_mut(level) as u64;
         self.raw.work |= b::BAILEY_WORK_LEVEL;
         Some(level)
+    }
+
+    /// Gives back what the run holds and was lent, and its level.
+    pub(crate) fn end_level(&mut self) {
+        if let Some(level) = self.used_level() {
+            helper::give_back(level);
+            self.raw.work &= !b::BAILEY_WORK_LEVEL;
+            this_cpu().levels_top -= 1;
+        }
     }
 
     /// This run's loans and ledger, if it was lent or holds anything.

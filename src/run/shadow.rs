@@ -14,7 +14,7 @@ use core::mem::{offset_of, size_of};
 use kernel::prelude::*;
 
 /// Alignment of the parts.
-const LINE: u64 = 64;
+pub(super) const LINE: u64 = 64;
 
 /// The part of the real packet that a program can address directly.
 struct Extent {
@@ -152,11 +152,44 @@ impl Run {
             }
             self.raw.shadow.ctx = ctx;
         }
-        let mut rbp = take(0)?;
-        if breach::no_room() {
-            rbp = bottom + u64::from(self.image().depth);
+        let rbp = take(0)?;
+        self.carve_below(rbp)?;
+        if !self.sync_in() {
+            return None;
         }
-        let rsp = rbp.checked_sub(self.image().depth.into())?;
+        if flags & b::BAILEY_PROG_WRITES != 0 {
+            self.raw.work |= b::BAILEY_WORK_PACKET;
+        }
+        Some(self.raw.shadow.ctx)
+    }
+
+    /// Whether what the program sees is all that one with `flags` looks at.
+    pub(crate) fn shows(&self, flags: u32) -> bool {
+        let looks = flags & !b::BAILEY_PROG_WRITES;
+        looks & !self.image().flags == 0 && (self.raw.shadow.ctx != 0 || looks == 0)
+    }
+
+    /// Carves no more than the stack of a program with `flags`, which sees what
+    /// is shown already. Returns what it gets as its context, or `None` if the
+    /// frame is too full.
+    pub(crate) fn carve_stack(&mut self, flags: u32) -> Option<u64> {
+        self.raw.work &= !b::BAILEY_WORK_PACKET;
+        if flags & b::BAILEY_PROG_WRITES != 0 {
+            self.raw.work |= b::BAILEY_WORK_PACKET;
+        }
+        let at = self.frame().cursor;
+        self.carve_below(at & !(LINE - 1))?;
+        Some(self.raw.shadow.ctx)
+    }
+
+    /// Carves the stack of the image that runs, from `rbp` downwards.
+    pub(crate) fn carve_below(&mut self, mut rbp: u64) -> Option<()> {
+        let bottom = self.frame().bottom;
+        let depth = u64::from(self.image().depth);
+        if breach::no_room() {
+            rbp = bottom + depth;
+        }
+        let rsp = rbp.checked_sub(depth)?;
         let cursor = rsp.checked_sub(u64::from(b::BAILEY_STACK_ROOM))? & !(LINE - 1);
         if cursor < bottom && !breach::no_room() {
             return None;
@@ -165,13 +198,7 @@ impl Run {
         self.raw.dom_rsp = rsp;
         // SAFETY: this CPU's frame; only its own runs move the cursor, and nested ones put it back.
         unsafe { (*self.raw.frame).cursor = cursor };
-        if !self.sync_in() {
-            return None;
-        }
-        if flags & b::BAILEY_PROG_WRITES != 0 {
-            self.raw.work |= b::BAILEY_WORK_PACKET;
-        }
-        Some(self.raw.shadow.ctx)
+        Some(())
     }
 }
 
@@ -260,13 +287,18 @@ unsafe extern "C" fn bailey_carve(run: *mut b::bailey_run) -> u64 {
 unsafe extern "C" fn bailey_exit(run: *mut b::bailey_run, verdict: u64) -> u64 {
     // SAFETY: promised by the caller.
     let run = unsafe { Run::from_raw(run) };
+    if run.raw.calls > 0 {
+        if run.raw.action != b::BAILEY_ABORT && super::function::leave(run) {
+            return verdict;
+        }
+        run.raw.action = b::BAILEY_ABORT;
+        super::function::unwind(run);
+    }
     if run.raw.work & b::BAILEY_WORK_SHARED == 0 {
         if run.raw.action != b::BAILEY_ABORT {
             run.sync_back();
         }
-        if let Some(level) = run.used_level() {
-            super::helper::give_back(level);
-        }
+        run.end_level();
     }
     if super::function::is_nested(run) {
         return super::function::exit(run, verdict);

@@ -20,7 +20,7 @@ pub(super) fn call(run: &mut Run, args: &[u64; 5]) -> u64 {
     let map = args[1] as *mut b::bpf_map;
     // SAFETY: the audit found the map to be one of the program's.
     let target = unsafe { b::bailey_prog_array_entry(map, args[2] as u32) };
-    if target.is_null() || run.raw.tail_calls >= LIMIT {
+    if target.is_null() || u32::from(run.raw.tail_calls) >= LIMIT {
         return FELL_THROUGH;
     }
     // SAFETY: a prog array's entry lives until an RCU grace period after its removal.
@@ -40,24 +40,31 @@ pub(super) fn call(run: &mut Run, args: &[u64; 5]) -> u64 {
     // SAFETY: the counters of the program that goes; a run does not migrate.
     unsafe { b::bailey_stats_add(run.image().stats, 1, run.raw.helpers.into()) };
     run.raw.helpers = 0;
-    leave(run);
-    // What the first program has carved is free again.
+    // What the first program has carved is free again; of a function, what it has itself.
+    let inner = run.raw.work & b::BAILEY_WORK_INNER != 0;
+    let free = super::callers::low(run).filter(|_| inner);
     // SAFETY: this CPU's frame of the domain that the run has been in.
-    unsafe { (*run.raw.frame).cursor = run.raw.cursor };
-    let cpu = super::this_cpu();
+    unsafe { (*run.raw.frame).cursor = free.unwrap_or(run.raw.cursor) };
     // SAFETY: the frames array has an entry for every CPU number.
     let frame = unsafe { *image.frames.add(super::cpu_number()) };
+    let shows = inner && frame == run.raw.frame && run.shows(image.flags);
+    leave(run);
     run.raw.prog = image.as_raw();
     run.raw.frame = frame;
-    // SAFETY: as the enter gate reads it.
-    run.raw.cursor = unsafe { (*frame).cursor };
-    match run.carve() {
+    let carved = if shows {
+        run.carve_stack(image.flags)
+    } else {
+        // SAFETY: as the enter gate reads it.
+        run.raw.cursor = unsafe { (*frame).cursor };
+        run.carve()
+    };
+    match carved {
         Some(ctx) => {
             run.raw.site = image.sites;
             ctx
         }
         None => {
-            cpu.no_frame += 1;
+            super::this_cpu().no_frame += 1;
             run.raw.action = b::BAILEY_ABORT;
             0
         }
@@ -67,15 +74,14 @@ pub(super) fn call(run: &mut Run, args: &[u64; 5]) -> u64 {
 /// Nothing that the program was lent or that its run shares goes on to the
 /// target.
 fn leave(run: &mut Run) {
-    if run.raw.work & b::BAILEY_WORK_SHARED == 0 {
-        if let Some(level) = run.used_level() {
-            // The verifier lets no program go that holds anything.
-            super::helper::give_back(level);
-        }
+    let shares = b::BAILEY_WORK_SHARED | b::BAILEY_WORK_INNER;
+    if run.raw.work & shares == 0 {
+        // The verifier lets no program go that holds anything.
+        run.end_level();
     } else {
         super::function::drop_element(run);
     }
-    run.raw.work &= !(b::BAILEY_WORK_SHARED | b::BAILEY_WORK_LEVEL);
+    run.raw.work &= !(shares | b::BAILEY_WORK_LEVEL);
 }
 
 /// The target is not isolated, which policy permitted: it is called from here,
