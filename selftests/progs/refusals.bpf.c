@@ -40,15 +40,20 @@ SEC("xdp") int timer(struct xdp_md *ctx)
 	return XDP_DROP;
 }
 
-static long count(__u32 i, void *data)
-{
-	counted += i;
-	return 0;
-}
+struct bpf_iter_num;
+extern int bpf_iter_num_new(struct bpf_iter_num *it, int start, int end) __ksym;
+extern int *bpf_iter_num_next(struct bpf_iter_num *it) __ksym;
+extern void bpf_iter_num_destroy(struct bpf_iter_num *it) __ksym;
 
-SEC("xdp") int callback(struct xdp_md *ctx)
+/* A kernel function, which keeps its state on the program's stack. */
+SEC("xdp") int iterator(struct xdp_md *ctx)
 {
-	bpf_loop(packet_size(ctx), count, NULL, 0);
+	struct bpf_iter_num it;
+
+	bpf_iter_num_new(&it, 0, packet_size(ctx));
+	while (bpf_iter_num_next(&it))
+		counted++;
+	bpf_iter_num_destroy(&it);
 	return XDP_PASS;
 }
 

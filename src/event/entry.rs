@@ -223,12 +223,7 @@ fn own(
 }
 
 /// int3: the text of the running program is being patched.
-fn text_poke(
-    event: &mut b::bailey_event,
-    run: &mut Run,
-    image: &Image,
-    pushed: &Frame,
-) -> Outcome {
+fn text_poke(event: &mut b::bailey_event, run: &mut Run, image: &Image, pushed: &Frame) -> Outcome {
     let at = pushed.rip.wrapping_sub(1);
     if !image.insn_start(at) {
         return impossible(pushed);

@@ -96,9 +96,7 @@ pub(super) unsafe fn finish(program: &Program, fp: *mut b::bpf_prog) -> Result<(
     for ((image, part), &function) in images.zip(functions) {
         // SAFETY: as promised by the caller, for each function.
         let text = unsafe { take(isolation, image, part, function)? };
-        texts
-            .push(text, GFP_KERNEL)
-            .map_err(|_| Flaw::NoMemory)?;
+        texts.push(text, GFP_KERNEL).map_err(|_| Flaw::NoMemory)?;
     }
 
     // SAFETY: the loader alone knows the site table until `publish`.
@@ -215,12 +213,7 @@ unsafe fn take(
 
 /// Finds every call of the image, notes in the site table where each one's
 /// stub goes back to, and makes a jump of it. Returns enter's return address.
-fn connect(
-    isolation: &Isolation,
-    part: &Part,
-    base: u64,
-    text: &mut [u8],
-) -> Result<u64, Flaw> {
+fn connect(isolation: &Isolation, part: &Part, base: u64, text: &mut [u8]) -> Result<u64, Flaw> {
     // SAFETY: the loader alone knows the site table until `publish`.
     let sites = unsafe { &mut *isolation.sites.get() };
     let mut jumps: KVVec<u32> = KVVec::new();

@@ -3,7 +3,7 @@
 //! `struct bpf_verifier_env`, at the two places where we are called with it.
 
 use crate::bindings as b;
-use crate::pure::insn::{pseudo, Insn};
+use crate::pure::insn::{pseudo, Insn, REG_FP};
 use crate::pure::rewrite::{CtxLayout, PtrKind};
 use core::mem::offset_of;
 use core::slice;
@@ -143,6 +143,11 @@ impl Knowledge {
         let insn = self.insns()[index];
         if !(insn.is_load() || insn.is_store()) {
             return PtrKind::Unknown;
+        }
+        if insn.base() == Some(REG_FP) {
+            // The last instruction of an inlined bpf_loop() is one, with what was known of the
+            // call.
+            return PtrKind::Stack;
         }
         // SAFETY: of the union, loads and stores have the pointer's type; 0 if the verifier put
         // the instruction there.

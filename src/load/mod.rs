@@ -52,6 +52,8 @@ use stub::Kind;
 pub(crate) enum Reason {
     /// Its type.
     Type(u32),
+    /// It replaces a function that takes more than the context.
+    Arguments,
     /// It runs on a device.
     Offloaded,
     /// It may sleep.
@@ -86,6 +88,9 @@ impl fmt::Display for Reason {
                 f,
                 "programs of type {} are not isolated yet",
                 type_name(prog_type)
+            ),
+            Self::Arguments => f.write_str(
+                "it replaces a function that takes more than the context",
             ),
             Self::Offloaded => f.write_str("programs bound to a device are not isolated"),
             Self::Sleepable => f.write_str("sleepable programs are not isolated yet"),
@@ -259,7 +264,18 @@ unsafe extern "C" fn bailey_on_jit_free(fp: *mut b::bpf_prog) {
 fn candidate(known: &Knowledge) -> Result<HelperSet, Reason> {
     // SAFETY: the program and its aux are alive.
     let (prog, aux) = unsafe { (&*known.prog(), &*known.aux()) };
-    if prog.type_ != b::bpf_prog_type_BPF_PROG_TYPE_XDP {
+    if prog.type_ == b::bpf_prog_type_BPF_PROG_TYPE_EXT {
+        // In the place of a function it runs as a program of its target's type would, if it takes
+        // the same.
+        if aux.saved_dst_prog_type != b::bpf_prog_type_BPF_PROG_TYPE_XDP {
+            return Err(Reason::Type(prog.type_));
+        }
+        let takes_ctx =
+            |arg: &b::bpf_subprog_arg_info| arg.arg_type == b::bpf_arg_type_ARG_PTR_TO_CTX;
+        if !matches!(known.function_args(0), [arg] if takes_ctx(arg)) {
+            return Err(Reason::Arguments);
+        }
+    } else if prog.type_ != b::bpf_prog_type_BPF_PROG_TYPE_XDP {
         return Err(Reason::Type(prog.type_));
     }
     if aux.offload_requested || aux.dev_bound {

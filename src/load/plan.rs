@@ -17,9 +17,7 @@ use crate::domain;
 use crate::pure::catalog;
 use crate::pure::insn::{Insn, REG_FP};
 use crate::pure::rewrite::functions::{self, Function, Layout, Origin, Scratch, MAX_FUNCTIONS};
-use crate::pure::rewrite::{
-    survey, Known, PtrKind, Refusal, FUNCTION_PROLOGUE_LEN, PROLOGUE_LEN,
-};
+use crate::pure::rewrite::{survey, Known, PtrKind, Refusal, FUNCTION_PROLOGUE_LEN, PROLOGUE_LEN};
 use kernel::prelude::*;
 use kernel::sync::Arc;
 

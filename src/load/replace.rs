@@ -175,7 +175,9 @@ fn lines(
     };
     for (number, part) in parts.iter().enumerate() {
         first[number] = new.len() as u32;
-        let end = parts.get(number + 1).map_or(origins.len(), |next| next.start);
+        let end = parts
+            .get(number + 1)
+            .map_or(origins.len(), |next| next.start);
         // The first line is the image's: the prologue is of it.
         let mut begin = Some(part.start);
         for at in part.start..end {

@@ -22,9 +22,7 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
     let isolation = program.isolation().ok_or(EINVAL)?;
     // SAFETY: returns an address.
     let base = unsafe { b::bailey_call_base() };
-    let near = |target: u64| {
-        i32::try_from(target.wrapping_sub(base) as i64).map_err(|_| ERANGE)
-    };
+    let near = |target: u64| i32::try_from(target.wrapping_sub(base) as i64).map_err(|_| ERANGE);
     let enter_imm = near(b::bailey_enter as *const () as u64)?;
     let enter_function_imm = near(b::bailey_enter_function as *const () as u64)?;
     let exit_imm = near(b::bailey_exit_gate as *const () as u64)?;

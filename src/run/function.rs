@@ -82,9 +82,7 @@ pub(super) fn call(
         return Ok(0);
     }
     // A replacement may have changed the packet; the function itself has worked on the copy.
-    if site.effects & effect::SYNC_AFTER != 0
-        && work & b::BAILEY_WORK_CALLED == 0
-        && !run.sync_in()
+    if site.effects & effect::SYNC_AFTER != 0 && work & b::BAILEY_WORK_CALLED == 0 && !run.sync_in()
     {
         return refuse(ctx);
     }

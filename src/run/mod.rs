@@ -127,10 +127,10 @@ impl Run {
         let inner = self.raw.work & b::BAILEY_WORK_INNER != 0;
         let calls = self.raw.calls;
         let caller = move |n| Some((n, callers::top(calls, n)?));
-        let callers = core::iter::successors(
-            inner.then(|| caller(0)).flatten(),
-            move |&(n, at)| at.is_inner().then(|| caller(n + 1)).flatten(),
-        );
+        let callers =
+            core::iter::successors(inner.then(|| caller(0)).flatten(), move |&(n, at)| {
+                at.is_inner().then(|| caller(n + 1)).flatten()
+            });
         for (_, caller) in callers.clone() {
             high = high.max(caller.frame_pointer());
         }
