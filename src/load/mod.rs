@@ -29,6 +29,7 @@ mod replace;
 mod rewrite;
 pub(crate) mod site;
 mod stub;
+mod tables;
 
 pub(crate) use program::{isolated, Program, State};
 
@@ -275,10 +276,14 @@ fn candidate(known: &Knowledge) -> Result<HelperSet, Reason> {
             .is_helper_call()
             .then_some(insns[index].imm as u32),
         timed_may_goto: false,
+        throws: known.throws_by_number(index),
         ptr: known.pointer(index),
     })
     .map_err(at)?;
-    if let Some(function) = (1..known.functions()).find(|&n| known.is_global(n)) {
+    // Of the global functions the exception callback alone is nobody's to call or replace.
+    let callback = known.exception_callback();
+    let is_global = |n: &u32| known.is_global(*n) && Some(*n) != callback;
+    if let Some(function) = (1..known.functions()).find(is_global) {
         let start = known.function_start(function) as usize;
         return Err(at((start, Refusal::GlobalFunction)));
     }

@@ -6,12 +6,15 @@ use super::helpers::{HelperSet, Helpers};
 use super::knowledge::{Knowledge, XDP_BUFF};
 use super::program::{self, Entry, Isolation, Program};
 use super::stub::Stubs;
+use super::tables::Tables;
 use super::{replace, site, Reason};
 use crate::bindings as b;
 use crate::domain;
 use crate::pure::catalog;
 use crate::pure::insn::{Insn, REG_FP};
-use crate::pure::rewrite::functions::{self, Function, Layout, Origin, Scratch, MAX_FUNCTIONS};
+use crate::pure::rewrite::functions::{
+    self, Function, Layout, Leaps, Origin, Scratch, MAX_FUNCTIONS,
+};
 use crate::pure::rewrite::{
     classify, dropped_mask, prologue, survey, Action, Known, PtrKind, Refusal, PROLOGUE_LEN,
 };
@@ -34,6 +37,7 @@ pub(super) struct Plan {
     functions: KVVec<Function>,
     /// Where in `code` each instruction of the old program is, if it is there.
     positions: KVVec<u32>,
+    tables: Tables,
 }
 
 impl From<(usize, Refusal)> for Reason {
@@ -62,7 +66,13 @@ pub(super) fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
         calls: &mut calls,
         far: &mut far,
     };
-    let layout = Layout::new(insns, &mut functions, 0, scratch)?;
+    let tables = Tables::new(known)?;
+    let leaps = Leaps {
+        throw: Some(throw_imm()),
+        callback: known.exception_callback().map(|number| number as usize),
+        places: tables.places(),
+    };
+    let layout = Layout::new(insns, &mut functions, 0, leaps, scratch)?;
     let stack = layout.stack();
 
     // Site 0 is enter.
@@ -114,6 +124,7 @@ pub(super) fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
         return Err(Reason::Modules);
     }
     let domain = domain::for_maps(known.maps()).map_err(Reason::Domain)?;
+    tables.fill(&domain)?;
     // SAFETY: `env` holds a reference to each map.
     let isolation = unsafe { Isolation::new(known.maps(), domain, sites, stubs, exits) }
         .map_err(|_| Reason::NoMemory)?;
@@ -140,7 +151,15 @@ pub(super) fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
         origins,
         functions,
         positions,
+        tables,
     })
+}
+
+/// What a call of `bpf_throw()` has as its `imm` once the verifier has put
+/// addresses into calls.
+fn throw_imm() -> i32 {
+    // SAFETY: written before any program is loaded; the other returns an address.
+    unsafe { b::bailey_bpf_throw.wrapping_sub(b::bailey_call_base() as usize) as i32 }
 }
 
 fn push<T>(to: &mut KVVec<T>, value: T) -> Result<(), Reason> {
@@ -174,6 +193,7 @@ fn facts_of(known: &Knowledge, helpers: &Helpers, index: usize) -> Known {
             .then(|| helpers.by_imm(insn.imm).map(|called| called.helper.id))
             .flatten(),
         timed_may_goto: false,
+        throws: insn.is_kfunc_call() && insn.off == 0 && insn.imm == throw_imm(),
         ptr: known.pointer(index),
     }
 }
@@ -195,6 +215,7 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
         origins,
         functions,
         positions,
+        tables,
     } = plan;
     let aux = known.aux();
     let isolation = program.isolation().ok_or(EINVAL)?;
@@ -218,7 +239,7 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
         let insn = known.insns()[index];
         let facts = facts_of(known, &helpers, index);
         match classify(&insn, &facts).map_err(|_| EFAULT)? {
-            Action::Keep | Action::Call => {}
+            Action::Keep | Action::Call | Action::Throw | Action::JumpTable => {}
             Action::DropMask => new[at] = dropped_mask(),
             Action::Exit => new[at] = Insn::call(exit_imm),
             Action::Helper(_) | Action::TailCall | Action::SmpProcessorId => {
@@ -257,6 +278,14 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
             Err(err)
         };
     }
+
+    tables.follow(|place| {
+        let member = functions
+            .iter()
+            .any(|f| f.is_member() && (f.start..f.end).contains(&place));
+        let position = positions.get(place as usize).filter(|_| member)?;
+        Some(PROLOGUE_LEN as u32 + position)
+    });
 
     // SAFETY: the program, its aux and `env` are alive and ours in this hook.
     unsafe {

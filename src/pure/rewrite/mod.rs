@@ -23,6 +23,7 @@
 //! one that cannot be isolated is refused as a whole.
 
 pub mod functions;
+pub mod jump_table;
 
 use super::catalog;
 use super::insn::{
@@ -84,6 +85,8 @@ pub struct Known {
     pub helper: Option<u32>,
     /// Calls: the target is `arch_bpf_timed_may_goto()`.
     pub timed_may_goto: bool,
+    /// Calls: the target is `bpf_throw()`.
+    pub throws: bool,
     /// Loads and stores: the kind of pointer.
     pub ptr: PtrKind,
 }
@@ -98,6 +101,10 @@ pub enum Action {
     Exit,
     /// A call of one of the program's functions ([`functions`]).
     Call,
+    /// An exception: becomes a jump to the program's callback ([`functions`]).
+    Throw,
+    /// A jump through a table ([`jump_table`]).
+    JumpTable,
     /// A call of this helper: becomes a call of a site's helper stub.
     Helper(u32),
     /// A tail call: becomes a call of a site's tail stub. The poke descriptor
@@ -113,7 +120,10 @@ pub enum Action {
 impl Action {
     /// Whether the instruction becomes a call site with a stub of its own.
     pub const fn is_site(self) -> bool {
-        !matches!(self, Self::Keep | Self::Call | Self::DropMask)
+        !matches!(
+            self,
+            Self::Keep | Self::Call | Self::Throw | Self::JumpTable | Self::DropMask
+        )
     }
 }
 
@@ -135,8 +145,8 @@ pub enum Refusal {
     Callback,
     /// It calls a kfunc.
     Kfunc,
-    /// It jumps through a jump table.
-    IndirectJump,
+    /// It jumps through a table without places, or with too many.
+    JumpTable,
     /// It uses an arena.
     Arena,
     /// It computes a per-CPU address.
@@ -181,7 +191,7 @@ impl fmt::Display for Refusal {
             Self::StackTooDeep => f.write_str("its functions need too much stack"),
             Self::Callback => f.write_str("callbacks are not isolated yet"),
             Self::Kfunc => f.write_str("kfuncs are not isolated yet"),
-            Self::IndirectJump => f.write_str("jump tables are not isolated"),
+            Self::JumpTable => f.write_str("a jump table leads nowhere or to too many places"),
             Self::Arena => f.write_str("arenas are not isolated yet"),
             Self::PercpuAddress => f.write_str("per-CPU addresses are not isolated"),
             Self::ProbeRead => f.write_str("reads through kernel pointers are not isolated yet"),
@@ -302,7 +312,7 @@ fn jump(insn: &Insn, known: &Known) -> Result<Action, Refusal> {
         return Ok(Action::TailCall);
     }
     if insn.is_gotox() {
-        return Err(Refusal::IndirectJump);
+        return Ok(Action::JumpTable);
     }
     if insn.is_may_goto() {
         return Err(Refusal::MayGoto);
@@ -321,6 +331,7 @@ fn call(insn: &Insn, known: &Known) -> Result<Action, Refusal> {
     match insn.src() {
         0 => {}
         pseudo::CALL => return Ok(Action::Call),
+        pseudo::KFUNC_CALL if known.throws => return Ok(Action::Throw),
         pseudo::KFUNC_CALL => return Err(Refusal::Kfunc),
         _ => return Err(Refusal::UnknownOpcode(insn.code)),
     }
@@ -393,6 +404,7 @@ impl Facts {
     pub fn observe(&mut self, insn: &Insn, known: &Known, action: Action) {
         match action {
             Action::Keep | Action::Call | Action::DropMask => {}
+            Action::Throw | Action::JumpTable => {}
             Action::Exit => self.exits = self.exits.saturating_add(1),
             Action::TailCall => self.tail_calls = self.tail_calls.saturating_add(1),
             Action::Helper(id) => self.note_helper(id),
@@ -558,7 +570,6 @@ mod tests {
             (Insn::new(0x85, 0, 2, 0, 3), none, Refusal::Kfunc),
             (Insn::new(0x18, 2, 4, 0, 0), none, Refusal::Callback),
             (Insn::new(0x18, 2, 3, 0, 0), none, Refusal::KernelVariable),
-            (Insn::new(0x0d, 2, 0, 0, 0), none, Refusal::IndirectJump),
             (Insn::new(0xbf, 2, 1, 1, 1), none, Refusal::Arena),
             (Insn::new(0xbf, 2, 1, -1, 0), none, Refusal::PercpuAddress),
             (Insn::new(0x39, 2, 1, 0, 0), none, Refusal::ProbeRead),
@@ -644,6 +655,14 @@ mod tests {
             classify(&Insn::new(0xf5, 0, 0, 0, 1), &none),
             Ok(Action::TailCall)
         );
+        let gotox = Insn::new(0x0d, 2, 0, 0, 0);
+        assert_eq!(classify(&gotox, &none), Ok(Action::JumpTable));
+        let throws = Known {
+            throws: true,
+            ..none
+        };
+        let kfunc = Insn::new(0x85, 0, 2, 0, 3);
+        assert_eq!(classify(&kfunc, &throws), Ok(Action::Throw));
         for kept in [
             Insn::mov64_reg(1, 2),
             Insn::new(0xbf, 1, 2, 8, 0),
