@@ -107,7 +107,10 @@ fn ways_back(insns: &[Insn], functions: &[Function], laid: &Laid) -> Vec<(usize,
         // Behind the jump into the callee.
         let back_to = |call: usize| {
             let at = laid.positions[call].unwrap();
-            at + 1 + (at..).position(|at| laid.code[at].1.is_jump_always()).unwrap()
+            at + 1
+                + (at..)
+                    .position(|at| laid.code[at].1.is_jump_always())
+                    .unwrap()
         };
         let start = if insns[last].is_pseudo_call() {
             back_to(last) + 1 + DEAD_END.len()
@@ -465,8 +468,13 @@ fn exceptions_that_are_not_the_verifiers_are_refused() {
     let entry = || (vec![call(1), EXIT], 0);
     let throws = || (vec![Insn::mov64_imm(1, 0), THROWS, EXIT], 0);
     let callback = || (vec![Insn::mov64_reg(0, 1), EXIT], 0);
-    let refusal = |codes: &[(Vec<Insn>, u32)], beyond| lay_out_leaping(&leaping(codes, beyond)).err();
-    assert_eq!(refusal(&[entry(), throws(), callback()], to(2)), None, "the control");
+    let refusal =
+        |codes: &[(Vec<Insn>, u32)], beyond| lay_out_leaping(&leaping(codes, beyond)).err();
+    assert_eq!(
+        refusal(&[entry(), throws(), callback()], to(2)),
+        None,
+        "the control"
+    );
     let no_callback = refusal(&[entry(), throws(), callback()], Beyond::default());
     assert_eq!(no_callback, Some(Refusal::Kfunc));
     assert_eq!(refusal(&[entry(), throws()], to(0)), Some(Refusal::Kfunc));
@@ -513,7 +521,14 @@ const GOTOX: Insn = Insn::new(class::JMP | jmp::JA | X, 2, 0, 0, 0);
 
 #[test]
 fn a_jump_table_has_so_many_places_and_no_more() {
-    for (places, step) in [(1, 2), (2, 3), (3, 2), (100, 2), (MAX_PLACES, 3), (MAX_PLACES + 1, 2)] {
+    for (places, step) in [
+        (1, 2),
+        (2, 3),
+        (3, 2),
+        (100, 2),
+        (MAX_PLACES, 3),
+        (MAX_PLACES + 1, 2),
+    ] {
         let chosen = [0, places / 3, places - 1];
         let mut entry = vec![Insn::mov64_imm(7, 0)];
         for n in chosen {
@@ -529,7 +544,9 @@ fn a_jump_table_has_so_many_places_and_no_more() {
         let second = codes[0].0.len() + 6;
         let mut beyond = Beyond::default();
         beyond.places = vec![own as u32 + 6, own as u32 + 8];
-        beyond.places.extend((0..places).map(|n| (second + step * n) as u32));
+        beyond
+            .places
+            .extend((0..places).map(|n| (second + step * n) as u32));
         beyond.tables = (0..places as u64 + 2).collect();
         let program = leaping(&codes, beyond);
         let laid = lay_out_leaping(&program);
@@ -548,7 +565,10 @@ fn a_table_that_leads_nowhere_is_refused() {
         places: vec![6, 8],
         callback: None,
     };
-    let program = leaping(&[(choosing(2, 2, 0), 0), (vec![R0, EXIT], 0)], beyond.clone());
+    let program = leaping(
+        &[(choosing(2, 2, 0), 0), (vec![R0, EXIT], 0)],
+        beyond.clone(),
+    );
     assert!(lay_out_leaping(&program).is_ok(), "the control");
     // The places are another function's.
     beyond.places = vec![10, 11];

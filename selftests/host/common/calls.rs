@@ -642,7 +642,12 @@ impl Writer<'_> {
     }
 }
 
-type Written = (Vec<Insn>, Vec<(usize, usize)>, Vec<(usize, Vec<usize>)>, Shape);
+type Written = (
+    Vec<Insn>,
+    Vec<(usize, usize)>,
+    Vec<(usize, Vec<usize>)>,
+    Shape,
+);
 
 /// The exception callback: the kernel's own, or one with a frame, two exits and
 /// a call if there is a function for it.
@@ -660,8 +665,8 @@ fn write_callback(bodies: &[Body]) -> Written {
     ];
     shape.depth = u32::from(how / 8) * 8 + 8;
     shape.saved = 1;
-    let callee = (0..bodies.len())
-        .find(|n| bodies[*n].level >= CALM && bodies[*n].style == Style::Deaf);
+    let callee =
+        (0..bodies.len()).find(|n| bodies[*n].level >= CALM && bodies[*n].style == Style::Deaf);
     if let Some(callee) = callee {
         calls.push((code.len(), callee));
         shape.callees.push(callee);

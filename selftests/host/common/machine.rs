@@ -9,8 +9,8 @@
 //! its function declared. An image runs in the same machine as a program of one
 //! function, with as much stack as the layout says.
 
-use bailey::pure::catalog::id;
 use super::program::{Beyond, TABLES_AT, THROW};
+use bailey::pure::catalog::id;
 use bailey::pure::insn::{alu, class, jmp, mode, Insn, REG_FP, REG_PARAMS, X};
 
 /// Where the packet lies, and how long it is.
@@ -202,7 +202,10 @@ impl<'a> Machine<'a> {
 
     fn load(&mut self, address: u64, len: usize) -> Run<u64> {
         let (pc, strict) = (self.pc, self.strict);
-        if let Some(offset) = address.checked_sub(TABLES_AT).filter(|at| *at < 0x1000_0000) {
+        if let Some(offset) = address
+            .checked_sub(TABLES_AT)
+            .filter(|at| *at < 0x1000_0000)
+        {
             let number = self.tables.get(offset as usize / 8);
             return number
                 .copied()

@@ -59,7 +59,10 @@ impl<'a> Places<'a> {
 
     /// What a table that leads to `place` holds.
     pub fn number(&self, place: u32) -> Option<u64> {
-        self.0.binary_search(&place).ok().map(|number| number as u64)
+        self.0
+            .binary_search(&place)
+            .ok()
+            .map(|number| number as u64)
     }
 
     /// Those from `start` to before `end`, and the number of the first.
@@ -87,7 +90,10 @@ pub fn emit<E>(
     // The dead end is the last leaf, so it counts as one.
     let (left, right) = places.split_at((places.len() + 1).div_ceil(2).min(places.len()));
     let left_len = (2 * left.len() as u32).saturating_sub(1);
-    let Some(last) = (first + left.len() as u32).checked_sub(1).filter(|_| left_len > 0) else {
+    let Some(last) = (first + left.len() as u32)
+        .checked_sub(1)
+        .filter(|_| left_len > 0)
+    else {
         return DEAD_END.into_iter().try_for_each(next);
     };
     next(Insn::jmp_imm(jmp::JGT, reg, last as i32, left_len as i16))?;
@@ -126,10 +132,16 @@ mod tests {
     fn search(first: u32, places: &[u32]) -> Vec<Insn> {
         let mut insns = Vec::new();
         let goto = |from: u32, place: u32| Insn::ja32(place as i32 - from as i32 - 1);
-        emit(3, (first, places), 0, &goto, &mut |insn| -> Result<(), ()> {
-            insns.push(insn);
-            Ok(())
-        })
+        emit(
+            3,
+            (first, places),
+            0,
+            &goto,
+            &mut |insn| -> Result<(), ()> {
+                insns.push(insn);
+                Ok(())
+            },
+        )
         .unwrap();
         insns
     }
