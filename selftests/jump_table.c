@@ -8,7 +8,8 @@
  *   jump_table number N...               a domain that forges the number it
  *                                        jumps by: a verdict each
  *   jump_table write                     a domain that writes its table
- *   jump_table cost PLACES REPEAT        time of a run, by the kernel's statistics
+ *   jump_table cost PLACES REPEAT        time of a run, by the kernel's statistics;
+ *                                        no table with 0 places
  *
  * `number` and `write` need a module that drops `rX &= 0`.
  */
@@ -418,7 +419,7 @@ static void cost(int places, int repeat)
 	fd = load("cost");
 	if (bpf_prog_test_run_opts(fd, &opts) || bpf_prog_get_info_by_fd(fd, &info, &len))
 		die("runs: %s", strerror(errno));
-	printf("places %d time %.1f\n", places, (double)info.run_time_ns / repeat);
+	printf("%llu\n", (info.run_time_ns + repeat / 2) / repeat);
 }
 
 int main(int argc, char **argv)

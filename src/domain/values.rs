@@ -23,7 +23,7 @@ const MAPS: usize = 256;
 /// A map that programs of the domain use.
 #[derive(Clone, Copy)]
 pub(crate) struct Mapped {
-    /// The map. Only an array is held, and only then may this be followed: a
+    /// The map. Only an array or a jump table is held, and only then may this be followed: a
     /// device or CPU map holds programs, and one of them may be of this domain.
     map: *mut b::bpf_map,
     /// Its number, since another map may come to the same address.
