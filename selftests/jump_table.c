@@ -8,6 +8,8 @@
  *   jump_table number N...               a domain that forges the number it
  *                                        jumps by: a verdict each
  *   jump_table write                     a domain that writes its table
+ *   jump_table removed                   a jump to a place that the verifier has
+ *                                        removed: without the module, to address 0
  *   jump_table cost PLACES REPEAT        time of a run, by the kernel's statistics;
  *                                        no table with 0 places
  *
@@ -403,6 +405,29 @@ static void write_table(void)
 	printf("%u\n", run(fd, 0));
 }
 
+/* The first entry leads to what does nothing, which the verifier removes. */
+static void jump_to_removed(void)
+{
+	int fd, place[2], table;
+
+	start();
+	table = make_table(2);
+	load_table(BPF_REG_3, table, 0);
+	alu_imm(BPF_AND, BPF_REG_7, 1);
+	alu_imm(BPF_LSH, BPF_REG_7, 3);
+	alu_reg(BPF_ADD, BPF_REG_3, BPF_REG_7);
+	emit(BPF_LDX | BPF_MEM | BPF_DW, BPF_REG_3, BPF_REG_3, 0, 0);
+	gotox(BPF_REG_3);
+	place[0] = emit(BPF_JMP | BPF_JA, 0, 0, 0, 0);
+	place[1] = p.n;
+	mov_imm(BPF_REG_0, 100);
+	emit_exit();
+	fill_table(table, place, 2);
+	fd = load("removed");
+	for (__u64 what = 0; what < 2; what++)
+		printf("%u\n", run(fd, what));
+}
+
 static void cost(int places, int repeat)
 {
 	struct bpf_prog_info info = {};
@@ -435,6 +460,8 @@ int main(int argc, char **argv)
 		forge_number(argv + 2);
 	} else if (argc == 2 && !strcmp(argv[1], "write")) {
 		write_table();
+	} else if (argc == 2 && !strcmp(argv[1], "removed")) {
+		jump_to_removed();
 	} else if (argc == 4 && !strcmp(argv[1], "cost")) {
 		cost(atoi(argv[2]), atoi(argv[3]));
 	} else {

@@ -40,6 +40,9 @@ check "the violations tell of a jump that leads nowhere" \
 equal "a table is not its domain's to write" "100 0 100" \
     "$(./jump_table write | paste -sd' ')"
 check "the attempt is a violation" grep -qE 'write_table.*write' $bailey/violations
+equal "a jump to a place that the verifier has removed ends the run" "0 100" \
+    "$(./jump_table removed | paste -sd' ')"
+check "such a jump is a violation" grep -qE ' removed .*0xfffffffffffff000.*read' $bailey/violations
 equal "after that programs with jump tables do the same" "" \
     "$(./jump_table same | diff -U0 /tmp/without - 2>&1)"
 check "the module leaves" unload_module

@@ -542,12 +542,16 @@ fn a_jump_table_has_so_many_places_and_no_more() {
         entry.extend(choosing(2, 2, 0));
         let codes = [(entry, 0), (choosing(places, step, 2), 0)];
         let second = codes[0].0.len() + 6;
-        let mut beyond = Beyond::default();
-        beyond.places = vec![own as u32 + 6, own as u32 + 8];
-        beyond
-            .places
-            .extend((0..places).map(|n| (second + step * n) as u32));
-        beyond.tables = (0..places as u64 + 2).collect();
+        let callees = (0..places).map(|n| (second + step * n) as u32);
+        let beyond = Beyond {
+            places: [6, 8]
+                .map(|at| own as u32 + at)
+                .into_iter()
+                .chain(callees)
+                .collect(),
+            tables: (0..places as u64 + 2).collect(),
+            callback: None,
+        };
         let program = leaping(&codes, beyond);
         let laid = lay_out_leaping(&program);
         if places > MAX_PLACES {
