@@ -563,6 +563,50 @@ fn a_jump_table_has_so_many_places_and_no_more() {
 }
 
 #[test]
+fn a_function_has_one_search_for_each_register() {
+    let by = |reg: u8| Insn::new(GOTOX.code, reg, 0, 0, 0);
+    let number = |reg, number| Insn::mov64_imm(reg, number);
+    // From place to place by R2, once by R3, and out.
+    let code = vec![
+        number(0, 1),
+        number(2, 2),
+        by(2),
+        // Places 0, 1, 2.
+        EXIT,
+        Insn::alu64_imm(alu::MUL, 0, 5),
+        number(3, 3),
+        by(3),
+        Insn::alu64_imm(alu::ADD, 0, 10),
+        number(2, 1),
+        by(2),
+        // Place 3.
+        Insn::alu64_imm(alu::MUL, 0, 7),
+        number(2, 0),
+        by(2),
+    ];
+    let beyond = Beyond {
+        places: vec![3, 4, 7, 10],
+        ..Beyond::default()
+    };
+    let program = leaping(&[(code, 0)], beyond);
+    let laid = lay_out_leaping(&program).unwrap();
+    assert_eq!(check_same(&program, &laid).verdict, (1 + 10) * 5 * 7);
+    let search = 2 * 4 + DEAD_END.len();
+    assert_eq!(laid.code.len(), 13 - 2 + 2 * search);
+    let wrong = leaping(
+        &[(vec![by(REG_FP), EXIT], 0)],
+        Beyond {
+            places: vec![1],
+            ..Beyond::default()
+        },
+    );
+    assert_eq!(
+        lay_out_leaping(&wrong).err(),
+        Some(Refusal::UnknownOpcode(GOTOX.code))
+    );
+}
+
+#[test]
 fn a_table_that_leads_nowhere_is_refused() {
     let mut beyond = Beyond {
         tables: vec![0, 1],

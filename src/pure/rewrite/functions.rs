@@ -26,7 +26,8 @@
 //! program's own, as the entry's are. The callback's frame lies where that of
 //! the function that threw was: nothing of it is needed any more.
 //!
-//! A jump through a table is a search among its places ([`jump_table`]).
+//! A jump through a table is a search among its places ([`jump_table`]); a
+//! function has one search for each register by which it jumps.
 //!
 //! Functions stay in order, the entry first, so line info stays in order too.
 
@@ -84,6 +85,8 @@ pub struct Function {
     first_call: u32,
     /// Where its way back begins.
     back: u32,
+    /// For each register its first jump through a table by that register, from 1.
+    searches: [u32; REG_FP as usize],
     /// Bytes of stack from its frame pointer downwards, callees included.
     stack: u32,
     /// Frames of the deepest chain of calls that it begins, its own included.
@@ -377,6 +380,14 @@ impl<'a> Layout<'a> {
         self.leaps.places.within(function.start, function.end)
     }
 
+    /// The `gotox` of function `number` that has the search for the register of
+    /// this one.
+    fn search_of(&self, number: usize, gotox: &Insn) -> usize {
+        let function = self.function(number);
+        let first = function.searches.get(usize::from(gotox.dst()));
+        first.map_or(0, |first| first.saturating_sub(1) as usize)
+    }
+
     fn at(&self, index: usize) -> u32 {
         self.scratch.position.get(index).copied().unwrap_or(0)
     }
@@ -404,6 +415,7 @@ impl<'a> Layout<'a> {
         for function in self.functions.iter_mut() {
             (function.member, function.scanned) = (false, false);
             function.calls = 0;
+            function.searches.fill(0);
         }
         match self.functions.get_mut(self.entry) {
             Some(entry) => entry.member = true,
@@ -426,6 +438,13 @@ impl<'a> Layout<'a> {
                     let places = self.places_of(number).1.len();
                     if places == 0 || places > jump_table::MAX_PLACES {
                         return Err((index, Refusal::JumpTable));
+                    }
+                    let function = self.functions.get_mut(number);
+                    let search = function
+                        .and_then(|function| function.searches.get_mut(usize::from(insn.dst())))
+                        .ok_or((index, Refusal::UnknownOpcode(insn.code)))?;
+                    if *search == 0 {
+                        *search = index as u32 + 1;
                     }
                 }
                 if !insn.is_pseudo_call() {
@@ -570,7 +589,11 @@ impl<'a> Layout<'a> {
             return Ok(self.call_slots(index, insn)? + dead_end);
         }
         if insn.is_gotox() {
-            return Ok(jump_table::slots(self.places_of(number).1.len()));
+            return Ok(if self.search_of(number, insn) == index {
+                jump_table::slots(self.places_of(number).1.len())
+            } else {
+                1
+            });
         }
         if insn.is_exit() && !self.is_root(number) {
             // The last one needs no jump: the way back follows.
@@ -684,6 +707,10 @@ impl<'a> Layout<'a> {
         }
         if insn.is_gotox() {
             let mut origin = Origin::For(index);
+            let search = self.search_of(number, &insn);
+            if search != index {
+                return emit(origin, self.goto(self.at(index), self.at(search)));
+            }
             return jump_table::emit(
                 insn.dst(),
                 self.places_of(number),
