@@ -50,6 +50,12 @@ END {
         each("on", "array_value_10", "array_1", 10), keys("array_value_10", "array_1", 10), "")
     line("access to a hash's value (a loan)", each("off", "hash_value_10", "hash_1", 10),
         each("on", "hash_value_10", "hash_1", 10), keys("hash_value_10", "hash_1", 10), "")
+    for (i = 0; i < n; i++) {
+        split(name[i], p)
+        if (p[1] !~ /^table_[1-9]/) continue
+        line("jump through a table, places: " substr(p[1], 7),
+            run["off", p[1], 64] - run["off", "table_0", 64], run["on", p[1], 64] - run["on", "table_0", 64], 0, "")
+    }
     if (("on", "load_thousand", "-") in run)
         line("load of 1000 instructions, bpftool included", run["off", "load_thousand", "-"],
             run["on", "load_thousand", "-"], 0, "")

@@ -40,6 +40,7 @@ KSYM(int, bpf_check_attach_target,
      (struct bpf_verifier_log *log, const struct bpf_prog *prog, const struct bpf_prog *target,
       u32 btf_id, struct bpf_attach_target_info *info),
      (log, prog, target, btf_id, info))
+KSYM(bool, bpf_is_throw_kfunc, (struct bpf_insn *insn), (insn))
 KSYM(void *, bpf_prog_pack_alloc, (u32 size, bpf_jit_fill_hole_t fill, bool was_classic),
      (size, fill, was_classic))
 KSYM(void, bpf_prog_pack_free, (void *ptr, u32 size), (ptr, size))

@@ -13,6 +13,31 @@ static_assert(__CPUNODE_SEG == 0x7b && VDSO_CPUNODE_MASK == 0xfff);
 /* src/pure/insn.rs, REG_AX */
 static_assert(BPF_REG_AX == 12);
 
+unsigned long bailey_bpf_throw;
+
+/* An entry that leads to no instruction any more (kernel/bpf/bpf_insn_array.c). */
+#define INSN_DELETED U32_MAX
+
+/*
+ * Where entry `index` of a jump table leads, as the verifier's passes keep it
+ * in step with the program; U32_MAX: nowhere. What a look-up returns is the
+ * kernel's own entry, and the map has one program.
+ */
+u32 bailey_table_entry(struct bpf_map *map, u32 index)
+{
+	struct bpf_insn_array_value *value = map->ops->map_lookup_elem(map, &index);
+
+	return value ? value->xlated_off : INSN_DELETED;
+}
+
+void bailey_table_move(struct bpf_map *map, u32 index, u32 insn)
+{
+	struct bpf_insn_array_value *value = map->ops->map_lookup_elem(map, &index);
+
+	if (value)
+		value->xlated_off = insn;
+}
+
 struct bpf_insn *bailey_prog_insns(struct bpf_prog *prog)
 {
 	return prog->insnsi;

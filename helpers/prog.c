@@ -35,7 +35,7 @@ void bailey_prog_request_jit(struct bpf_prog *prog, int on)
 }
 
 /*
- * Where the values of `map` are, if it is an array. They have pages to
+ * Where the values of `map` are, if it is an array or a jump table. An array's have pages to
  * themselves if it was laid out for mmap (array_map_alloc,
  * kernel/bpf/arraymap.c); values with fields that the kernel trusts (timers,
  * kptrs, locks) are never for programs to write unmediated.
@@ -44,6 +44,14 @@ enum bailey_values_kind bailey_map_values(struct bpf_map *map, struct bailey_val
 {
 	struct bpf_array *array;
 
+	if (map->map_type == BPF_MAP_TYPE_INSN_ARRAY) {
+		if (map->ops->map_direct_value_addr(map, &values->start, 0))
+			return BAILEY_VALUES_NONE;
+		values->stride = sizeof(long);
+		values->len = (u64)values->stride * map->max_entries;
+		values->writable = 0;
+		return BAILEY_VALUES_TABLE;
+	}
 	if (map->map_type != BPF_MAP_TYPE_ARRAY)
 		return BAILEY_VALUES_NONE;
 	array = container_of(map, struct bpf_array, map);

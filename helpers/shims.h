@@ -29,6 +29,7 @@ BAILEY_KSYM(struct bpf_prog *, __bpf_prog_select_runtime,
 BAILEY_KSYM(int, bpf_check_attach_target,
 	    (struct bpf_verifier_log *log, const struct bpf_prog *prog,
 	     const struct bpf_prog *target, u32 btf_id, struct bpf_attach_target_info *info));
+BAILEY_KSYM(bool, bpf_is_throw_kfunc, (struct bpf_insn *insn));
 BAILEY_KSYM(void *, bpf_prog_pack_alloc, (u32 size, bpf_jit_fill_hole_t fill, bool was_classic));
 BAILEY_KSYM(void, bpf_prog_pack_free, (void *ptr, u32 size));
 BAILEY_KSYM(struct btf *, bpf_get_btf_vmlinux, (void));
@@ -174,6 +175,7 @@ enum bailey_values_kind {
 	BAILEY_VALUES_NONE,	/* no array: a look-up tells where a value is */
 	BAILEY_VALUES_PAGES,	/* pages of their own */
 	BAILEY_VALUES_MIXED,	/* not alone on their pages, or with fields of the kernel's */
+	BAILEY_VALUES_TABLE,	/* a jump table: addresses of the kernel's, to be replaced */
 };
 enum bailey_values_kind bailey_map_values(struct bpf_map *map, struct bailey_values *values);
 /* What the end of an XDP buffer keeps for struct skb_shared_info (net/xdp.h). */
@@ -194,6 +196,9 @@ void bailey_module_get(void);
 void bailey_prog_request_jit(struct bpf_prog *prog, int on);
 
 /* load.c */
+extern unsigned long bailey_bpf_throw;
+u32 bailey_table_entry(struct bpf_map *map, u32 index);
+void bailey_table_move(struct bpf_map *map, u32 index, u32 insn);
 struct bpf_insn *bailey_prog_insns(struct bpf_prog *prog);
 u64 bailey_call_base(void);
 void bailey_verifier_log(struct bpf_verifier_env *env, const char *what, const char *why);

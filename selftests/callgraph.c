@@ -55,10 +55,12 @@ enum use {
 	USE_CALLBACK = 64,
 	USE_TAIL = 128,
 	USE_TABLE = 256,
+	USE_THROW = 512,
 };
 
 static const char *const use_names[] = {
 	"context", "pointer", "loop", "helper", "resize", "many", "callback", "tail", "table",
+	"throw",
 };
 
 struct function {
@@ -68,6 +70,7 @@ struct function {
 	bool context, pointer, callback;
 	bool called;
 	bool changes_packet;
+	bool throws;            /* or what it calls */
 	__u32 type_id;
 };
 
@@ -89,7 +92,7 @@ struct generator {
 	struct table_value table[MAX_TABLES][TABLE_SIZE];
 };
 
-static int array, single, prog_array;
+static int array, single, prog_array, throw_id;
 static bool verbose;
 
 static unsigned int pick(struct generator *g, unsigned int below)
@@ -406,7 +409,8 @@ static bool can_call(struct generator *g, int i)
 	struct function *f = &g->f[i];
 
 	return f->level > self(g)->level && (!f->context || self(g)->context) &&
-	       (!f->pointer || self(g)->stack >= 16 || self(g)->pointer) && !f->callback;
+	       (!f->pointer || self(g)->stack >= 16 || self(g)->pointer) && !f->callback &&
+	       !(f->throws && g->in_loop);
 }
 
 static void call_function(struct generator *g, int i)
@@ -448,6 +452,7 @@ static void call_function(struct generator *g, int i)
 	g->calls[g->nr_calls++].callee = i;
 	g->weight += g->factor * f->weight;
 	f->called = true;
+	self(g)->throws |= f->throws;
 	forget_scratch(g);
 	g->live |= 1;
 }
@@ -554,6 +559,26 @@ static void tail_call(struct generator *g)
 	g->uses |= USE_TAIL;
 }
 
+/*
+ * At times; the kernel's own callback makes the number the verdict. Not in a
+ * loop: the verifier can lose count of its states there, and warns (Linux 7.2,
+ * "scc exit: no visit info").
+ */
+static void throw(struct generator *g)
+{
+	int live = live_number(g), skip;
+
+	if (g->in_loop)
+		return;
+	skip = emit(g, BPF_JMP | BPF_JSET | BPF_K, live, 0, 0, next_random(&g->seed) & 0x111111);
+	mov_reg(g, BPF_REG_1, live);
+	emit(g, BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, 0, throw_id);
+	land(g, skip);
+	g->live &= ~2u;
+	self(g)->throws = true;
+	g->uses |= USE_THROW;
+}
+
 static void branch(struct generator *g, int depth)
 {
 	static const __u8 ops[] = {
@@ -630,6 +655,8 @@ static void generate_block(struct generator *g, int length, int depth)
 			jump_by_table(g);
 		else if (what < 96 && g->allowed & USE_TAIL && self(g)->context && g->current)
 			tail_call(g);
+		else if (what < 97 && g->allowed & USE_THROW)
+			throw(g);
 		else if (depth < 2 && what < 97)
 			branch(g, depth);
 		else if (depth < 2)
@@ -725,6 +752,7 @@ static void generate(struct generator *g, __u64 seed)
 	case 1: g->allowed = USE_CALLBACK; break;
 	case 2: g->allowed = USE_TAIL; break;
 	case 3: g->allowed = USE_TABLE; break;
+	case 4: g->allowed = USE_THROW; break;
 	}
 	g->nr_functions = 2 + pick(g, MAX_FUNCTIONS - 1);
 	/* Less below callers of a function with a tail call: 256 above it. */
@@ -952,6 +980,17 @@ static void print_uses(FILE *f, unsigned int uses)
 		}
 }
 
+static int find_throw(void)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+	int id = btf ? btf__find_by_name_kind(btf, "bpf_throw", BTF_KIND_FUNC) : -1;
+
+	if (id < 0)
+		die("bpf_throw: %s", strerror(errno));
+	btf__free(btf);
+	return id;
+}
+
 /* What tail calls lead to: changes a byte of the packet, if there is one. */
 static void make_target(void)
 {
@@ -1009,6 +1048,7 @@ int main(int argc, char **argv)
 	if (array < 0 || single < 0 || prog_array < 0)
 		die("maps: %s", strerror(errno));
 	make_target();
+	throw_id = find_throw();
 	for (int i = 0; i < count; i++) {
 		int fd;
 

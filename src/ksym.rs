@@ -26,6 +26,16 @@ unsafe extern "C" fn set_init_mm(addr: usize) {
     unsafe { b::bailey_init_mm = addr };
 }
 
+/// Takes the address of `bpf_throw`, which is compared and not called.
+///
+/// # Safety
+///
+/// `addr` is the address of the kernel's `bpf_throw`.
+unsafe extern "C" fn set_bpf_throw(addr: usize) {
+    // SAFETY: as above.
+    unsafe { b::bailey_bpf_throw = addr };
+}
+
 macro_rules! symbols {
     ($($name:ident, $set:ident, $why:literal;)*) => {
         &[$(Symbol {
@@ -44,11 +54,11 @@ use b::{
     bailey_set___bpf_prog_select_runtime, bailey_set___get_vm_area_node,
     bailey_set_array_map_alloc, bailey_set_array_map_free, bailey_set_bpf_check_attach_target,
     bailey_set_bpf_do_misc_fixups, bailey_set_bpf_fixup_call_args, bailey_set_bpf_get_btf_vmlinux,
-    bailey_set_bpf_patch_insn_data, bailey_set_bpf_prog_pack_alloc, bailey_set_bpf_prog_pack_free,
-    bailey_set_bpf_ringbuf_discard, bailey_set_bpf_sk_release, bailey_set_bpf_spin_unlock,
-    bailey_set_btf_get, bailey_set_cr4_update_irqsoff, bailey_set_flush_tlb_all,
-    bailey_set_insn_decode, bailey_set_smp_text_poke_int3_handler, bailey_set_smp_text_poke_single,
-    bailey_set_text_poke_copy,
+    bailey_set_bpf_is_throw_kfunc, bailey_set_bpf_patch_insn_data, bailey_set_bpf_prog_pack_alloc,
+    bailey_set_bpf_prog_pack_free, bailey_set_bpf_ringbuf_discard, bailey_set_bpf_sk_release,
+    bailey_set_bpf_spin_unlock, bailey_set_btf_get, bailey_set_cr4_update_irqsoff,
+    bailey_set_flush_tlb_all, bailey_set_insn_decode, bailey_set_smp_text_poke_int3_handler,
+    bailey_set_smp_text_poke_single, bailey_set_text_poke_copy,
 };
 
 static SYMBOLS: &[Symbol] = symbols! {
@@ -62,6 +72,10 @@ static SYMBOLS: &[Symbol] = symbols! {
         "called from its hook, which fixes and checks the finished image";
     bpf_check_attach_target, bailey_set_bpf_check_attach_target,
         "called from its hook, which keeps tracers out of confined functions";
+    bpf_is_throw_kfunc, bailey_set_bpf_is_throw_kfunc,
+        "tells exceptions from calls of other functions of the kernel";
+    bpf_throw, set_bpf_throw,
+        "the same, after the verifier has put addresses into calls";
     bpf_prog_pack_alloc, bailey_set_bpf_prog_pack_alloc,
         "read-only executable memory for stubs near the kernel's text";
     bpf_prog_pack_free, bailey_set_bpf_prog_pack_free,

@@ -36,6 +36,10 @@ all() {
 		done
 	done
 	rm -r "$DIR"
+	local places
+	for places in 0 1 2 4 16 64 256 1000; do
+		printf '%s table_%s 64 %s -\n' "$1" "$places" "$(./jump_table cost "$places" "$RUNS")"
+	done
 }
 
 # load_time: of the thousand-instruction program, the least of 20, in

@@ -23,7 +23,7 @@ check "the verifier takes more than 95 of 100 ($(total 4) rejected)" \
 note "$(grep rejected /tmp/without)"
 check "another seed gives other programs (the next tests can fail)" \
     sh -c './callgraph --count 1 --seed 2 | cmp -s - /tmp/without; test $? -eq 1'
-for use in context pointer loop helper resize many callback tail table; do
+for use in context pointer loop helper resize many callback tail table throw; do
     check "some of them use: $use ($(grep -c "uses=.*$use.* digest" /tmp/without))" \
         grep -q "uses=.*$use.* digest" /tmp/without
 done

@@ -16,12 +16,13 @@ mod program;
 
 use bailey::pure::insn::{alu, class, jmp, mode, pseudo, size, Insn, K, REG_FP, REG_PARAMS, X};
 use bailey::pure::rewrite::functions::{
-    measure, Function, Layout, Origin, Scratch, MAX_CALLS, MAX_DEPTH, MAX_FRAMES,
+    measure, Function, Layout, Leaps, Origin, Scratch, MAX_CALLS, MAX_DEPTH, MAX_FRAMES,
 };
+use bailey::pure::rewrite::jump_table::{Places, DEAD_END, MAX_PLACES, NOWHERE};
 use bailey::pure::rewrite::Refusal;
 use calls::{call_at, programs, Called};
 use machine::{Machine, Outcome, STACK_TOP};
-use program::{config, lay_out, Laid};
+use program::{config, lay_out, lay_out_with, Beyond, Laid, Program, TABLES_AT, THROW};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -42,6 +43,24 @@ fn run_program(insns: &[Insn], functions: &[Function]) -> Outcome {
     Machine::program(insns, &depth).run().expect("the program")
 }
 
+/// A program with exceptions and jump tables and its image do the same.
+fn check_same(program: &Program, laid: &Laid) -> Outcome {
+    let Program {
+        insns,
+        functions,
+        beyond,
+        ..
+    } = program;
+    let depth = depth_of(functions);
+    let callback = beyond.callback.map(|n| functions[n].start as usize);
+    let mut machine = Machine::program(insns, &depth).with(beyond, callback);
+    let expected = machine.run().expect("the program");
+    let code = laid.insns();
+    let mut image = Machine::image(&code, laid.stack).with(beyond, None);
+    assert_eq!(image.run().expect("the image"), expected);
+    expected
+}
+
 /// What the image does. That it touches no stack but its own is the machine's
 /// to find: there is none.
 fn run_image(laid: &Laid) -> Outcome {
@@ -52,13 +71,16 @@ fn run_image(laid: &Laid) -> Outcome {
 /// Bytes of stack of function `number` with all that it calls, from what the
 /// generator knows.
 fn stack_of(called: &Called, sites: &[u32], number: usize) -> u32 {
+    let callback = called.program.beyond.callback;
     let shape = &called.shapes[number];
     let own = shape.depth.div_ceil(8) * 8 + 8 * shape.passes;
     let below = shape.callees.iter().map(|callee| {
         let area = called.shapes[*callee].saved + u32::from(sites[*callee] > 1);
         8 * area + stack_of(called, sites, *callee)
     });
-    own + below.max().unwrap_or(0)
+    let thrown = callback.filter(|_| shape.throws);
+    let thrown = thrown.map_or(0, |callback| stack_of(called, sites, callback));
+    thrown.max(own + below.max().unwrap_or(0))
 }
 
 /// The way back of a function: its slots, and where each of its sites goes on.
@@ -77,10 +99,24 @@ fn ways_back(insns: &[Insn], functions: &[Function], laid: &Laid) -> Vec<(usize,
         .chain([laid.code.len()]);
     let mut ways: Vec<(usize, WayBack)> = Vec::new();
     for (&number, end) in members.iter().zip(ends) {
+        if Some(number) == laid.callback {
+            continue;
+        }
         let function = &functions[number];
         let last = function.end as usize - 1;
-        let stays = usize::from(!insns[last].is_exit());
-        let start = laid.positions[last].unwrap() + stays;
+        // Behind the jump into the callee.
+        let back_to = |call: usize| {
+            let at = laid.positions[call].unwrap();
+            at + 1
+                + (at..)
+                    .position(|at| laid.code[at].1.is_jump_always())
+                    .unwrap()
+        };
+        let start = if insns[last].is_pseudo_call() {
+            back_to(last) + 1 + DEAD_END.len()
+        } else {
+            laid.positions[last].unwrap() + usize::from(!insns[last].is_exit())
+        };
         let mut sites = Vec::new();
         for caller in &members {
             let caller = &functions[*caller];
@@ -88,8 +124,7 @@ fn ways_back(insns: &[Insn], functions: &[Function], laid: &Laid) -> Vec<(usize,
             for (index, insn) in range.clone().zip(&insns[range]) {
                 let callee = index as i64 + 1 + i64::from(insn.imm);
                 if insn.is_pseudo_call() && callee == i64::from(function.start) {
-                    // The instruction in front of what follows the call.
-                    sites.push(laid.positions[index + 1].unwrap() - 1);
+                    sites.push(back_to(index));
                 }
             }
         }
@@ -162,12 +197,15 @@ fn check_shape(insns: &[Insn], functions: &[Function], laid: &Laid) {
                 assert!(same, "{old:?} became {insn:?}");
             }
         }
-        assert!(!insn.is_pseudo_call());
+        assert!(!insn.is_pseudo_call() && !insn.is_kfunc_call() && !insn.is_gotox());
         if insn.is_exit() {
             let Origin::Kept(index) = *origin else {
                 panic!("an exit is added");
             };
-            assert!(index < functions[0].end as usize, "an exit is left");
+            let callback = laid.callback.map(|n| functions[n]);
+            let in_callback = callback.is_some_and(|f| (f.start..f.end).contains(&(index as u32)));
+            let in_entry = index < functions[0].end as usize;
+            assert!(in_entry || in_callback, "an exit is left");
         }
         if let Some(distance) = insn.jump() {
             let target = slot as i64 + 1 + i64::from(distance);
@@ -191,9 +229,9 @@ proptest! {
     #[test]
     fn an_image_does_what_its_functions_do(called in programs(1..13)) {
         let program = &called.program;
-        let laid = lay_out(&program.insns, &program.functions).unwrap();
-        let expected = run_program(&program.insns, &program.functions);
-        prop_assert_eq!(run_image(&laid), expected);
+        let leaps = program.beyond.leaps();
+        let laid = lay_out_with(&program.insns, &program.functions, leaps).unwrap();
+        check_same(program, &laid);
         check_shape(&program.insns, &program.functions, &laid);
         prop_assert_eq!(&laid.members, &called.reached());
         prop_assert_eq!(laid.stack, stack_of(&called, &called.sites(), 0));
@@ -208,7 +246,8 @@ proptest! {
         called in programs(2..8), numbers in vec(any::<u64>(), 8),
     ) {
         let program = &called.program;
-        let laid = lay_out(&program.insns, &program.functions).unwrap();
+        let leaps = program.beyond.leaps();
+        let laid = lay_out_with(&program.insns, &program.functions, leaps).unwrap();
         check_forged(&program.insns, &program.functions, &laid, &numbers);
     }
 }
@@ -219,13 +258,20 @@ fn generated_programs_call_deep_and_often() {
     let mut runner = TestRunner::deterministic();
     let strategy = programs(1..13);
     let (mut deepest, mut made, mut most_sites, mut stack_arguments) = (0, 0, 0, 0);
+    let (mut leaps, mut tables, mut callbacks) = (0, 0, 0);
     let (mut unreached, mut alone, mut back_jumps, mut row) = (0, 0, 0, 0);
-    for _ in 0..300 {
+    for _ in 0..500 {
         let called = strategy.new_tree(&mut runner).unwrap().current();
         let program = &called.program;
         let depth = depth_of(&program.functions);
-        let mut machine = Machine::program(&program.insns, &depth);
+        let callback = program.beyond.callback;
+        let callback = callback.map(|n| program.functions[n].start as usize);
+        let mut machine = Machine::program(&program.insns, &depth).with(&program.beyond, callback);
         machine.run().unwrap();
+        leaps += machine.leaps;
+        let entry = &program.functions[0];
+        tables += u32::from(program.beyond.places.iter().any(|at| *at >= entry.end));
+        callbacks += u32::from(called.reached().len() > 1 && callback.is_some());
         deepest = deepest.max(machine.most_frames);
         made += machine.made;
         most_sites = most_sites.max(called.sites().into_iter().max().unwrap());
@@ -254,6 +300,8 @@ fn generated_programs_call_deep_and_often() {
         "{seen:?} {also:?}"
     );
     assert!(back_jumps > 30 && row > 30, "{also:?}");
+    let beyond = (leaps, tables, callbacks);
+    assert!(leaps > 1000 && tables > 100 && callbacks > 50, "{beyond:?}");
 }
 
 /// The code of functions, calls of each other by number, as a program.
@@ -322,6 +370,285 @@ fn functions_that_call_themselves_are_refused() {
     for (number, codes) in cases.iter().enumerate() {
         let expected = (number < 5).then_some(Refusal::Recursion);
         assert_eq!(refusal(codes), expected, "{number}");
+    }
+}
+
+/// A program of such functions with exceptions and jump tables.
+fn leaping(codes: &[(Vec<Insn>, u32)], beyond: Beyond) -> Program {
+    let (insns, functions) = link(codes);
+    Program {
+        beyond,
+        ..Program::with_functions(insns, functions)
+    }
+}
+
+fn lay_out_leaping(program: &Program) -> Result<Laid, Refusal> {
+    let leaps = program.beyond.leaps();
+    let laid = lay_out_with(&program.insns, &program.functions, leaps);
+    if let Ok(laid) = &laid {
+        check_shape(&program.insns, &program.functions, laid);
+    }
+    laid.map_err(|(_, refusal)| refusal)
+}
+
+const THROWS: Insn = Insn::new(class::JMP | jmp::CALL, 0, pseudo::KFUNC_CALL, 0, THROW);
+
+/// Exceptions lead to this function.
+fn to(callback: usize) -> Beyond {
+    Beyond {
+        callback: Some(callback),
+        ..Beyond::default()
+    }
+}
+
+#[test]
+fn an_exception_ends_every_frame_and_leads_to_the_callback() {
+    let cookie = Insn::mov64_imm(1, 40);
+    let spill = |off| Insn::st(size::DW, REG_FP, off, 7);
+    let callee = vec![spill(-24), Insn::mov64_imm(7, 3), cookie, THROWS];
+    let middle = vec![spill(-8), Insn::mov64_imm(6, 1), call(1), EXIT];
+    let callback = vec![
+        Insn::stx(size::DW, REG_FP, 1, -400),
+        Insn::mov64_imm(9, 2),
+        call(4),
+        Insn::alu64_reg(alu::ADD, 0, 9),
+        Insn::ldx(size::DW, 1, REG_FP, -400),
+        Insn::alu64_reg(alu::ADD, 0, 1),
+        EXIT,
+    ];
+    let leaf = vec![Insn::mov64_imm(9, 0), Insn::mov64_imm(0, 100), EXIT];
+    let entry = vec![spill(-16), call(3), call(4), EXIT];
+    let codes = [
+        (entry, 16),
+        (callee, 24),
+        (callback, 400),
+        (middle, 8),
+        (leaf, 0),
+    ];
+    let program = leaping(&codes, to(2));
+    let laid = lay_out_leaping(&program).unwrap();
+    assert_eq!(check_same(&program, &laid).verdict, 142);
+    // The callback's frame is where the callee's was: entry, R6, middle, R7, and then R9 and
+    // the site's number for the leaf, which is called twice.
+    assert_eq!(laid.stack, 16 + 8 + 8 + 8 + 400 + 16);
+
+    // The kernel's own callback, last.
+    let codes = [
+        (vec![call(1), EXIT], 0),
+        (vec![cookie, THROWS], 0),
+        (vec![Insn::mov64_reg(0, 1), EXIT], 0),
+    ];
+    let program = leaping(&codes, to(2));
+    let laid = lay_out_leaping(&program).unwrap();
+    assert_eq!(check_same(&program, &laid).verdict, 40);
+    // Neither it nor the callee returns, so nothing follows the call, of one site or of two.
+    for calls in [vec![], vec![Insn::jmp_imm(jmp::JEQ, 3, 77, 1), call(1)]] {
+        let calls = [calls, vec![call(1)]].concat();
+        let codes = [
+            (vec![call(2), EXIT], 0),
+            (vec![cookie, THROWS], 0),
+            (calls, 0),
+            (vec![Insn::mov64_reg(0, 1), EXIT], 0),
+        ];
+        let program = leaping(&codes, to(3));
+        let laid = lay_out_leaping(&program).unwrap();
+        assert_eq!(check_same(&program, &laid).verdict, 40);
+        let behind = laid.positions[program.functions[3].start as usize].unwrap() - 1;
+        // Its way back is there nevertheless.
+        assert_eq!(laid.insns()[behind - 3..behind], DEAD_END);
+    }
+    // Nobody throws: it is not there.
+    let codes = [(vec![R0, EXIT], 0), (vec![Insn::mov64_reg(0, 1), EXIT], 0)];
+    let laid = lay_out_leaping(&leaping(&codes, to(1))).unwrap();
+    assert_eq!((laid.members, laid.callback), (vec![true, false], None));
+}
+
+#[test]
+fn exceptions_that_are_not_the_verifiers_are_refused() {
+    let entry = || (vec![call(1), EXIT], 0);
+    let throws = || (vec![Insn::mov64_imm(1, 0), THROWS, EXIT], 0);
+    let callback = || (vec![Insn::mov64_reg(0, 1), EXIT], 0);
+    let refusal =
+        |codes: &[(Vec<Insn>, u32)], beyond| lay_out_leaping(&leaping(codes, beyond)).err();
+    assert_eq!(
+        refusal(&[entry(), throws(), callback()], to(2)),
+        None,
+        "the control"
+    );
+    let no_callback = refusal(&[entry(), throws(), callback()], Beyond::default());
+    assert_eq!(no_callback, Some(Refusal::Kfunc));
+    assert_eq!(refusal(&[entry(), throws()], to(0)), Some(Refusal::Kfunc));
+    assert_eq!(refusal(&[entry(), throws()], to(9)), Some(Refusal::Kfunc));
+    // Another function of the kernel, called or last.
+    for end in [vec![EXIT], vec![]] {
+        let mut other = vec![Insn::new(THROWS.code, 0, pseudo::KFUNC_CALL, 0, THROW + 1)];
+        other.extend(end);
+        let codes = [entry(), (other, 0), callback()];
+        assert_eq!(refusal(&codes, to(2)), Some(Refusal::Kfunc));
+    }
+    // The callback is called.
+    let codes = [(vec![call(1), call(2), EXIT], 0), throws(), callback()];
+    assert_eq!(refusal(&codes, to(2)), Some(Refusal::Recursion));
+    // What it calls throws: each exception would need more stack than the one before.
+    let codes = [entry(), throws(), (vec![call(3), EXIT], 8), throws()];
+    assert_eq!(refusal(&codes, to(2)), Some(Refusal::Recursion));
+    // An argument on the stack, which nobody passed.
+    let argument = vec![Insn::ldx(size::DW, 0, REG_PARAMS, 8), EXIT];
+    let found = refusal(&[entry(), throws(), (argument, 0)], to(2));
+    assert_eq!(found, Some(Refusal::StackArgument));
+}
+
+/// A function with a table of so many places in a row of `step` instructions
+/// each; its argument in R3 chooses one.
+fn choosing(places: usize, step: usize, table: u64) -> Vec<Insn> {
+    let [low, high] = Insn::ld_imm64(2, TABLES_AT + 8 * table);
+    let mut code = vec![low, high];
+    code.extend([
+        Insn::alu64_imm(alu::LSH, 3, 3),
+        Insn::alu64_reg(alu::ADD, 2, 3),
+        Insn::ldx(size::DW, 2, 2, 0),
+        GOTOX,
+    ]);
+    for n in 0..places {
+        code.push(Insn::mov64_imm(0, n as i32 + 5));
+        code.extend((2..step).map(|_| Insn::alu64_imm(alu::ADD, 0, 1)));
+        code.push(EXIT);
+    }
+    code
+}
+
+const GOTOX: Insn = Insn::new(class::JMP | jmp::JA | X, 2, 0, 0, 0);
+
+#[test]
+fn a_jump_table_has_so_many_places_and_no_more() {
+    for (places, step) in [
+        (1, 2),
+        (2, 3),
+        (3, 2),
+        (100, 2),
+        (MAX_PLACES, 3),
+        (MAX_PLACES + 1, 2),
+    ] {
+        let chosen = [0, places / 3, places - 1];
+        let mut entry = vec![Insn::mov64_imm(7, 0)];
+        for n in chosen {
+            entry.extend([Insn::mov64_imm(3, n as i32), call(1)]);
+            entry.push(Insn::alu64_imm(alu::MUL, 7, 1000));
+            entry.push(Insn::alu64_reg(alu::ADD, 7, 0));
+        }
+        // One of its own, with numbers in front of the callee's.
+        entry.extend([Insn::mov64_imm(3, 1), Insn::mov64_reg(6, 7)]);
+        let own = entry.len();
+        entry.extend(choosing(2, 2, 0));
+        let codes = [(entry, 0), (choosing(places, step, 2), 0)];
+        let second = codes[0].0.len() + 6;
+        let callees = (0..places).map(|n| (second + step * n) as u32);
+        let beyond = Beyond {
+            places: [6, 8]
+                .map(|at| own as u32 + at)
+                .into_iter()
+                .chain(callees)
+                .collect(),
+            tables: (0..places as u64 + 2).collect(),
+            callback: None,
+        };
+        let program = leaping(&codes, beyond);
+        let laid = lay_out_leaping(&program);
+        if places > MAX_PLACES {
+            assert_eq!(laid.err(), Some(Refusal::JumpTable));
+            continue;
+        }
+        check_same(&program, &laid.unwrap());
+    }
+}
+
+#[test]
+fn a_function_has_one_search_for_each_register() {
+    let by = |reg: u8| Insn::new(GOTOX.code, reg, 0, 0, 0);
+    let number = |reg, number| Insn::mov64_imm(reg, number);
+    // From place to place by R2, once by R3, and out.
+    let code = vec![
+        number(0, 1),
+        number(2, 2),
+        by(2),
+        // Places 0, 1, 2.
+        EXIT,
+        Insn::alu64_imm(alu::MUL, 0, 5),
+        number(3, 3),
+        by(3),
+        Insn::alu64_imm(alu::ADD, 0, 10),
+        number(2, 1),
+        by(2),
+        // Place 3.
+        Insn::alu64_imm(alu::MUL, 0, 7),
+        number(2, 0),
+        by(2),
+    ];
+    let beyond = Beyond {
+        places: vec![3, 4, 7, 10],
+        ..Beyond::default()
+    };
+    let program = leaping(&[(code, 0)], beyond);
+    let laid = lay_out_leaping(&program).unwrap();
+    assert_eq!(check_same(&program, &laid).verdict, (1 + 10) * 5 * 7);
+    let search = 2 * 4 + DEAD_END.len();
+    assert_eq!(laid.code.len(), 13 - 2 + 2 * search);
+    let wrong = leaping(
+        &[(vec![by(REG_FP), EXIT], 0)],
+        Beyond {
+            places: vec![1],
+            ..Beyond::default()
+        },
+    );
+    assert_eq!(
+        lay_out_leaping(&wrong).err(),
+        Some(Refusal::UnknownOpcode(GOTOX.code))
+    );
+}
+
+#[test]
+fn a_table_that_leads_nowhere_is_refused() {
+    let mut beyond = Beyond {
+        tables: vec![0, 1],
+        places: vec![6, 8],
+        callback: None,
+    };
+    let program = leaping(
+        &[(choosing(2, 2, 0), 0), (vec![R0, EXIT], 0)],
+        beyond.clone(),
+    );
+    assert!(lay_out_leaping(&program).is_ok(), "the control");
+    // The places are another function's.
+    beyond.places = vec![10, 11];
+    let program = leaping(&[(choosing(2, 2, 0), 0), (vec![R0, EXIT], 0)], beyond);
+    assert_eq!(lay_out_leaping(&program).err(), Some(Refusal::JumpTable));
+    assert!(Places::new(&[2, 2]).is_none());
+}
+
+#[test]
+fn a_forged_number_leads_to_a_place_of_the_function_or_to_a_violation() {
+    let codes = [(choosing(5, 2, 0), 0)];
+    let beyond = Beyond {
+        tables: (0..5).collect(),
+        places: (0..5).map(|n| 6 + 2 * n).collect(),
+        callback: None,
+    };
+    let program = leaping(&codes, beyond);
+    let laid = lay_out_leaping(&program).unwrap();
+    let code = laid.insns();
+    let search = laid.positions[5].unwrap();
+    for number in [5, 6, 1 << 31, 1 << 32, (1 << 32) + 2, 1 << 63, NOWHERE] {
+        let mut machine = Machine::image(&code, 0);
+        machine.pc = search;
+        machine.regs[2] = number;
+        let error = machine.run().unwrap_err();
+        assert!(error.contains("at 0xfffffffffffff000"), "{error}");
+    }
+    for number in 0..5 {
+        let mut machine = Machine::image(&code, 0);
+        machine.pc = search;
+        machine.regs[2] = number;
+        assert_eq!(machine.run().unwrap().verdict, number + 5);
     }
 }
 
@@ -417,7 +744,6 @@ fn functions_that_are_not_the_verifiers_are_refused() {
         [R0, EXIT, EXIT, R0],
         [R0, Insn::jmp_imm(jmp::JEQ, 0, 0, -2), R0, EXIT],
         [R0, EXIT, R0, Insn::call(5)],
-        [R0, EXIT, R0, call_at(3, 2)],
     ];
     for insns in bad {
         let found = lay(&insns, &[(0, 2), (2, 4)]);
@@ -795,7 +1121,7 @@ proptest! {
             calls: &mut vec![u32::MAX; room(calls, 1)],
             far: &mut vec![u8::MAX; room(insns.len().div_ceil(8), 2)],
         };
-        if let Ok(layout) = Layout::new(&insns, &mut functions, entry, scratch) {
+        if let Ok(layout) = Layout::new(&insns, &mut functions, entry, Leaps::default(), scratch) {
             for index in [0, 1, insns.len(), usize::MAX] {
                 layout.position(index);
             }

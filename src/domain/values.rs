@@ -2,13 +2,17 @@
 //! The values of maps, mapped a second time in the domain: the kernel keeps its
 //! own address of a value, the program is given the one in the region. Only
 //! maps whose values have pages to themselves are mapped (arrays without
-//! special fields); every other map's values are loans.
+//! special fields); every other map's values are loans. Of a jump table the
+//! domain shows pages of ours in the place of the kernel's: what stands there
+//! are numbers, and programs only read them.
 
 use super::Domain;
 use crate::bindings as b;
 use crate::pure::region::{Part, PAGE};
+use crate::pure::rewrite::jump_table::NOWHERE;
 use core::cell::UnsafeCell;
-use core::ptr;
+use core::mem::size_of;
+use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use kernel::prelude::*;
 
@@ -19,7 +23,7 @@ const MAPS: usize = 256;
 /// A map that programs of the domain use.
 #[derive(Clone, Copy)]
 pub(crate) struct Mapped {
-    /// The map. Only an array is held, and only then may this be followed: a
+    /// The map. Only an array or a jump table is held, and only then may this be followed: a
     /// device or CPU map holds programs, and one of them may be of this domain.
     map: *mut b::bpf_map,
     /// Its number, since another map may come to the same address.
@@ -39,6 +43,14 @@ pub(crate) struct Mapped {
     lent: u64,
     /// Bytes from one value to the next.
     stride: u64,
+    /// What the domain shows in the place of a jump table's values: whole pages
+    /// from [`VVec`], `None` for other maps.
+    table: Option<NonNull<u64>>,
+}
+
+/// Whole pages of numbers that hold so many bytes.
+fn table_len(bytes: u64) -> usize {
+    bytes.next_multiple_of(PAGE) as usize / size_of::<u64>()
 }
 
 impl Mapped {
@@ -120,6 +132,7 @@ impl Values {
                 writable: false,
                 lent: 0,
                 stride: 0,
+                table: None,
             })
         }; MAPS];
         Ok(Self {
@@ -203,6 +216,7 @@ impl Values {
             writable: false,
             lent: 0,
             stride: 0,
+            table: None,
         };
         let mut layout = b::bailey_values::default();
         // SAFETY: `map` is a map that the program being loaded holds.
@@ -212,7 +226,16 @@ impl Values {
             entry.lent = layout.len;
             entry.stride = layout.stride;
             entry.writable = layout.writable != 0;
-        } else if placed == b::bailey_values_kind_BAILEY_VALUES_PAGES {
+        } else if placed == b::bailey_values_kind_BAILEY_VALUES_PAGES
+            || placed == b::bailey_values_kind_BAILEY_VALUES_TABLE
+        {
+            // From where the pages are taken.
+            let mut pages_at = layout.start;
+            let mut table = None;
+            if placed == b::bailey_values_kind_BAILEY_VALUES_TABLE {
+                let numbers = VVec::from_elem(NOWHERE, table_len(layout.len), GFP_KERNEL)?;
+                pages_at = table.insert(numbers).as_ptr() as u64;
+            }
             let at = self
                 .iter()
                 .filter(|entry| entry.is_mapped())
@@ -227,7 +250,7 @@ impl Values {
                     let err = unsafe {
                         b::bailey_region_map_page(
                             (at + page * PAGE) as usize,
-                            (layout.start + page * PAGE) as *mut c_void,
+                            (pages_at + page * PAGE) as *mut c_void,
                             domain.key().number().into(),
                             c_int::from(layout.writable != 0),
                         )
@@ -242,6 +265,7 @@ impl Values {
                 entry.domain = at;
                 entry.len = layout.len;
                 entry.writable = layout.writable != 0;
+                entry.table = table.and_then(|numbers| NonNull::new(numbers.into_raw_parts().0));
             }
         }
         if entry.is_held() {
@@ -255,6 +279,31 @@ impl Values {
     }
 }
 
+impl Values {
+    /// Writes what programs read in the jump table `map`. `ENOSPC` if the
+    /// domain had no room to show it.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else fills the table of `map` meanwhile.
+    pub(crate) unsafe fn fill_table(
+        &self,
+        map: *mut b::bpf_map,
+        numbers: impl Iterator<Item = u64>,
+    ) -> Result {
+        let entry = self.of_map(map).ok_or(ENOSPC)?;
+        let table = entry.table.ok_or(ENOSPC)?;
+        let count = entry.len as usize / size_of::<u64>();
+        for (index, number) in numbers.take(count).enumerate() {
+            // SAFETY: the table has room for `entry.len` bytes, and is written here alone (by
+            // this function's contract); a confined program may read it at the same time, by its
+            // own address of it.
+            unsafe { table.add(index).write_volatile(number) };
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Values {
     fn drop(&mut self) {
         for entry in self.iter() {
@@ -262,6 +311,12 @@ impl Drop for Values {
                 let pages = entry.len.div_ceil(PAGE);
                 // SAFETY: mapped by `add`; no program of the domain is left.
                 unsafe { b::bailey_region_unmap(entry.domain as usize, pages as usize) };
+            }
+            if let Some(table) = entry.table {
+                let len = table_len(entry.len);
+                // SAFETY: `add` took these parts of a vector, in which room may be more than
+                // `len`; a vector frees by address alone. Nothing shows it any more.
+                drop(unsafe { VVec::<u64>::from_raw_parts(table.as_ptr(), 0, len) });
             }
             if entry.is_held() {
                 // SAFETY: `add` took this reference.

@@ -132,6 +132,23 @@ impl Knowledge {
         }
     }
 
+    /// The function that exceptions lead to, if the program has one. The
+    /// kernel's own is there from `bpf_do_misc_fixups()` on.
+    pub(super) fn exception_callback(&self) -> Option<u32> {
+        // SAFETY: `env` is alive.
+        let number = unsafe { (*self.env).exception_callback_subprog };
+        u32::try_from(number).ok().filter(|&number| number != 0)
+    }
+
+    /// Whether the instruction at `index` calls `bpf_throw()`, before
+    /// `bpf_do_misc_fixups()`: of which kernel function it is a call says a
+    /// number.
+    pub(super) fn throws_by_number(&self, index: usize) -> bool {
+        let mut insn = self.insns()[index];
+        // SAFETY: reads the instruction, of the layout of `struct bpf_insn`.
+        insn.is_kfunc_call() && unsafe { b::bailey_k_bpf_is_throw_kfunc((&raw mut insn).cast()) }
+    }
+
     /// Whether any path stores to the packet.
     pub(super) fn direct_write(&self) -> bool {
         // SAFETY: `env` is alive.

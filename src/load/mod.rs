@@ -31,6 +31,7 @@ mod replace;
 mod rewrite;
 pub(crate) mod site;
 mod stub;
+mod tables;
 
 pub(crate) use images::Image;
 pub(crate) use program::{isolated, Program, State};
@@ -294,6 +295,7 @@ fn candidate(known: &Knowledge) -> Result<HelperSet, Reason> {
             .is_helper_call()
             .then_some(insns[index].imm as u32),
         timed_may_goto: false,
+        throws: known.throws_by_number(index),
         ptr: known.pointer(index),
     })
     .map_err(at)?;

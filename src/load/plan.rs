@@ -11,12 +11,15 @@ use super::helpers::{HelperSet, Helpers};
 use super::knowledge::{Knowledge, XDP_BUFF};
 use super::program::{Isolation, Part, Program};
 use super::stub::Stubs;
+use super::tables::Tables;
 use super::{site, Reason};
 use crate::bindings as b;
 use crate::domain;
 use crate::pure::catalog;
 use crate::pure::insn::{Insn, REG_FP};
-use crate::pure::rewrite::functions::{self, Function, Layout, Origin, Scratch, MAX_FUNCTIONS};
+use crate::pure::rewrite::functions::{
+    self, Function, Layout, Leaps, Origin, Scratch, MAX_FUNCTIONS,
+};
 use crate::pure::rewrite::{survey, Known, PtrKind, Refusal, FUNCTION_PROLOGUE_LEN, PROLOGUE_LEN};
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -31,6 +34,10 @@ pub(super) struct Plan {
     pub(super) code: Code,
     /// Where each function of the old program begins in the new one.
     pub(super) functions: KVVec<Option<u32>>,
+    /// Where each of its instructions is now, in the first image that has it;
+    /// `NEW` if none has.
+    pub(super) positions: KVVec<u32>,
+    pub(super) tables: Tables,
 }
 
 /// The instructions of the new program. Each image begins with room for its
@@ -83,7 +90,8 @@ pub(super) fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
     };
     functions::measure(insns, &mut work.functions)?;
     work.choose(set.calls_back())?;
-    let positions = work.lay_out()?;
+    let tables = Tables::new(known)?;
+    let (begins, positions) = work.lay_out(&tables)?;
 
     for &map in known.maps() {
         // SAFETY: a map that `env` holds a reference to.
@@ -110,6 +118,7 @@ pub(super) fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
         return Err(Reason::Modules);
     }
     let domain = domain::for_maps(known.maps()).map_err(Reason::Domain)?;
+    tables.fill(&domain)?;
     // SAFETY: `env` holds a reference to each map.
     let isolation = unsafe { Isolation::new(known.maps(), domain, sites, stubs, parts) }
         .map_err(|_| Reason::NoMemory)?;
@@ -133,7 +142,9 @@ pub(super) fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
         program,
         helpers,
         code,
-        functions: positions,
+        functions: begins,
+        positions,
+        tables,
     })
 }
 
@@ -159,7 +170,10 @@ impl Work<'_> {
         for (number, function) in self.functions.iter_mut().enumerate().skip(1) {
             let start = function.start as usize;
             let called_back = function.taken && calls_back;
-            function.gated = self.known.is_global(number as u32) || function.tail_calls;
+            // An exception's callback is nobody's to call or replace, though it may be global.
+            let is_callback = self.known.exception_callback() == Some(number as u32);
+            function.gated =
+                self.known.is_global(number as u32) && !is_callback || function.tail_calls;
             if !function.gated && !called_back {
                 continue;
             }
@@ -175,11 +189,13 @@ impl Work<'_> {
     }
 
     /// Lays all images out, one after the other. Returns where each function
-    /// begins.
-    fn lay_out(&mut self) -> Result<KVVec<Option<u32>>, Reason> {
+    /// begins, and where each instruction is.
+    fn lay_out(&mut self, tables: &Tables) -> Result<(KVVec<Option<u32>>, KVVec<u32>), Reason> {
         let insns = self.known.insns();
         let mut begins = KVVec::from_elem(None, self.functions.len(), GFP_KERNEL)
             .map_err(|_| Reason::NoMemory)?;
+        let mut places =
+            KVVec::from_elem(NEW, insns.len(), GFP_KERNEL).map_err(|_| Reason::NoMemory)?;
         let mut positions = zeros(insns.len())?;
         let mut calls = zeros(insns.iter().filter(|insn| insn.is_pseudo_call()).count())?;
         let mut far = zeros(insns.len().div_ceil(8))?;
@@ -208,7 +224,13 @@ impl Work<'_> {
                 calls: &mut calls,
                 far: &mut far,
             };
-            let layout = Layout::new(insns, &mut functions, entry, scratch)?;
+            let callback = self.known.exception_callback().filter(|_| image == 0);
+            let leaps = Leaps {
+                throw: Some(throw_imm()),
+                callback: callback.map(|number| number as usize),
+                places: tables.places(),
+            };
+            let layout = Layout::new(insns, &mut functions, entry, leaps, scratch)?;
             part.stack = layout.stack();
             layout.emit(&mut |origin, insn| self.take(&mut part, origin, insn))?;
             part.sites = self.sites.len() - part.first_site;
@@ -216,6 +238,13 @@ impl Work<'_> {
             for (number, begin) in begins.iter_mut().enumerate() {
                 let function = &functions[number];
                 let at = positions[function.start as usize];
+                if function.is_member() {
+                    for index in function.start as usize..function.end as usize {
+                        if places[index] == NEW {
+                            places[index] = body + positions[index];
+                        }
+                    }
+                }
                 if number == entry {
                     *begin = Some(part.start as u32);
                 } else if begin.is_none() && function.is_member() && !self.entries.contains(&number)
@@ -225,7 +254,7 @@ impl Work<'_> {
             }
             push(&mut self.parts, part)?;
         }
-        Ok(begins)
+        Ok((begins, places))
     }
 
     /// Takes one instruction of an image.
@@ -295,6 +324,13 @@ impl Work<'_> {
     }
 }
 
+/// What a call of `bpf_throw()` has as its `imm` once the verifier has put
+/// addresses into calls.
+fn throw_imm() -> i32 {
+    // SAFETY: written before any program is loaded; the other returns an address.
+    unsafe { b::bailey_bpf_throw.wrapping_sub(b::bailey_call_base() as usize) as i32 }
+}
+
 fn push<T>(to: &mut KVVec<T>, value: T) -> Result<(), Reason> {
     to.push(value, GFP_KERNEL).map_err(|_| Reason::NoMemory)
 }
@@ -326,6 +362,7 @@ pub(super) fn facts_of(known: &Knowledge, helpers: &Helpers, index: usize) -> Kn
             .then(|| helpers.by_imm(insn.imm).map(|called| called.helper.id))
             .flatten(),
         timed_may_goto: false,
+        throws: insn.is_kfunc_call() && insn.off == 0 && insn.imm == throw_imm(),
         ptr: known.pointer(index),
     }
 }

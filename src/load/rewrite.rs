@@ -17,6 +17,8 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
         helpers,
         code,
         functions,
+        tables,
+        positions,
     } = plan;
     let aux = known.aux();
     let isolation = program.isolation().ok_or(EINVAL)?;
@@ -55,7 +57,7 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
         let insn = known.insns()[index];
         let facts = facts_of(known, &helpers, index);
         match classify(&insn, &facts).map_err(|_| EFAULT)? {
-            Action::Keep => {}
+            Action::Keep | Action::Throw | Action::JumpTable => {}
             Action::DropMask => new[at] = dropped_mask(),
             Action::Exit => new[at] = Insn::call(exit_imm),
             Action::FunctionAddress => {
@@ -95,6 +97,11 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
             Err(err)
         };
     }
+
+    tables.follow(|place| {
+        let position = positions.get(place as usize).copied();
+        position.filter(|&position| position != NEW)
+    });
 
     // SAFETY: the program, its aux and `env` are alive and ours in this hook.
     unsafe {

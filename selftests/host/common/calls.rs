@@ -6,7 +6,7 @@
 //! [`Style`] says. A call that would make the run too long is jumped over: its
 //! site is still there.
 
-use super::program::{arithmetic, comparison, sizes, Program};
+use super::program::{arithmetic, comparison, sizes, Beyond, Program, TABLES_AT, THROW};
 use bailey::pure::catalog::id;
 use bailey::pure::insn::{
     alu, class, jmp, mode, pseudo, size, Insn, REG_1, REG_2, REG_FP, REG_PARAMS, X,
@@ -30,6 +30,9 @@ const LOOP_SLOT: i16 = -32;
 const SLOTS: i16 = 32;
 /// Bytes of a caller's stack or of the packet that a function is given.
 const LENT: i16 = 16;
+/// Functions of this level and above do not throw: the exception callback may
+/// call them.
+const CALM: u8 = 6;
 /// Instructions that the calls of a function may run, for each level below it.
 const LONGEST: u64 = 1_000_000;
 
@@ -67,6 +70,10 @@ enum Step {
     Jump32(Vec<Step>),
     Loop(u8, Vec<Step>),
     ExitIf(Insn),
+    /// Throws the register if the comparison does not hold, and more bits.
+    ThrowIf(Insn, u8),
+    /// Goes on with one of these, by the register.
+    Table(u8, Vec<Vec<Step>>),
     /// Back to the function's first instruction; with a 32-bit jump or not.
     Restart(bool),
     Call {
@@ -138,8 +145,9 @@ fn leaf() -> impl Strategy<Value = Step> {
         1 => (DATA, any::<u64>()).prop_map(|(dst, value)| Step::Imm64(dst, value)),
         2 => helper.prop_map(Step::Helper),
         1 => comparison(DATA).prop_map(Step::ExitIf),
+        1 => (comparison(DATA), DATA).prop_map(|(insn, reg)| Step::ThrowIf(insn, reg)),
         2 => any::<bool>().prop_map(Step::Restart),
-        12 => call(),
+        18 => call(),
     ]
 }
 
@@ -148,7 +156,9 @@ fn branching() -> impl Strategy<Value = Step> {
         prop_oneof![
             3 => (comparison(DATA), vec(inner.clone(), 1..5))
                 .prop_map(|(insn, body)| Step::Unless(insn, body)),
-            1 => vec(inner, 1..3).prop_map(Step::Jump32),
+            1 => vec(inner.clone(), 1..3).prop_map(Step::Jump32),
+            1 => (DATA, vec(vec(inner, 0..3), 1..7))
+                .prop_map(|(reg, bodies)| Step::Table(reg, bodies)),
         ]
     })
 }
@@ -197,6 +207,8 @@ pub struct Shape {
     pub saved: u32,
     /// The functions that it calls, once for each site.
     pub callees: Vec<usize>,
+    /// It throws exceptions.
+    pub throws: bool,
 }
 
 /// A program and what the generator knows of it.
@@ -213,7 +225,9 @@ impl Called {
         let mut next = vec![0];
         while let Some(number) = next.pop() {
             if !std::mem::replace(&mut reached[number], true) {
-                next.extend(&self.shapes[number].callees);
+                let shape = &self.shapes[number];
+                next.extend(&shape.callees);
+                next.extend(self.program.beyond.callback.filter(|_| shape.throws));
             }
         }
         reached
@@ -251,6 +265,8 @@ struct Writer<'a> {
     insns: Vec<Insn>,
     /// Calls, to be given their distance later.
     calls: Vec<(usize, usize)>,
+    /// Where it loads the address of a table, and where the table leads.
+    tables: Vec<(usize, Vec<usize>)>,
     shape: Shape,
     spent: u64,
     times: u64,
@@ -439,6 +455,18 @@ impl Writer<'_> {
                 self.push(insn.with_jump(1).unwrap());
                 self.push(Insn::exit());
             }
+            Step::ThrowIf(insn, reg) if self.body.level < CALM => {
+                let reg = self.reg(*reg);
+                let insn = self.with_regs(*insn);
+                self.push(insn.with_jump(4).unwrap());
+                self.push(Insn::jmp_imm(jmp::JSET, reg, 0x1f, 3));
+                self.push(Insn::jmp_imm(jmp::JSET, reg, 0x101, 2));
+                self.push(Insn::mov64_reg(REG_1, reg));
+                self.push(Insn::new(class::JMP | jmp::CALL, 0, 2, 0, THROW));
+                self.shape.throws = true;
+            }
+            Step::ThrowIf(..) => {}
+            Step::Table(reg, bodies) => self.table(*reg, bodies),
             Step::Restart(wide) if self.body.style == Style::Frame => {
                 self.restarts = true;
                 for (reg, slot) in [
@@ -469,6 +497,39 @@ impl Writer<'_> {
                 values,
             } => self.call(callee, *times, *own, *passes, *values),
         }
+    }
+
+    /// Powers of two are the tables' sizes: the last place fills them.
+    fn table(&mut self, reg: u8, bodies: &[Vec<Step>]) {
+        let reg = self.reg(reg);
+        let other = if reg == TEMP { 3 } else { TEMP };
+        let size = bodies.len().next_power_of_two();
+        self.push(Insn::mov64_reg(other, reg));
+        self.push(Insn::alu64_imm(alu::AND, other, size as i32 - 1));
+        self.push(Insn::alu64_imm(alu::LSH, other, 3));
+        let at = self.insns.len();
+        // The address comes later.
+        self.insns.extend(Insn::ld_imm64(reg, 0));
+        self.push(Insn::alu64_reg(alu::ADD, reg, other));
+        self.push(Insn::ldx(size::DW, reg, reg, 0));
+        self.push(Insn::new(class::JMP | jmp::JA | X, reg, 0, 0, 0));
+        let (mut leads_to, mut ends) = (Vec::new(), Vec::new());
+        for body in bodies {
+            leads_to.push(self.insns.len());
+            // Where it jumps is none of the program's business.
+            self.push(Insn::mov64_imm(reg, bodies.len() as i32));
+            self.push(Insn::mov64_imm(other, 6));
+            self.steps(body);
+            ends.push(self.insns.len());
+            self.push(Insn::ja(0));
+        }
+        for at in ends {
+            let distance = (self.insns.len() - at - 1) as i64;
+            self.insns[at] = Insn::ja(0).with_jump(distance).unwrap();
+        }
+        let last = leads_to[leads_to.len() - 1];
+        leads_to.resize(size, last);
+        self.tables.push((at, leads_to));
     }
 
     /// `jump` over the body.
@@ -581,6 +642,49 @@ impl Writer<'_> {
     }
 }
 
+type Written = (
+    Vec<Insn>,
+    Vec<(usize, usize)>,
+    Vec<(usize, Vec<usize>)>,
+    Shape,
+);
+
+/// The exception callback: the kernel's own, or one with a frame, two exits and
+/// a call if there is a function for it.
+fn write_callback(bodies: &[Body]) -> Written {
+    let how = bodies[0].first[1];
+    let mut shape = Shape::default();
+    let mut calls = Vec::new();
+    if how % 4 == 0 {
+        let code = vec![Insn::mov64_reg(0, REG_1), Insn::exit()];
+        return (code, calls, Vec::new(), shape);
+    }
+    let mut code = vec![
+        Insn::mov64_reg(6, REG_1),
+        Insn::stx(size::DW, REG_FP, REG_1, -i16::from(how / 8) * 8 - 8),
+    ];
+    shape.depth = u32::from(how / 8) * 8 + 8;
+    shape.saved = 1;
+    let callee =
+        (0..bodies.len()).find(|n| bodies[*n].level >= CALM && bodies[*n].style == Style::Deaf);
+    if let Some(callee) = callee {
+        calls.push((code.len(), callee));
+        shape.callees.push(callee);
+        code.push(Insn::exit());
+        code.push(Insn::alu64_reg(alu::XOR, 6, 0));
+    }
+    code.extend([
+        Insn::mov64_reg(0, 6),
+        Insn::jmp_imm(jmp::JSET, 0, 4, 1),
+        Insn::exit(),
+        Insn::ldx(size::DW, REG_1, REG_FP, -i16::from(how / 8) * 8 - 8),
+        Insn::alu64_imm(alu::MUL, REG_1, 31),
+        Insn::alu64_reg(alu::ADD, 0, REG_1),
+        Insn::exit(),
+    ]);
+    (code, calls, Vec::new(), shape)
+}
+
 /// The program that the functions make.
 fn assemble(bodies: &[Body]) -> Called {
     let mut order: Vec<usize> = (0..bodies.len()).collect();
@@ -595,6 +699,7 @@ fn assemble(bodies: &[Body]) -> Called {
             costs: &costs,
             insns: Vec::new(),
             calls: Vec::new(),
+            tables: Vec::new(),
             shape: Shape::default(),
             spent: 0,
             times: 1,
@@ -611,27 +716,50 @@ fn assemble(bodies: &[Body]) -> Called {
         let Writer {
             insns,
             calls,
+            tables,
             shape,
             ..
         } = writer;
         costs[number] = cost;
-        written[number] = Some((insns, calls, shape));
+        written[number] = Some((insns, calls, tables, shape));
     }
+    let throws = written.iter().flatten().any(|function| function.3.throws);
+    let callback = throws.then_some(bodies.len());
+    written.extend(callback.map(|_| Some(write_callback(bodies))));
 
     let (mut insns, mut functions, mut shapes) = (Vec::new(), Vec::new(), Vec::new());
-    let mut calls = Vec::new();
-    for (code, its_calls, shape) in written.into_iter().flatten() {
+    let (mut calls, mut tables) = (Vec::new(), Vec::new());
+    for (code, its_calls, its_tables, shape) in written.into_iter().flatten() {
         let start = insns.len();
         insns.extend(code);
         calls.extend(its_calls.iter().map(|(at, callee)| (start + at, *callee)));
+        tables.extend(its_tables.into_iter().map(|(at, leads_to)| {
+            let leads_to: Vec<u32> = leads_to.iter().map(|to| (start + to) as u32).collect();
+            (start + at, leads_to)
+        }));
         functions.push(Function::new(start as u32, insns.len() as u32, shape.depth));
         shapes.push(shape);
     }
     for (at, callee) in calls {
         insns[at] = call_at(at, functions[callee].start as usize);
     }
-    Called {
-        program: Program::with_functions(insns, functions),
-        shapes,
+    let mut beyond = Beyond {
+        callback,
+        ..Beyond::default()
+    };
+    beyond.places = tables.iter().flat_map(|table| table.1.clone()).collect();
+    beyond.places.sort_unstable();
+    beyond.places.dedup();
+    for (at, leads_to) in tables {
+        let address = TABLES_AT + 8 * beyond.tables.len() as u64;
+        let reg = insns[at].dst();
+        insns[at..at + 2].copy_from_slice(&Insn::ld_imm64(reg, address));
+        let places = beyond.leaps().places;
+        let numbers = leads_to.iter().map(|to| places.number(*to).unwrap());
+        let numbers: Vec<u64> = numbers.collect();
+        beyond.tables.extend(numbers);
     }
+    let mut program = Program::with_functions(insns, functions);
+    program.beyond = beyond;
+    Called { program, shapes }
 }

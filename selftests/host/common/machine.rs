@@ -9,6 +9,7 @@
 //! its function declared. An image runs in the same machine as a program of one
 //! function, with as much stack as the layout says.
 
+use super::program::{Beyond, TABLES_AT, THROW};
 use bailey::pure::catalog::id;
 use bailey::pure::insn::{alu, class, jmp, mode, Insn, REG_FP, REG_PARAMS, X};
 
@@ -75,6 +76,13 @@ pub struct Machine<'a> {
     frames: Vec<Frame>,
     packet: Vec<u8>,
     calls: Vec<(u32, [u64; 5])>,
+    /// What the tables hold, and where that leads.
+    tables: &'a [u64],
+    places: &'a [u32],
+    /// Where the exception callback begins.
+    callback: Option<usize>,
+    /// Exceptions, and jumps through a table.
+    pub leaps: u64,
     /// Most frames there were at once.
     pub most_frames: usize,
     /// Calls of functions.
@@ -102,6 +110,10 @@ impl<'a> Machine<'a> {
             frames: vec![Frame::new(stack)],
             packet: (0..PACKET as u8).collect(),
             calls: Vec::new(),
+            tables: &[],
+            places: &[],
+            callback: None,
+            leaps: 0,
             most_frames: 1,
             made: 0,
         }
@@ -115,6 +127,13 @@ impl<'a> Machine<'a> {
     /// An image with so many bytes of stack.
     pub fn image(insns: &'a [Insn], stack: u32) -> Self {
         Self::start(insns, stack, &|_| 0, false)
+    }
+
+    /// With jump tables, and exceptions that lead to instruction `callback`.
+    pub fn with(mut self, beyond: &'a Beyond, callback: Option<usize>) -> Self {
+        (self.tables, self.places) = (&beyond.tables, &beyond.places);
+        self.callback = callback;
+        self
     }
 
     /// Runs to the end.
@@ -183,6 +202,16 @@ impl<'a> Machine<'a> {
 
     fn load(&mut self, address: u64, len: usize) -> Run<u64> {
         let (pc, strict) = (self.pc, self.strict);
+        if let Some(offset) = address
+            .checked_sub(TABLES_AT)
+            .filter(|at| *at < 0x1000_0000)
+        {
+            let number = self.tables.get(offset as usize / 8);
+            return number
+                .copied()
+                .filter(|_| offset % 8 == 0 && len == 8)
+                .ok_or_else(|| format!("{pc}: no entry at {address:#x}"));
+        }
         let (bytes, written) = self.at(address, len)?;
         if strict && written.is_some_and(|written| written.contains(&false)) {
             return Err(format!("{pc}: {address:#x} holds nothing"));
@@ -336,6 +365,18 @@ impl<'a> Machine<'a> {
             self.call(insn)?;
             return Ok(None);
         }
+        if insn.is_kfunc_call() && insn.imm == THROW && self.strict {
+            self.throw()?;
+            return Ok(None);
+        }
+        if insn.is_gotox() && self.strict {
+            let number = self.read(insn.dst())?;
+            let place = self.places.get(number as usize);
+            let place = place.ok_or_else(|| format!("{}: no place {number:#x}", self.pc))?;
+            self.pc = *place as usize;
+            self.leaps += 1;
+            return Ok(None);
+        }
         let distance = insn
             .jump()
             .ok_or_else(|| format!("{}: {insn:?}", self.pc))?;
@@ -407,6 +448,20 @@ impl<'a> Machine<'a> {
         self.regs[0] = JUNK;
         self.regs[6..10].fill(JUNK);
         self.ready &= !0x3c1;
+        Ok(())
+    }
+
+    /// All frames end, and the callback is called with the cookie.
+    fn throw(&mut self) -> Run<()> {
+        let cookie = self.read(1)?;
+        self.pc = self.callback.ok_or("no callback")?;
+        self.frames.clear();
+        self.frames.push(Frame::new((self.depth)(self.pc)));
+        self.regs = [JUNK; REGS];
+        self.regs[1] = cookie;
+        self.regs[usize::from(REG_FP)] = STACK_TOP;
+        self.ready = 0b100_0000_0010;
+        self.leaps += 1;
         Ok(())
     }
 

@@ -3,7 +3,8 @@
 
 use bailey::pure::catalog::id;
 use bailey::pure::insn::{alu, class, jmp, mode, size, Insn, K, REG_1, REG_FP, X};
-use bailey::pure::rewrite::functions::{measure, Function, Layout, Origin, Scratch};
+use bailey::pure::rewrite::functions::{measure, Function, Layout, Leaps, Origin, Scratch};
+use bailey::pure::rewrite::jump_table::Places;
 use bailey::pure::rewrite::{self, Action, CtxLayout, Facts, Known, Refusal};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -40,6 +41,33 @@ pub fn config(cases: u32) -> ProptestConfig {
     }
 }
 
+/// `imm` of a call of `bpf_throw()` in generated programs.
+pub const THROW: i32 = 0x7777;
+
+/// Where the jump tables of generated programs lie.
+pub const TABLES_AT: u64 = 0x2000_0000;
+
+/// Exceptions and jump tables of a program.
+#[derive(Clone, Debug, Default)]
+pub struct Beyond {
+    /// The function that exceptions lead to.
+    pub callback: Option<usize>,
+    /// Where its tables lead, in order.
+    pub places: Vec<u32>,
+    /// What they hold, one behind the other.
+    pub tables: Vec<u64>,
+}
+
+impl Beyond {
+    pub fn leaps(&self) -> Leaps<'_> {
+        Leaps {
+            throw: Some(THROW),
+            callback: self.callback,
+            places: Places::new(&self.places).unwrap(),
+        }
+    }
+}
+
 /// A verified program, and what the verifier knew of it.
 #[derive(Clone, Debug)]
 pub struct Program {
@@ -47,6 +75,7 @@ pub struct Program {
     pub known: Vec<Known>,
     /// Its functions in order, the entry first.
     pub functions: Vec<Function>,
+    pub beyond: Beyond,
 }
 
 impl Program {
@@ -63,6 +92,7 @@ impl Program {
             .iter()
             .map(|insn| Known {
                 helper: insn.is_helper_call().then_some(insn.imm as u32),
+                throws: insn.is_kfunc_call() && insn.imm == THROW,
                 ..Known::default()
             })
             .collect();
@@ -70,6 +100,7 @@ impl Program {
             insns,
             known,
             functions,
+            beyond: Beyond::default(),
         }
     }
 }
@@ -298,6 +329,8 @@ pub struct Laid {
     pub positions: Vec<Option<usize>>,
     /// Which functions are there.
     pub members: Vec<bool>,
+    /// The exception callback, if it is there.
+    pub callback: Option<usize>,
 }
 
 impl Laid {
@@ -308,6 +341,15 @@ impl Laid {
 
 /// The layout as the kernel glue carries it out.
 pub fn lay_out(insns: &[Insn], functions: &[Function]) -> Result<Laid, (usize, Refusal)> {
+    lay_out_with(insns, functions, Leaps::default())
+}
+
+/// The same of a program with exceptions or jump tables.
+pub fn lay_out_with(
+    insns: &[Insn],
+    functions: &[Function],
+    leaps: Leaps<'_>,
+) -> Result<Laid, (usize, Refusal)> {
     let mut functions = functions.to_vec();
     measure(insns, &mut functions)?;
     // Nothing may hang on what the memory held.
@@ -320,7 +362,7 @@ pub fn lay_out(insns: &[Insn], functions: &[Function]) -> Result<Laid, (usize, R
         calls: &mut calls,
         far: &mut far,
     };
-    let layout = Layout::new(insns, &mut functions, 0, scratch)?;
+    let layout = Layout::new(insns, &mut functions, 0, leaps, scratch)?;
     let mut code = Vec::new();
     layout.emit(&mut |origin, insn| -> Result<(), (usize, Refusal)> {
         code.push((origin, insn));
@@ -331,11 +373,13 @@ pub fn lay_out(insns: &[Insn], functions: &[Function]) -> Result<Laid, (usize, R
         layout.stack(),
         (0..insns.len()).map(|at| layout.position(at)).collect(),
     );
+    let members: Vec<bool> = functions.iter().map(Function::is_member).collect();
     Ok(Laid {
         code,
         stack,
         positions,
-        members: functions.iter().map(Function::is_member).collect(),
+        callback: leaps.callback.filter(|callback| members[*callback]),
+        members,
     })
 }
 
@@ -359,7 +403,8 @@ pub fn rewrite(
 ) -> Result<Rewritten, Refusal> {
     let facts = rewrite::survey(&program.insns, LAYOUT, true, |index| program.known[index])
         .map_err(|(_, refusal)| refusal)?;
-    let laid = lay_out(&program.insns, &program.functions).map_err(|(_, refusal)| refusal)?;
+    let laid = lay_out_with(&program.insns, &program.functions, program.beyond.leaps())
+        .map_err(|(_, refusal)| refusal)?;
     // Jumps are relative: what goes in front moves nothing.
     let mut insns = rewrite::prologue(slot, enter).to_vec();
     let mut sites = Vec::new();

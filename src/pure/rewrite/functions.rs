@@ -21,6 +21,14 @@
 //! those of R6 to R9 that the callee writes. Arguments beyond the fifth lie at
 //! the lower end of the caller's stack, so right above the area.
 //!
+//! An exception (`bpf_throw`) ends all frames at once, so it is a jump from
+//! wherever it is to the program's exception callback, whose exits are the
+//! program's own, as the entry's are. The callback's frame lies where that of
+//! the function that threw was: nothing of it is needed any more.
+//!
+//! A jump through a table is a search among its places ([`jump_table`]); a
+//! function has one search for each register by which it jumps.
+//!
 //! Functions stay in order, the entry first, so line info stays in order too.
 //!
 //! A function that others may replace, or that makes a tail call, is not part
@@ -28,6 +36,7 @@
 //! one, for a gate.
 
 use super::super::insn::{alu, class, jmp, mode, size, Insn, REG_1, REG_FP, REG_PARAMS};
+use super::jump_table::{self, Places, DEAD_END};
 use super::Refusal;
 
 /// Most functions of a program (`BPF_MAX_SUBPROGS`, include/linux/bpf_verifier.h).
@@ -39,6 +48,10 @@ pub const MAX_FRAMES: usize = 8;
 /// Most stack of one function: `MAX_BPF_STACK`, and room for what the
 /// verifier's last passes add.
 pub const MAX_DEPTH: u32 = 1024;
+
+/// More stack than the deepest chain of calls and that of an exception callback
+/// below it can need.
+const MAX_STACK: u32 = 2 * MAX_FRAMES as u32 * (MAX_DEPTH + 8 * (MAX_STACK_ARGUMENTS + 5));
 
 /// Most arguments on the stack (`MAX_STACK_ARG_SLOTS`).
 pub const MAX_STACK_ARGUMENTS: u32 = 7;
@@ -83,6 +96,8 @@ pub struct Function {
     first_call: u32,
     /// Where its way back begins.
     back: u32,
+    /// For each register its first jump through a table by that register, from 1.
+    searches: [u32; REG_FP as usize],
     /// Bytes of stack from its frame pointer downwards, callees included.
     stack: u32,
     /// Frames of the deepest chain of calls that it begins, its own included.
@@ -150,6 +165,24 @@ pub struct Scratch<'a> {
     pub far: &'a mut [u8],
 }
 
+/// Where a program can go by other ways than direct jumps, calls and exits.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Leaps<'a> {
+    /// `imm` of a call of `bpf_throw()`, if the program may have one.
+    pub throw: Option<i32>,
+    /// The function that an exception leads to.
+    pub callback: Option<usize>,
+    /// Where its jump tables lead.
+    pub places: Places<'a>,
+}
+
+impl Leaps<'_> {
+    /// Whether `insn` throws an exception.
+    pub fn is_throw(&self, insn: &Insn) -> bool {
+        insn.is_kfunc_call() && insn.off == 0 && Some(insn.imm) == self.throw
+    }
+}
+
 /// Where an instruction of an image comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -167,6 +200,7 @@ pub struct Layout<'a> {
     insns: &'a [Insn],
     functions: &'a mut [Function],
     entry: usize,
+    leaps: Leaps<'a>,
     scratch: Scratch<'a>,
     len: u32,
 }
@@ -260,9 +294,15 @@ pub fn measure(insns: &[Insn], functions: &mut [Function]) -> At<()> {
                 }
             }
         }
-        let ends = body
-            .last()
-            .is_some_and(|last| last.is_exit() || last.is_jump_always());
+        // bpf_throw(), and a function that always calls it, do not return: what followed was
+        // dead and is gone.
+        let ends = body.last().is_some_and(|last| {
+            last.is_exit()
+                || last.is_jump_always()
+                || last.is_gotox()
+                || last.is_pseudo_call()
+                || last.is_kfunc_call()
+        });
         if !ends {
             return Err((end - 1, Refusal::Functions));
         }
@@ -293,12 +333,14 @@ impl<'a> Layout<'a> {
         insns: &'a [Insn],
         functions: &'a mut [Function],
         entry: usize,
+        leaps: Leaps<'a>,
         scratch: Scratch<'a>,
     ) -> At<Self> {
         let mut layout = Self {
             insns,
             functions,
             entry,
+            leaps,
             scratch,
             len: 0,
         };
@@ -357,6 +399,25 @@ impl<'a> Layout<'a> {
         self.functions.get(number).copied().unwrap_or_default()
     }
 
+    /// Whether function `number` is one whose exits are the program's.
+    fn is_root(&self, number: usize) -> bool {
+        number == self.entry || Some(number) == self.leaps.callback
+    }
+
+    /// The places of a function's jump tables, and the number of the first.
+    fn places_of(&self, number: usize) -> (u32, &'a [u32]) {
+        let function = self.function(number);
+        self.leaps.places.within(function.start, function.end)
+    }
+
+    /// The `gotox` of function `number` that has the search for the register of
+    /// this one.
+    fn search_of(&self, number: usize, gotox: &Insn) -> usize {
+        let function = self.function(number);
+        let first = function.searches.get(usize::from(gotox.dst()));
+        first.map_or(0, |first| first.saturating_sub(1) as usize)
+    }
+
     fn at(&self, index: usize) -> u32 {
         self.scratch.position.get(index).copied().unwrap_or(0)
     }
@@ -394,6 +455,7 @@ impl<'a> Layout<'a> {
         for function in self.functions.iter_mut() {
             (function.member, function.scanned) = (false, false);
             function.calls = 0;
+            function.searches.fill(0);
         }
         match self.functions.get_mut(self.entry) {
             Some(entry) => entry.member = true,
@@ -409,6 +471,22 @@ impl<'a> Layout<'a> {
                 if insn.is_tail_call() && number != self.entry {
                     return Err((index, Refusal::TailCallInFunction));
                 }
+                if insn.is_kfunc_call() {
+                    self.find_callback(index, insn)?;
+                }
+                if insn.is_gotox() {
+                    let places = self.places_of(number).1.len();
+                    if places == 0 || places > jump_table::MAX_PLACES {
+                        return Err((index, Refusal::JumpTable));
+                    }
+                    let function = self.functions.get_mut(number);
+                    let search = function
+                        .and_then(|function| function.searches.get_mut(usize::from(insn.dst())))
+                        .ok_or((index, Refusal::UnknownOpcode(insn.code)))?;
+                    if *search == 0 {
+                        *search = index as u32 + 1;
+                    }
+                }
                 if !insn.is_pseudo_call() {
                     continue;
                 }
@@ -419,7 +497,7 @@ impl<'a> Layout<'a> {
                     }
                     continue;
                 }
-                if callee == self.entry {
+                if self.is_root(callee) {
                     return Err((index, Refusal::Recursion));
                 }
                 if let Some(callee) = self.functions.get_mut(callee) {
@@ -434,6 +512,20 @@ impl<'a> Layout<'a> {
                 function.scanned = true;
             }
         }
+    }
+
+    /// The call of a kernel function at `index` is one of `bpf_throw()`: then
+    /// its callback is a member.
+    fn find_callback(&mut self, index: usize, call: &Insn) -> At<()> {
+        let callback = self
+            .leaps
+            .callback
+            .filter(|callback| *callback != self.entry && self.leaps.is_throw(call));
+        match callback.and_then(|callback| self.functions.get_mut(callback)) {
+            Some(callback) => callback.member = true,
+            None => return Err((index, Refusal::Kfunc)),
+        }
+        Ok(())
     }
 
     /// Notes the call sites of each member, in the order of their indices.
@@ -468,7 +560,8 @@ impl<'a> Layout<'a> {
     }
 
     /// Finds how much stack each member needs with all that it calls. Along a
-    /// recursion the frames grow until they are too many.
+    /// recursion the frames grow until they are too many, or the stack does
+    /// where an exception leads back.
     fn measure_stack(&mut self) -> At<()> {
         for function in self.functions.iter_mut().filter(|f| f.member) {
             function.stack = function.frame();
@@ -483,6 +576,13 @@ impl<'a> Layout<'a> {
                 }
                 let (mut stack, mut frames) = (function.stack, function.frames);
                 for (index, insn) in self.body(number) {
+                    if self.leaps.is_throw(insn) {
+                        let callback = self.leaps.callback.unwrap_or(self.entry);
+                        stack = stack.max(self.function(callback).stack);
+                        if stack > MAX_STACK {
+                            return Err((index, Refusal::Recursion));
+                        }
+                    }
                     if let Some(callee) = self.inner_callee(index, insn)? {
                         let callee = self.function(callee);
                         stack = stack.max(function.frame() + callee.area() + callee.stack);
@@ -510,14 +610,39 @@ impl<'a> Layout<'a> {
         byte & (1 << (index % 8)) != 0
     }
 
+    /// Whether the instruction at `index` is the last of function `number`.
+    fn is_last(&self, number: usize, index: usize) -> bool {
+        index + 1 == self.function(number).end as usize
+    }
+
+    /// Slots of a call up to where its callee goes back to, and behind that.
+    fn call_slots(&self, index: usize, call: &Insn) -> At<u32> {
+        Ok(match self.inner_callee(index, call)? {
+            Some(callee) => self.function(callee).area() / 8 + 3,
+            None => 1,
+        })
+    }
+
     /// Slots that the instruction at `index` of function `number` takes.
     fn slots(&self, number: usize, index: usize, insn: &Insn) -> At<u32> {
-        if let Some(callee) = self.inner_callee(index, insn)? {
-            return Ok(self.function(callee).area() / 8 + 3);
+        if insn.is_pseudo_call() {
+            let dead_end = if self.is_last(number, index) {
+                DEAD_END.len() as u32
+            } else {
+                0
+            };
+            return Ok(self.call_slots(index, insn)? + dead_end);
         }
-        if insn.is_exit() && number != self.entry {
+        if insn.is_gotox() {
+            return Ok(if self.search_of(number, insn) == index {
+                jump_table::slots(self.places_of(number).1.len())
+            } else {
+                1
+            });
+        }
+        if insn.is_exit() && !self.is_root(number) {
             // The last one needs no jump: the way back follows.
-            return Ok(u32::from(index + 1 != self.function(number).end as usize));
+            return Ok(u32::from(!self.is_last(number, index)));
         }
         Ok(if self.is_far(index) { 3 } else { 1 })
     }
@@ -532,10 +657,10 @@ impl<'a> Layout<'a> {
                 }
                 at += layout.slots(number, index, insn)?;
             }
-            let is_entry = number == layout.entry;
+            let is_root = layout.is_root(number);
             if let Some(function) = layout.functions.get_mut(number) {
                 function.back = at;
-                if !is_entry {
+                if !is_root {
                     at += function.back_len();
                 }
             }
@@ -596,7 +721,7 @@ impl<'a> Layout<'a> {
             for (index, insn) in self.body(number) {
                 self.emit_insn(number, index, *insn, emit)?;
             }
-            if number != self.entry {
+            if !self.is_root(number) {
                 self.emit_back(number, emit)?;
             }
         }
@@ -611,11 +736,38 @@ impl<'a> Layout<'a> {
         emit: &mut dyn FnMut(Origin, Insn) -> Result<(), E>,
     ) -> Result<(), E> {
         let function = self.function(number);
-        if let Some(callee) = self.inner_callee(index, &insn)? {
-            let callee = self.function(callee);
-            return self.emit_call(&function, &callee, index, emit);
+        if insn.is_pseudo_call() {
+            match self.inner_callee(index, &insn)? {
+                Some(callee) => self.emit_call(&function, &self.function(callee), index, emit)?,
+                None => emit(Origin::Kept(index), insn)?,
+            }
+            if self.is_last(number, index) {
+                DEAD_END
+                    .into_iter()
+                    .try_for_each(|insn| emit(Origin::Added, insn))?;
+            }
+            return Ok(());
         }
-        if insn.is_exit() && number != self.entry {
+        if self.leaps.is_throw(&insn) {
+            let callback = self.function(self.leaps.callback.unwrap_or(self.entry));
+            let to = self.at(callback.start as usize);
+            return emit(Origin::For(index), self.goto(self.at(index), to));
+        }
+        if insn.is_gotox() {
+            let mut origin = Origin::For(index);
+            let search = self.search_of(number, &insn);
+            if search != index {
+                return emit(origin, self.goto(self.at(index), self.at(search)));
+            }
+            return jump_table::emit(
+                insn.dst(),
+                self.places_of(number),
+                self.at(index),
+                &|from, place| self.goto(from, self.at(place as usize)),
+                &mut |insn| emit(core::mem::replace(&mut origin, Origin::Added), insn),
+            );
+        }
+        if insn.is_exit() && !self.is_root(number) {
             if index + 1 == function.end as usize {
                 return Ok(());
             }
@@ -640,7 +792,7 @@ impl<'a> Layout<'a> {
             if let Some(argument) = stack_argument(&insn) {
                 let word = 8 * (argument.map_err(|refusal| (index, refusal))? as i16 - 1);
                 let incoming = insn.class() == class::LDX;
-                if incoming && number == self.entry {
+                if incoming && self.is_root(number) {
                     return Err((index, Refusal::StackArgument).into());
                 }
                 let base = if incoming {
@@ -731,7 +883,7 @@ impl<'a> Layout<'a> {
             // Behind the jump into the callee.
             let index = index as usize;
             let insn = self.insns.get(index).copied().unwrap_or_default();
-            let slots = self.slots(usize::MAX, index, &insn).unwrap_or(1);
+            let slots = self.call_slots(index, &insn).unwrap_or(1);
             return next(self.goto(at, self.at(index) + slots - 1));
         }
         let left_len = 2 * left.len() as u32 - 1;
@@ -779,7 +931,7 @@ mod tests {
             calls: &mut vec![0; insns.len()],
             far: &mut vec![0; insns.len().div_ceil(8)],
         };
-        let layout = Layout::new(insns, &mut functions, 0, scratch).unwrap();
+        let layout = Layout::new(insns, &mut functions, 0, Leaps::default(), scratch).unwrap();
         let mut image = Vec::new();
         layout
             .emit(&mut |origin, insn| -> Result<(), (usize, Refusal)> {

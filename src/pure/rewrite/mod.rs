@@ -26,6 +26,7 @@
 //! one that cannot be isolated is refused as a whole.
 
 pub mod functions;
+pub mod jump_table;
 
 use super::catalog;
 use super::insn::{
@@ -90,6 +91,8 @@ pub struct Known {
     pub helper: Option<u32>,
     /// Calls: the target is `arch_bpf_timed_may_goto()`.
     pub timed_may_goto: bool,
+    /// Calls: the target is `bpf_throw()`.
+    pub throws: bool,
     /// Loads and stores: the kind of pointer.
     pub ptr: PtrKind,
 }
@@ -106,6 +109,10 @@ pub enum Action {
     Call,
     /// Takes the address of one of the program's functions, for a callback.
     FunctionAddress,
+    /// An exception: becomes a jump to the program's callback ([`functions`]).
+    Throw,
+    /// A jump through a table ([`jump_table`]).
+    JumpTable,
     /// A call of this helper: becomes a call of a site's helper stub.
     Helper(u32),
     /// A tail call: becomes a call of a site's tail stub. The poke descriptor
@@ -123,7 +130,12 @@ impl Action {
     pub const fn is_site(self) -> bool {
         !matches!(
             self,
-            Self::Keep | Self::Call | Self::FunctionAddress | Self::DropMask
+            Self::Keep
+                | Self::Call
+                | Self::FunctionAddress
+                | Self::Throw
+                | Self::JumpTable
+                | Self::DropMask
         )
     }
 }
@@ -146,8 +158,8 @@ pub enum Refusal {
     Callback,
     /// It calls a kfunc.
     Kfunc,
-    /// It jumps through a jump table.
-    IndirectJump,
+    /// It jumps through a table without places, or with too many.
+    JumpTable,
     /// It uses an arena.
     Arena,
     /// It computes a per-CPU address.
@@ -192,7 +204,7 @@ impl fmt::Display for Refusal {
             Self::StackTooDeep => f.write_str("its functions need too much stack"),
             Self::Callback => f.write_str("a callback that makes tail calls is not isolated"),
             Self::Kfunc => f.write_str("kfuncs are not isolated yet"),
-            Self::IndirectJump => f.write_str("jump tables are not isolated"),
+            Self::JumpTable => f.write_str("a jump table leads nowhere or to too many places"),
             Self::Arena => f.write_str("arenas are not isolated yet"),
             Self::PercpuAddress => f.write_str("per-CPU addresses are not isolated"),
             Self::ProbeRead => f.write_str("reads through kernel pointers are not isolated yet"),
@@ -313,7 +325,7 @@ fn jump(insn: &Insn, known: &Known) -> Result<Action, Refusal> {
         return Ok(Action::TailCall);
     }
     if insn.is_gotox() {
-        return Err(Refusal::IndirectJump);
+        return Ok(Action::JumpTable);
     }
     if insn.is_may_goto() {
         return Err(Refusal::MayGoto);
@@ -332,6 +344,7 @@ fn call(insn: &Insn, known: &Known) -> Result<Action, Refusal> {
     match insn.src() {
         0 => {}
         pseudo::CALL => return Ok(Action::Call),
+        pseudo::KFUNC_CALL if known.throws => return Ok(Action::Throw),
         pseudo::KFUNC_CALL => return Err(Refusal::Kfunc),
         _ => return Err(Refusal::UnknownOpcode(insn.code)),
     }
@@ -404,6 +417,7 @@ impl Facts {
     pub fn observe(&mut self, insn: &Insn, known: &Known, action: Action) {
         match action {
             Action::Keep | Action::Call | Action::FunctionAddress | Action::DropMask => {}
+            Action::Throw | Action::JumpTable => {}
             Action::Exit => self.exits = self.exits.saturating_add(1),
             Action::TailCall => self.tail_calls = self.tail_calls.saturating_add(1),
             Action::Helper(id) => self.note_helper(id),
@@ -582,7 +596,6 @@ mod tests {
         let cases = [
             (Insn::new(0x85, 0, 2, 0, 3), none, Refusal::Kfunc),
             (Insn::new(0x18, 2, 3, 0, 0), none, Refusal::KernelVariable),
-            (Insn::new(0x0d, 2, 0, 0, 0), none, Refusal::IndirectJump),
             (Insn::new(0xbf, 2, 1, 1, 1), none, Refusal::Arena),
             (Insn::new(0xbf, 2, 1, -1, 0), none, Refusal::PercpuAddress),
             (Insn::new(0x39, 2, 1, 0, 0), none, Refusal::ProbeRead),
@@ -668,6 +681,14 @@ mod tests {
             classify(&Insn::new(0xf5, 0, 0, 0, 1), &none),
             Ok(Action::TailCall)
         );
+        let gotox = Insn::new(0x0d, 2, 0, 0, 0);
+        assert_eq!(classify(&gotox, &none), Ok(Action::JumpTable));
+        let throws = Known {
+            throws: true,
+            ..none
+        };
+        let kfunc = Insn::new(0x85, 0, 2, 0, 3);
+        assert_eq!(classify(&kfunc, &throws), Ok(Action::Throw));
         for kept in [
             Insn::mov64_reg(1, 2),
             Insn::new(0xbf, 1, 2, 8, 0),
