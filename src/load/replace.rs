@@ -78,6 +78,8 @@ pub(super) fn program(
         env.subprog_cnt = parts.len() as u32;
         env.hidden_subprog_cnt = 0;
         for (number, part) in parts.iter().enumerate() {
+            // Images are in the order of their functions, so none of these is overwritten yet.
+            env.subprog_info[number] = env.subprog_info[part.function];
             let info = &mut env.subprog_info[number];
             info.start = part.start as u32;
             info.linfo_idx = first_lines[number];

@@ -113,7 +113,11 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
         // The stack is the domain's; of the kernel's none is needed.
         (*aux).stack_depth = 0;
         let env = &mut *known.env();
+        // Exceptions are jumps now: no function of the kernel's is their callback.
+        env.exception_callback_subprog = 0;
+        env.seen_exception = false;
         for info in &mut env.subprog_info[..isolation.parts.len()] {
+            info.set_is_exception_cb(false);
             info.set_tail_call_reachable(false);
             info.set_has_tail_call(false);
             info.priv_stack_mode = b::priv_stack_mode_NO_PRIV_STACK;

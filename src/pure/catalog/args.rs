@@ -293,9 +293,15 @@ mod tests {
     #[test]
     fn an_unknown_base_or_flag_is_refused() {
         let unknown = |arg_type| TABLE.arg_kind(arg_type, 8) == Err(UnknownArg { arg_type });
-        for base in [5, 13, 14, 18, 19, 20, 22, 23, 24, 25, 0xff] {
+        for base in [5, 13, 14, 20, 22, 23, 24, 25, 0xff] {
             assert!(unknown(base), "base {base}");
         }
+        assert_eq!(TABLE.arg_kind(18, 8), Ok(ArgKind::Callback));
+        assert_eq!(
+            TABLE.arg_kind(19 | TABLE.maybe_null, 8),
+            Ok(ArgKind::Opaque)
+        );
+        assert!(unknown(18 | TABLE.maybe_null), "a function or null");
         // PTR_UNTRUSTED, MEM_RCU, DYNPTR_TYPE_LOCAL on a plain memory argument.
         for flag in [1 << 14, 1 << 16, 1 << 21, 1 << 31] {
             assert!(unknown(4 | flag), "flag {flag:x}");

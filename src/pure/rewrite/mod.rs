@@ -616,7 +616,7 @@ mod tests {
             ),
             (Insn::new(0xe5, 0, 0, 2, 0), none, Refusal::MayGoto),
             (Insn::call(1), none, Refusal::UnknownCall),
-            (Insn::call(1), helper(181), Refusal::Helper(181)),
+            (Insn::call(1), helper(180), Refusal::Helper(180)),
             (
                 Insn::call(1),
                 Known {
@@ -660,8 +660,8 @@ mod tests {
     #[test]
     fn a_refused_helper_is_named_with_the_reason() {
         assert_eq!(
-            Refusal::Helper(181).to_string(),
-            "helper loop#181 is not isolated: it calls back into the program"
+            Refusal::Helper(180).to_string(),
+            "helper find_vma#180 is not isolated: it calls back into the program"
         );
     }
 
