@@ -226,7 +226,36 @@ SYM_INNER_LABEL(bailey_event_return, SYM_L_GLOBAL)
 	cmpq	%rax, %rdx
 	/* In a stub, before its phase: like a confined one, judged in Rust. */
 	jb	bailey_event_z
-4:	leaq	bailey_replay(%rip), %rcx
+4:
+#ifdef BAILEY_BREACH
+	/* The control: the frame of a #DB goes to the kernel's stack as it is. */
+	testl	$BAILEY_WITHOUT_LANDING, bailey_test_undefended(%rip)
+	jz	5f
+	cmpl	$1, %ebp
+	jne	5f
+	movq	PCPU(CPU_IST + 16), %rcx
+	.set	word, 1
+	.rept	5
+	movq	(0x48 - 8 * word)(%rsp), %rax
+	movq	%rax, (-8 * word)(%rcx)
+	.set	word, word + 1
+	.endr
+	leaq	bailey_event_handlers(%rip), %rax
+	movq	8(%rax), %rax
+	movq	%rax, -0x30(%rcx)
+	movq	0x18(%rsp), %rax
+	movq	%rax, -0x38(%rcx)
+	movq	0x08(%rsp), %rax
+	movq	%rax, -0x40(%rcx)
+	movq	0x10(%rsp), %rbp
+	movq	(%rsp), %rdx
+	leaq	-0x40(%rcx), %rsp
+	popq	%rcx
+	popq	%rax
+	RET
+5:
+#endif
+	leaq	bailey_replay(%rip), %rcx
 	/* It will be counted again. */
 	decq	PCPU(CPU_ENTRIES)
 .Lrestart:

@@ -139,6 +139,22 @@
 /* Below the verifier's deepest stack: room for an event's frame and registers. */
 #define BAILEY_STACK_ROOM	0x100
 
+/* The test build alone: defences to leave out (helpers/attack.c). */
+#define BAILEY_WITHOUT_RIP	0x1	/* a saved RIP that nothing confined can have had */
+#define BAILEY_WITHOUT_LANDING	0x2	/* of a landed frame, a label alone is chosen */
+#define BAILEY_WITHOUT_BEGIN	0x4	/* who has only begun begins again */
+#define BAILEY_WITHOUT_FLAGS	0x8	/* saved flags are masked */
+#define BAILEY_WITHOUT_SELECTORS 0x10	/* saved selectors are not looked at */
+#define BAILEY_WITHOUT_RSP	0x20	/* a saved RSP is the run's */
+#define BAILEY_WITHOUT_SLOTS	0x40	/* resume slots are read-only */
+#define BAILEY_WITHOUT_SHADOW	0x80	/* helpers get the real context */
+#define BAILEY_WITHOUT_LOANS	0x100	/* what is mediated is on loan */
+#define BAILEY_WITHOUT_LEDGER	0x200	/* what is given back is held */
+#define BAILEY_WITHOUT_REREAD	0x400	/* saved registers are read once */
+#define BAILEY_WITHOUT_FORMAT	0x800	/* a format is copied before it is read */
+#define BAILEY_WITHOUT_STRING	0x1000	/* a string argument is constant */
+#define BAILEY_WITHOUT_HEADERS	0x2000	/* what a helper reads twice is copied */
+
 #ifndef __ASSEMBLY__
 #include <linux/types.h>
 

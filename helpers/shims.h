@@ -62,6 +62,8 @@ extern int bailey_violation_abort;
 /* of the test build alone */
 extern int bailey_test_no_room;
 extern int bailey_test_confine;
+extern u32 bailey_test_undefended;
+extern u64 bailey_test_wins;
 
 /* hook.c: what ftrace redirects, and to where (src/load/hook.rs) */
 int bailey_hook_install(void);

@@ -8,6 +8,7 @@
 use super::frame::{self, Frame, Point};
 use super::{interrupts, violation};
 use crate::bindings as b;
+use crate::breach;
 use crate::load::Program;
 use crate::pure::violation::Kind;
 use crate::run::{self, Run};
@@ -178,12 +179,21 @@ fn resume_at(event: &mut b::bailey_event, run: &mut Run, from: &Frame, rip: u64)
     event.rflags = (from.rflags & ARITHMETIC) | FIXED | if run.interrupts() { IF } else { 0 };
     event.rsp = run.raw.dom_rsp;
     event.ss = u64::from(b::BAILEY_KERNEL_DS);
+    if breach::without(b::BAILEY_WITHOUT_FLAGS) {
+        event.rflags = from.rflags;
+    }
+    if breach::without(b::BAILEY_WITHOUT_SELECTORS) {
+        event.cs = from.cs;
+    }
 }
 
 /// A program that has only begun begins again: at `test r10, r10`, with r10 as
 /// enter left it. A forged frame could name the jump behind it, with ZF clear,
 /// and so reach the epilogue.
 fn begin_again(event: &mut b::bailey_event, program: &Program, rip: u64) {
+    if breach::without(b::BAILEY_WITHOUT_BEGIN | b::BAILEY_WITHOUT_RIP) {
+        return;
+    }
     if program.has_only_begun(rip) {
         event.rip = program.raw.enter_return;
         event.r10 = 0;

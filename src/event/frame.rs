@@ -4,6 +4,7 @@
 
 use super::stubs;
 use crate::bindings as b;
+use crate::breach;
 use crate::load::Program;
 use crate::run::Run;
 
@@ -17,6 +18,8 @@ pub(crate) struct Frame {
     pub(crate) rax: u64,
     pub(crate) error: u64,
     pub(crate) rip: u64,
+    /// Never looked at, but where the attackers' control wants it.
+    pub(crate) cs: u64,
     pub(crate) rflags: u64,
     pub(crate) rsp: u64,
 }
@@ -50,6 +53,11 @@ impl Frame {
             rax: word(at + 24),
             error: if error { word(at + PUSHED) } else { 0 },
             rip: word(frame),
+            cs: if breach::without(b::BAILEY_WITHOUT_SELECTORS) {
+                word(frame + 8)
+            } else {
+                0
+            },
             rflags: word(frame + 16),
             rsp: word(frame + 24),
         }
@@ -116,6 +124,8 @@ pub(crate) fn judge(program: &Program, rip: u64, r9: u64) -> Point {
     } else if within(b::bailey_event_entry, b::bailey_event_again) || stubs::progress(rip).is_some()
     {
         Point::Stub
+    } else if breach::without(b::BAILEY_WITHOUT_RIP) {
+        Point::Program(rip)
     } else {
         Point::Impossible
     }
@@ -178,6 +188,7 @@ pub(crate) fn below_stub(upper: &Frame, run: &Run) -> Option<Frame> {
         },
         error: 0,
         rip: word(rip_at),
+        cs: upper.cs,
         rflags: word(rip_at + 16),
         rsp,
     })
