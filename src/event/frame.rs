@@ -41,6 +41,12 @@ pub(crate) fn word(addr: u64) -> u64 {
     unsafe { (addr as *const u64).read_volatile() }
 }
 
+/// One byte of memory that the caller has found the run to reach.
+pub(crate) fn byte(addr: u64) -> u8 {
+    // SAFETY: reachable, so mapped; volatile as above.
+    unsafe { (addr as *const u8).read_volatile() }
+}
+
 impl Frame {
     /// Reads what lies at `at`, which the caller has found to be where the CPU
     /// must have pushed it.

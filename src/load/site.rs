@@ -86,6 +86,8 @@ pub(crate) mod effect {
     pub(crate) const TAIL_CALL: u8 = 0x20;
     /// Values of the site's map are not the program's to write.
     pub(crate) const READ_ONLY: u8 = 0x40;
+    /// The helper reads its memory more than once, and is given copies.
+    pub(crate) const READS_TWICE: u8 = 0x80;
 }
 
 /// `bailey_site.pad`, where `effects` has ACQUIRES or RELEASES.
@@ -246,8 +248,13 @@ pub(super) fn entry(
         site.effects |= effect::RELEASES;
         site.pad = number(held);
     }
-    if helper.special == Special::PrintkFormat {
-        site.effects |= effect::PRINTK;
+    match helper.special {
+        Special::None => {}
+        Special::PrintkFormat => site.effects |= effect::PRINTK,
+        Special::ReadsTwice => site.effects |= effect::READS_TWICE,
+    }
+    if site.args.iter().any(|arg| arg.kind == kind::MAP_KEY) && has_prefixes(map) {
+        site.effects |= effect::READS_TWICE;
     }
     if helper.gate == Gate::TailCall {
         site.effects |= effect::TAIL_CALL;
@@ -272,6 +279,13 @@ pub(super) fn entry(
         site.pad = resource::SOCKET;
     }
     Ok(site)
+}
+
+/// Whether the map's keys say how long they are (`lpm_trie`), which is read
+/// twice. If it is not the same map each time, one of them may.
+fn has_prefixes(map: Option<*mut b::bpf_map>) -> bool {
+    // SAFETY: a map that `env` holds a reference to.
+    map.is_none_or(|map| unsafe { (*map).map_type } == b::bpf_map_type_BPF_MAP_TYPE_LPM_TRIE)
 }
 
 /// Whether a map of type `map_type` is of the set `types`.

@@ -8,9 +8,10 @@
 //! program's maps) say what the argument must be.
 
 use super::level::Level;
-use super::{tail, Run};
+use super::{copies, tail, Run};
 use crate::bindings as b;
 use crate::breach;
+use crate::event::frame::byte;
 use crate::event::violation;
 use crate::load::site::{effect, flag, is_of, kind, resource, returns};
 use crate::pure::catalog::{printk_args, PrintkArg};
@@ -20,13 +21,13 @@ use crate::pure::violation::Kind;
 use core::mem::size_of;
 
 /// An argument that is not what it must be.
-struct Refused {
+pub(super) struct Refused {
     addr: u64,
 }
 
-type Audited<T> = core::result::Result<T, Refused>;
+pub(super) type Audited<T> = core::result::Result<T, Refused>;
 
-fn refuse<T>(addr: u64) -> Audited<T> {
+pub(super) fn refuse<T>(addr: u64) -> Audited<T> {
     Err(Refused { addr })
 }
 
@@ -87,6 +88,10 @@ fn call(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5], kept: &Kept) 
                 return refuse(args[0]);
             }
         }
+    }
+    if site.effects & effect::READS_TWICE != 0 && !breach::without(b::BAILEY_WITHOUT_HEADERS) {
+        let result = copies::call(site, args)?;
+        return settle(run, site, args, ctx, kept, result);
     }
     // SAFETY: the helper's address comes from the kernel's own prototype, and every argument is
     // what that prototype asks for.
@@ -217,7 +222,7 @@ fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Audited<(
                 }
             }
             kind::CONST_STR => {
-                if !terminated(run, value) {
+                if !constant(run, value) {
                     return refuse(value);
                 }
             }
@@ -271,18 +276,27 @@ fn is_map(run: &mut Run, addr: u64, types: u32) -> bool {
     known && is_of(types, unsafe { (*(addr as *const b::bpf_map)).map_type })
 }
 
-/// Whether a NUL is found before the memory the run may read ends.
+/// Whether a NUL is found before the memory the run may read ends. What is
+/// found may be gone when it is looked at again.
 fn terminated(run: &mut Run, addr: u64) -> bool {
-    for n in 0..u64::from(u16::MAX) {
-        if !reachable(run, addr.wrapping_add(n), 1, false) {
-            return false;
-        }
-        // SAFETY: reachable, so mapped.
-        if unsafe { ((addr + n) as *const u8).read_volatile() } == 0 {
-            return true;
-        }
+    ends(addr, |at| reachable(run, at, 1, false))
+}
+
+/// Whether a NUL is found before what is constant ends, so that it stays.
+fn constant(run: &mut Run, addr: u64) -> bool {
+    if !breach::confines() || breach::without(b::BAILEY_WITHOUT_STRING) {
+        return terminated(run, addr);
     }
-    false
+    let values = run.program().values();
+    ends(addr, |at| values.is_some_and(|v| v.is_constant(at)))
+}
+
+/// Whether a NUL is found while `may` grants the bytes, one after another.
+fn ends(addr: u64, mut may: impl FnMut(u64) -> bool) -> bool {
+    (0..u64::from(u16::MAX))
+        .map(|n| addr.wrapping_add(n))
+        .take_while(|&at| may(at))
+        .any(|at| byte(at) == 0)
 }
 
 /// `trace_printk`: the format decides what arguments 3 to 5 are, so it is
@@ -336,7 +350,10 @@ fn settle(
     if site.effects & effect::RELEASES != 0 {
         let (kind, at) = held_of(site, args);
         if let Some(level) = run.level() {
-            let _ = level.ledger.release(kind, at);
+            let released = level.ledger.release(kind, at);
+            if released.is_err() && breach::without(b::BAILEY_WITHOUT_LEDGER) {
+                level.ledger.pop();
+            }
             match kind {
                 Held::RingbufRecord => {
                     level.loans.remove(Lent::RingbufRecord, at);
