@@ -186,7 +186,8 @@ SEC("xdp") int loader(struct xdp_md *ctx)
 {
 	struct prey *v = take_prey();
 
-	if (!v)
+	/* Who looks at the packet gets one. */
+	if (!v || !packet_at(ctx, 0, 1))
 		return XDP_DROP;
 	*(volatile __u64 *)&v->context = (__u64)(long)ctx;
 	ROUNDS(v) {
@@ -300,6 +301,27 @@ SEC("xdp") int answerer(struct xdp_md *ctx)
 	return over(v);
 }
 
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16);
+	__uint(key_size, 8);
+	__uint(value_size, 8);
+} trie SEC(".maps");
+
+/* Has the kernel read a key whose length others change. */
+SEC("xdp") int router(struct xdp_md *ctx)
+{
+	struct prey *v = take_prey();
+	__u64 value = 1;
+
+	if (!v)
+		return XDP_DROP;
+	ROUNDS(v)
+		seen(v, bpf_map_update_elem(&trie, v->bytes, &value, BPF_ANY));
+	return over(v);
+}
+
 /* Reads as if from a loan of its own, wherever it is sent. */
 SEC("xdp") int guess(struct xdp_md *ctx)
 {
@@ -331,7 +353,8 @@ struct {
 SEC("xdp") int unlock(struct xdp_md *ctx)
 {
 	struct spray *s = take_spray(ctx);
-	__u32 key = 0;
+	__u8 *who = packet_at(ctx, 0, 1);
+	__u32 key = who ? *who : 0;
 	struct locked *mine = bpf_map_lookup_elem(&locks, &key);
 	struct bpf_spin_lock *lock;
 
