@@ -50,8 +50,12 @@ enum { RIP, CS, FLAGS, RSP, SS, FRAME_WORDS };
 #define KERNEL_CS 0x10
 #define KERNEL_DS 0x18
 #define USER_CS 0x33
+#define USER_DS 0x2b
 #define IF 0x200
 #define AC 0x40000
+
+/* The first page of the CPU entry area (arch/x86/include/asm/cpu_entry_area.h). */
+#define IDT 0xfffffe0000000000ull
 
 /* A resume slot, as helpers/layout.h has it: the first in use is the second. */
 #define SLOT 0x80
@@ -75,11 +79,12 @@ static __u64 *pages, landing, span_base;
 static size_t nr_pages;
 
 /* Of the program that is the prey now. */
-static __u64 image, leave, begun, frame_at;
+static __u64 image, leave, begun, frame_at, stack_pointer, base_pointer, back[16];
+static int nr_back;
 static struct prey first;
 
 static int victim_map;
-static __u64 victim, secret, slots;
+static __u64 victim, secret, slots, event_stub;
 static char *user_page;
 
 /* So many words, a power of two, from a place on, or one after another at one place. */
@@ -238,12 +243,20 @@ static void read_image(int prog)
 	if (bpf_prog_get_info_by_fd(prog, &info, &len))
 		die("the prey's image: %s", strerror(errno));
 	image = start;
-	leave = begun = 0;
+	leave = begun = nr_back = 0;
 	for (__u32 i = 0; i + 8 < info.jited_prog_len && i < sizeof(code) - 8; i++) {
 		if (code[i] == 0xc9 && (code[i + 1] == 0xc3 || code[i + 1] == 0xe9))
 			leave = image + i;
 		if (!begun && code[i] == 0xe8 && !memcmp(code + i + 5, "\x4d\x85\xd2", 3))
 			begun = image + i + 8;
+		/* A jump out of the image: a call, and what it comes back to. */
+		if (code[i] == 0xe9 && nr_back < (int)ARRAY_SIZE(back)) {
+			__s32 to;
+
+			memcpy(&to, code + i + 1, 4);
+			if (image + i + 5 + to - image >= info.jited_prog_len)
+				back[nr_back++] = image + i + 5;
+		}
 	}
 	if (!leave || !begun)
 		die("the prey's image at %llx has no prologue or no epilogue", image);
@@ -416,11 +429,14 @@ static void learn(void)
 		pthread_join(thread, NULL);
 		for (int i = 0; i < WINDOW / 8; i++)
 			peek(first.slot - WINDOW + 8 * i, &words[i]);
-		for (int i = 0; i + FRAME_WORDS <= WINDOW / 8; i++)
+		for (int i = 2; i + FRAME_WORDS <= WINDOW / 8; i++)
 			if (words[i + CS] == KERNEL_CS && words[i + SS] == KERNEL_DS &&
 			    (words[i + RSP] & ~15ull) ==
-				    first.slot - WINDOW + 8 * (i + FRAME_WORDS))
+				    first.slot - WINDOW + 8 * (i + FRAME_WORDS)) {
 				frame_at = first.slot - WINDOW + 8 * i;
+				stack_pointer = words[i + RSP];
+				base_pointer = words[i - 2];
+			}
 	}
 	if (!frame_at)
 		die("%s: no event left its frame below %llx", kind->name, first.slot);
@@ -430,7 +446,7 @@ static void run_kind(void)
 {
 	pthread_t prey, threads[MAX_SPRAYS];
 	int breakpoints[3], nr = 0;
-	__u64 hijacked, landings, events, hit = 0, harm;
+	__u64 hijacked, landings, events, hit = 0, harm, low, high;
 
 	hijacked_before = hijacks();
 	learn();
@@ -445,6 +461,10 @@ static void run_kind(void)
 		breakpoints[nr++] = breakpoint(first.self + offsetof(struct prey, turns),
 					       HW_BREAKPOINT_W);
 	}
+	/* Every domain can read the IDT, whose first gate leads to the first stub. */
+	if (!peek(IDT, &low) || !peek(IDT + 8, &high))
+		die("the IDT cannot be read");
+	event_stub = (low & 0xffff) | low >> 48 << 16 | high << 32;
 	if (expect_win)
 		set_undefended(kind->defence ? kind->defence : kind->name);
 	stop = false;
@@ -577,16 +597,61 @@ static void want_user_page(struct prey *prey)
 	prey->secret = *(__u64 *)user_page;
 }
 
+/* What user mode has, with all else as it may be. */
 static void aim_at_selectors(struct shot *shot, __u64 *random)
 {
-	one_word(shot, next_random(random) % 8 ? frame_at + 8 * CS : landing + ON_NMI + 8 * CS,
-		 USER_CS);
+	const __u64 frame[] = {begun, USER_CS, IF | 2, stack_pointer, USER_DS};
+
+	shot->target = next_random(random) % 8 ? frame_at : landing + ON_NMI;
+	shot->count = 8;
+	memcpy(shot->words, frame, sizeof(frame));
+}
+
+/* User mode's events need the kernel's stack, which is closed: a double fault. */
+static __u64 lost_stacks(void)
+{
+	FILE *f = fopen(BAILEY "violations", "r");
+	char line[512];
+	__u64 n = 0;
+
+	while (f && fgets(line, sizeof(line), f))
+		n += strstr(line, " stack ") != NULL;
+	if (f)
+		fclose(f);
+	return n;
+}
+
+/*
+ * The frame of a #DB says that it interrupted an event's stub, on a stack that
+ * is another domain's memory: what the stub had pushed there, rbp and rax, would
+ * be the program's registers, if what is above them can be a frame.
+ */
+enum { FORGED = 8, FORGED_TOP = 64, STUB_PUSHED = 26 };
+
+static void lay_frame(struct prey *prey)
+{
+	__u64 words[VICTIM_WORDS] = {}, *at = words + FORGED / 8;
+	__u32 key = 0;
+
+	at[0] = base_pointer;
+	at[1] = prey->secret = 0x5ec2e75ec2e7;
+	at[2] = back[prey_runs % (nr_back ? nr_back : 1)];
+	at[3] = KERNEL_CS;
+	at[4] = IF | 2;
+	at[5] = victim + FORGED_TOP;
+	at[6] = KERNEL_DS;
+	if (bpf_map_update_elem(victim_map, &key, words, BPF_ANY))
+		die("victim: %s", strerror(errno));
 }
 
 static void aim_at_rsp(struct shot *shot, __u64 *random)
 {
-	one_word(shot, landing + (next_random(random) % 2 ? ON_NMI : ON_DB) + 8 * RSP,
-		 next_random(random) % 2 ? victim + 64 : slots + 2 * SLOT);
+	const __u64 frame[] = {event_stub + STUB_PUSHED, KERNEL_CS, IF | 2, victim + FORGED,
+			       KERNEL_DS};
+
+	shot->target = landing + (next_random(random) % 8 ? ON_DB : ON_NMI);
+	shot->count = 8;
+	memcpy(shot->words, frame, sizeof(frame));
 }
 
 static void aim_at_slots(struct shot *shot, __u64 *random)
@@ -767,9 +832,11 @@ static const struct kind kinds[] = {
 	 .prepare = want_user_page,
 	 .says = "forged flags do not open user memory"},
 	{.name = "selectors", .prey = "prey", .rounds = 20000000, .aim = aim_at_selectors,
+	 .harm = lost_stacks,
 	 .says = "forged selectors are not loaded"},
 	{.name = "rsp", .prey = "caller", .rounds = 3000, .aim = aim_at_rsp, .breakpoints = true,
-	 .says = "a forged stack pointer is not loaded"},
+	 .prepare = lay_frame,
+	 .says = "a forged stack pointer is not followed"},
 	{.name = "slots", .prey = "caller", .rounds = 100000, .aim = aim_at_slots,
 	 .says = "a resume slot cannot be written"},
 	{.name = "shadow", .quiet = true, .prey = "loader", .rounds = 30000, .aim = aim_at_shadow,

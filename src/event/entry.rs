@@ -183,7 +183,7 @@ fn resume_at(event: &mut b::bailey_event, run: &mut Run, from: &Frame, rip: u64)
         event.rflags = from.rflags;
     }
     if breach::without(b::BAILEY_WITHOUT_SELECTORS) {
-        event.cs = from.cs;
+        (event.cs, event.ss) = from.selectors;
     }
 }
 

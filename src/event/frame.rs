@@ -18,8 +18,8 @@ pub(crate) struct Frame {
     pub(crate) rax: u64,
     pub(crate) error: u64,
     pub(crate) rip: u64,
-    /// Never looked at, but where the attackers' control wants it.
-    pub(crate) cs: u64,
+    /// CS and SS: never looked at, but where the attackers' control wants it.
+    pub(crate) selectors: (u64, u64),
     pub(crate) rflags: u64,
     pub(crate) rsp: u64,
 }
@@ -59,10 +59,10 @@ impl Frame {
             rax: word(at + 24),
             error: if error { word(at + PUSHED) } else { 0 },
             rip: word(frame),
-            cs: if breach::without(b::BAILEY_WITHOUT_SELECTORS) {
-                word(frame + 8)
+            selectors: if breach::without(b::BAILEY_WITHOUT_SELECTORS) {
+                (word(frame + 8), word(frame + 32))
             } else {
-                0
+                (0, 0)
             },
             rflags: word(frame + 16),
             rsp: word(frame + 24),
@@ -194,7 +194,7 @@ pub(crate) fn below_stub(upper: &Frame, run: &Run) -> Option<Frame> {
         },
         error: 0,
         rip: word(rip_at),
-        cs: upper.cs,
+        selectors: upper.selectors,
         rflags: word(rip_at + 16),
         rsp,
     })
