@@ -44,8 +44,7 @@ pub(super) fn call(site: &b::bailey_site, args: &[u64; 5]) -> Audited<u64> {
             }
             _ => continue,
         };
-        let absent = args[n] == 0 && arg.flags & flag::NULLABLE != 0;
-        if len == 0 || absent {
+        if len == 0 {
             continue;
         }
         let taken = taken.next_multiple_of(8);

@@ -193,8 +193,9 @@ fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Audited<(
                 if len > i32::MAX as u64 {
                     return refuse(len);
                 }
-                let absent = len == 0 || value == 0 && arg.flags & flag::NULLABLE != 0;
-                if !absent && !reachable(run, value, len, write) {
+                // Nothing may be at 0 where the prototype has it so, but of no length: the
+                // helper goes by the length (check_helper_mem_access(), kernel/bpf/verifier.c).
+                if len != 0 && !reachable(run, value, len, write) {
                     return refuse(value);
                 }
             }
