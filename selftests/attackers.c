@@ -61,11 +61,17 @@ enum { RIP, CS, FLAGS, RSP, SS, FRAME_WORDS };
 #define SLOT 0x80
 #define SLOT_RIP 0x38
 
-enum { WON, PANIC, BANNER, HELPER_Z, EXIT_Z, SYMBOLS };
+enum {
+	WON, PANIC, BANNER, HELPER_Z, EXIT_Z, ENTER, EXIT_GATE, HELPER_GATE, HELPER_W, TAIL,
+	IRET_OUT, EVENT_ENTRY, SYMBOLS
+};
 static struct symbol symbols[] = {
 	[WON] = {"bailey_won", 0},	   [PANIC] = {"panic", 0},
 	[BANNER] = {"linux_banner", 0},	   [HELPER_Z] = {"bailey_helper_z", 0},
-	[EXIT_Z] = {"bailey_exit_z", 0},
+	[EXIT_Z] = {"bailey_exit_z", 0},   [ENTER] = {"bailey_enter", 0},
+	[EXIT_GATE] = {"bailey_exit_gate", 0}, [HELPER_GATE] = {"bailey_helper_gate", 0},
+	[HELPER_W] = {"bailey_helper_w", 0}, [TAIL] = {"bailey_tail", 0},
+	[IRET_OUT] = {"bailey_iret_out", 0}, [EVENT_ENTRY] = {"bailey_event_entry", 0},
 };
 
 static struct breach b;
@@ -79,8 +85,10 @@ static __u64 *pages, landing, span_base;
 static size_t nr_pages;
 
 /* Of the program that is the prey now. */
-static __u64 image, leave, begun, frame_at, stack_pointer, base_pointer, back[16];
-static int nr_back;
+static __u64 image, leave, begun, frame_at, stack_pointer, base_pointer;
+/* Jumps out of the image: where they lead, and what comes behind them. */
+static __u64 jumps[16], back[16];
+static int nr_jumps;
 static struct prey first;
 
 static int victim_map;
@@ -243,23 +251,24 @@ static void read_image(int prog)
 	if (bpf_prog_get_info_by_fd(prog, &info, &len))
 		die("the prey's image: %s", strerror(errno));
 	image = start;
-	leave = begun = nr_back = 0;
+	leave = begun = nr_jumps = 0;
 	for (__u32 i = 0; i + 8 < info.jited_prog_len && i < sizeof(code) - 8; i++) {
 		if (code[i] == 0xc9 && (code[i + 1] == 0xc3 || code[i + 1] == 0xe9))
 			leave = image + i;
 		if (!begun && code[i] == 0xe8 && !memcmp(code + i + 5, "\x4d\x85\xd2", 3))
 			begun = image + i + 8;
 		/* A jump out of the image: a call, and what it comes back to. */
-		if (code[i] == 0xe9 && nr_back < (int)ARRAY_SIZE(back)) {
-			__s32 to;
+		if (code[i] == 0xe9 && nr_jumps < (int)ARRAY_SIZE(back)) {
+			__s64 to = *(__s32 *)(code + i + 1);
 
-			memcpy(&to, code + i + 1, 4);
-			if (image + i + 5 + to - image >= info.jited_prog_len)
-				back[nr_back++] = image + i + 5;
+			if (i + 5 + to < 0 || i + 5 + to >= (__s64)info.jited_prog_len) {
+				jumps[nr_jumps] = image + i + 5 + to;
+				back[nr_jumps++] = image + i + 5;
+			}
 		}
 	}
-	if (!leave || !begun)
-		die("the prey's image at %llx has no prologue or no epilogue", image);
+	if (!leave || !begun || !nr_jumps)
+		die("the prey's image at %llx has no prologue, no epilogue, or no calls", image);
 }
 
 static int run_of(int prog, unsigned char who)
@@ -567,6 +576,31 @@ static void aim_at_landing(struct shot *shot, __u64 *random)
 	}
 }
 
+/*
+ * Into gates and stubs, whose code a frame may name: at their labels, behind
+ * them, and at the stubs that the program jumps to.
+ */
+static void aim_at_gates(struct shot *shot, __u64 *random)
+{
+	__u64 to = symbols[HELPER_Z + next_random(random) % (SYMBOLS - HELPER_Z)].address;
+
+	if (next_random(random) % 3 == 0)
+		to = jumps[next_random(random) % nr_jumps];
+	if (next_random(random) % 2)
+		to += next_random(random) % 64;
+	switch (next_random(random) % 4) {
+	case 0: one_word(shot, landing + ON_NMI, to); break;
+	case 1: one_word(shot, landing + ON_DB, to); break;
+	default: one_word(shot, frame_at, to);
+	}
+}
+
+static void want_sizes(struct prey *prey)
+{
+	/* Whatever the helpers leave in registers. */
+	prey->offset = prey_runs * 8 % 56;
+}
+
 /* The jump behind enter's call: with ZF clear it leads to the epilogue. */
 static void aim_at_begin(struct shot *shot, __u64 *random)
 {
@@ -635,7 +669,7 @@ static void lay_frame(struct prey *prey)
 
 	at[0] = base_pointer;
 	at[1] = prey->secret = 0x5ec2e75ec2e7;
-	at[2] = back[prey_runs % (nr_back ? nr_back : 1)];
+	at[2] = back[prey_runs % nr_jumps];
 	at[3] = KERNEL_CS;
 	at[4] = IF | 2;
 	at[5] = victim + FORGED_TOP;
@@ -822,6 +856,9 @@ static const struct kind kinds[] = {
 	{.name = "rip", .prey = "prey", .rounds = 20000000, .aim = aim_at_rip,
 	 .prepare = lay_returns,
 	 .says = "a forged instruction pointer leads nowhere"},
+	{.name = "gates", .defence = "none", .prey = "mixer", .rounds = 10000, .aim = aim_at_gates,
+	 .prepare = want_sizes, .breakpoints = true,
+	 .says = "a forged pointer into a gate does no more than the gate does"},
 	{.name = "landing", .prey = "caller", .rounds = 3000, .aim = aim_at_landing,
 	 .breakpoints = true,
 	 .says = "a forged frame in a gate leads nowhere"},

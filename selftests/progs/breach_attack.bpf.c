@@ -161,6 +161,27 @@ SEC("xdp") int caller(struct xdp_md *ctx)
 	return over(v);
 }
 
+/* Calls of every sort: numbers, one that never leaves the domain, memory. */
+SEC("xdp") int mixer(struct xdp_md *ctx)
+{
+	struct prey *v = take_prey();
+	__u32 key = 0;
+
+	if (!v)
+		return XDP_DROP;
+	ROUNDS(v) {
+		__u64 size = lost(*(volatile __u64 *)&v->offset), *p = v->words;
+
+		asm volatile("%0 += 8" : "+r"(size));
+		seen(v, bpf_get_smp_processor_id());
+		seen(v, bpf_csum_diff(NULL, 0, (__be32 *)p, size & 0x1f8, 0));
+		seen(v, bpf_get_smp_processor_id() + bpf_get_prandom_u32());
+		if (bpf_map_lookup_elem(&array, &key))
+			seen(v, bpf_strncmp((char *)v->bytes, 16, "AAAA"));
+	}
+	return over(v);
+}
+
 /* Waits for its flags, and then reads what only one of them opens: user memory. */
 SEC("xdp") int reader(struct xdp_md *ctx)
 {
