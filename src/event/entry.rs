@@ -35,8 +35,12 @@ fn ist(vector: u64) -> Option<usize> {
 
 /// RFLAGS bits that a program may have: CF, PF, AF, ZF, SF, OF.
 const ARITHMETIC: u64 = 0x8d5;
-/// RFLAGS.RF, as #PF and others push it.
+/// The bit that is always set.
 const FIXED: u64 = 0x2;
+/// RFLAGS.RF: the next instruction's own breakpoint does not stop it. Who comes
+/// from one would not get past it otherwise (SDM volume 3, "Instruction-Breakpoint
+/// Exception Condition").
+const RF: u64 = 0x10000;
 const IF: u64 = 0x200;
 
 /// Called by the event stubs; see helpers/event.S for what the result does.
@@ -176,7 +180,10 @@ fn resume_at(event: &mut b::bailey_event, run: &mut Run, from: &Frame, rip: u64)
     run.raw.dom_rbp = from.rbp;
     event.rip = rip;
     event.cs = u64::from(b::BAILEY_KERNEL_CS);
-    event.rflags = (from.rflags & ARITHMETIC) | FIXED | if run.interrupts() { IF } else { 0 };
+    event.rflags = (from.rflags & ARITHMETIC)
+        | FIXED
+        | if run.interrupts() { IF } else { 0 }
+        | if event.vector == DB { RF } else { 0 };
     event.rsp = run.raw.dom_rsp;
     event.ss = u64::from(b::BAILEY_KERNEL_DS);
     if breach::without(b::BAILEY_WITHOUT_FLAGS) {
