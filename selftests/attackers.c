@@ -454,7 +454,7 @@ static void learn(void)
 static void run_kind(void)
 {
 	pthread_t prey, threads[MAX_SPRAYS];
-	int breakpoints[3], nr = 0;
+	int breakpoints[4], nr = 0;
 	__u64 hijacked, landings, events, hit = 0, harm, low, high;
 
 	hijacked_before = hijacks();
@@ -469,6 +469,9 @@ static void run_kind(void)
 		breakpoints[nr++] = breakpoint(symbols[EXIT_Z].address, HW_BREAKPOINT_X);
 		breakpoints[nr++] = breakpoint(first.self + offsetof(struct prey, turns),
 					       HW_BREAKPOINT_W);
+		/* Behind the last call, which is the exit: behind the one before. */
+		breakpoints[nr++] = breakpoint(back[nr_jumps > 1 ? nr_jumps - 2 : 0],
+					       HW_BREAKPOINT_X);
 	}
 	/* Every domain can read the IDT, whose first gate leads to the first stub. */
 	if (!peek(IDT, &low) || !peek(IDT + 8, &high))
@@ -585,8 +588,10 @@ static void aim_at_gates(struct shot *shot, __u64 *random)
 	__u64 to = symbols[HELPER_Z + next_random(random) % (SYMBOLS - HELPER_Z)].address;
 
 	if (next_random(random) % 3 == 0)
+		to = symbols[HELPER_GATE].address;
+	else if (next_random(random) % 3 == 0)
 		to = jumps[next_random(random) % nr_jumps];
-	if (next_random(random) % 2)
+	if (next_random(random) % 3 == 0)
 		to += next_random(random) % 64;
 	switch (next_random(random) % 4) {
 	case 0: one_word(shot, landing + ON_NMI, to); break;
@@ -597,8 +602,7 @@ static void aim_at_gates(struct shot *shot, __u64 *random)
 
 static void want_sizes(struct prey *prey)
 {
-	/* Whatever the helpers leave in registers. */
-	prey->offset = prey_runs * 8 % 56;
+	prey->offset = 128 * (prey_runs % 12) + 120;
 }
 
 /* The jump behind enter's call: with ZF clear it leads to the epilogue. */
@@ -856,8 +860,8 @@ static const struct kind kinds[] = {
 	{.name = "rip", .prey = "prey", .rounds = 20000000, .aim = aim_at_rip,
 	 .prepare = lay_returns,
 	 .says = "a forged instruction pointer leads nowhere"},
-	{.name = "gates", .defence = "none", .prey = "mixer", .rounds = 10000, .aim = aim_at_gates,
-	 .prepare = want_sizes, .breakpoints = true,
+	{.name = "gates", .defence = "none", .prey = "mixer", .rounds = 300, .aim = aim_at_gates,
+	 .prepare = want_sizes,
 	 .says = "a forged pointer into a gate does no more than the gate does"},
 	{.name = "landing", .prey = "caller", .rounds = 3000, .aim = aim_at_landing,
 	 .breakpoints = true,

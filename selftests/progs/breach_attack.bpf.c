@@ -161,27 +161,6 @@ SEC("xdp") int caller(struct xdp_md *ctx)
 	return over(v);
 }
 
-/* Calls of every sort: numbers, one that never leaves the domain, memory. */
-SEC("xdp") int mixer(struct xdp_md *ctx)
-{
-	struct prey *v = take_prey();
-	__u32 key = 0;
-
-	if (!v)
-		return XDP_DROP;
-	ROUNDS(v) {
-		__u64 size = lost(*(volatile __u64 *)&v->offset), *p = v->words;
-
-		asm volatile("%0 += 8" : "+r"(size));
-		seen(v, bpf_get_smp_processor_id());
-		seen(v, bpf_csum_diff(NULL, 0, (__be32 *)p, size & 0x1f8, 0));
-		seen(v, bpf_get_smp_processor_id() + bpf_get_prandom_u32());
-		if (bpf_map_lookup_elem(&array, &key))
-			seen(v, bpf_strncmp((char *)v->bytes, 16, "AAAA"));
-	}
-	return over(v);
-}
-
 /* Waits for its flags, and then reads what only one of them opens: user memory. */
 SEC("xdp") int reader(struct xdp_md *ctx)
 {
@@ -265,6 +244,32 @@ struct {
 	__type(key, __u32);
 	__type(value, struct edge);
 } edges SEC(".maps");
+
+/*
+ * Calls of every sort: numbers, one that never leaves the domain, memory. Then
+ * waits, with a number in r9 that a helper has left there: what a stub puts
+ * there is the offset of a site.
+ */
+SEC("xdp") int mixer(struct xdp_md *ctx)
+{
+	struct prey *v = take_prey();
+	__u32 key = 0;
+	struct edge *e = bpf_map_lookup_elem(&edges, &key);
+
+	if (!v || !e)
+		return XDP_DROP;
+	ROUNDS(v) {
+		__u64 size = lost(*(volatile __u64 *)&v->offset), n;
+
+		asm volatile("%0 += 8" : "+r"(size));
+		seen(v, bpf_get_smp_processor_id() + bpf_ktime_get_ns());
+		seen(v, bpf_strncmp((char *)v->bytes, 16, "AAAA"));
+		seen(v, bpf_csum_diff((__be32 *)e->bytes, size, NULL, 0, 0));
+		for (n = -lost(20000); (__s64)n < 2; n++)
+			opaque(n);
+	}
+	return over(v);
+}
 
 const char constant[] = "AAAAAAAAAAAAAAAA";
 
