@@ -47,10 +47,11 @@ pub(crate) fn no_room() -> bool {
 /// Whether one of these defences (`BAILEY_WITHOUT_*`) is left out, to see the
 /// attack on it win.
 #[inline]
-pub(crate) fn without(_defences: u32) -> bool {
+#[cfg_attr(not(bailey_breach), allow(unused_variables))]
+pub(crate) fn without(defences: u32) -> bool {
     #[cfg(bailey_breach)]
     // SAFETY: a word that is read whole.
-    return unsafe { (&raw const b::bailey_test_undefended).read_volatile() } & _defences != 0;
+    return unsafe { (&raw const b::bailey_test_undefended).read_volatile() } & defences != 0;
     #[cfg(not(bailey_breach))]
     false
 }

@@ -100,8 +100,7 @@ pub(crate) fn access(
     let addr = effective_address(&access, &regs);
     let write = access.is_write();
     let kind = if write { Kind::Write } else { Kind::Read };
-    if !lent(run, addr, u32::from(access.size), write)
-        && !breach::without(b::BAILEY_WITHOUT_LOANS)
+    if !lent(run, addr, u32::from(access.size), write) && !breach::without(b::BAILEY_WITHOUT_LOANS)
     {
         return refuse(kind, addr);
     }
