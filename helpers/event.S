@@ -209,7 +209,11 @@ SYM_INNER_LABEL(bailey_event_return, SYM_L_GLOBAL)
 	jb	2f
 	cmpq	%rax, %rdx
 	jae	2f
-	/* Only with the offset of a site; a helper may have left anything there. */
+	/*
+	 * Only with the offset of a site; a helper may have left anything there.
+	 * The gate adds the whole register, and compares the half.
+	 */
+	movl	%r9d, %r9d
 	testl	$((1 << SITE_SHIFT) - 1), %r9d
 	jz	.Lrestart
 	jmp	4f

@@ -79,6 +79,7 @@ SYM_CODE_START(bailey_enter)
 	xorl	%r13d, %r13d
 	xorl	%r14d, %r14d
 	xorl	%r15d, %r15d
+	xorl	%r9d, %r9d
 	xorl	%r10d, %r10d			/* AX: enter returns for the first time */
 	testl	$X86_EFLAGS_IF, RUN_FLAGS(%rsp)
 	jz	.Lenter_quiet
@@ -94,8 +95,6 @@ SYM_CODE_START(bailey_enter)
 	xorl	%edi, %edi
 	xorl	%esi, %esi
 	xorl	%r8d, %r8d
-	/* A forged frame can lead to the helper gate, which takes r9 for a site. */
-	xorl	%r9d, %r9d
 SYM_INNER_LABEL(bailey_tail, SYM_L_GLOBAL)
 	HINT_RUN
 	ANNOTATE_NOENDBR
@@ -310,7 +309,9 @@ SYM_INNER_LABEL(bailey_helper_z_end, SYM_L_GLOBAL)
 	/*
 	 * Direct jumps alone lead here with a site's offset; but an event's
 	 * frame, which is hostile, can resume a program at this gate with what
-	 * is in r9: 0, the tail has seen to it, or what a stub has put there.
+	 * is left in r9. Whoever does so has seen to it that it is a multiple
+	 * of a site's size (src/event/frame.rs, .Llanded in event.S), with
+	 * nothing in its upper half.
 	 */
 	cmpl	PROG_SITE_BYTES(%rax), %r9d
 	jae	.Lbad_site

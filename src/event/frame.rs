@@ -114,8 +114,10 @@ pub(crate) fn judge(program: &Program, rip: u64, r9: u64) -> Point {
     let within = |from: unsafe extern "C" fn(), to: unsafe extern "C" fn()| {
         (addr(from)..addr(to)).contains(&rip)
     };
-    if within(b::bailey_helper_gate, b::bailey_helper_z) && r9 % (1 << b::SITE_SHIFT) != 0 {
-        // No stub has been there: the gate would take r9 for the offset of a site.
+    let is_site = r9 % (1 << b::SITE_SHIFT) == 0 && r9 < u64::from(program.raw.site_bytes);
+    if within(b::bailey_helper_gate, b::bailey_helper_z) && !is_site {
+        // No stub has been there: the gate would take r9 for the offset of a site. It is the
+        // whole register that it adds, and the half that it compares.
         Point::Impossible
     } else if within(b::bailey_helper_gate, b::bailey_helper_w) {
         Point::Gate(addr(b::bailey_helper_gate))

@@ -158,7 +158,8 @@ pub(super) fn entry(
 
     let mut site = b::bailey_site {
         func: called.func,
-        class: if matches!(helper.gate, Gate::Scalar | Gate::Inline) {
+        // What is answered in confinement has no way back from the gate: refused there.
+        class: if matches!(helper.gate, Gate::Scalar) {
             b::BAILEY_SITE_SCALAR
         } else {
             b::BAILEY_SITE_AUDITED

@@ -14,7 +14,7 @@ use crate::breach;
 use crate::event::frame::byte;
 use crate::event::violation;
 use crate::load::site::{effect, flag, is_of, kind, resource, returns};
-use crate::pure::catalog::{printk_args, PrintkArg};
+use crate::pure::catalog::{id, printk_args, PrintkArg};
 use crate::pure::ledger::Kind as Held;
 use crate::pure::loan::{Kind as Lent, Loan, LoanError};
 use crate::pure::violation::Kind;
@@ -67,8 +67,9 @@ fn call(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5], kept: &Kept) 
             return refuse(level);
         }
     }
-    if site.helper == 0 {
-        // Site 0 is enter: only a forged frame leads here with it.
+    if site.helper == 0 || site.helper == id::GET_SMP_PROCESSOR_ID {
+        // Site 0 is enter, and the other never comes to the gate: only a forged frame leads
+        // here with them, and their stubs have no way back.
         return refuse(0);
     }
     let ctx = args[0];
