@@ -36,6 +36,7 @@
 #define CPU_REFUSED		0x50
 #define CPU_NO_FRAME		0x58
 #define CPU_LANDINGS		0x60
+#define CPU_RESTART		0x68
 
 /* struct bailey_frame: one domain's memory on one CPU */
 #define FRAME_LANDING		0x00	/* DF, NMI, DB, MCE: in the domain */
@@ -264,6 +265,7 @@ struct bailey_cpu {
 	u64 refused;		/* runs turned away at the gate: quarantine */
 	u64 no_frame;		/* runs turned away for lack of stack */
 	u64 landings;		/* events on a landing stack with the kernel's key */
+	u64 restart;		/* the label that a landing has chosen */
 	/* below: C and Rust only */
 	u64 slot_base;
 	u64 bytes_copied;

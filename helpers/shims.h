@@ -157,6 +157,7 @@ u64 bailey_carve(struct bailey_run *run);
 u32 bailey_exit(struct bailey_run *run, u32 verdict);
 u64 bailey_helper(struct bailey_run *run, u64 *args);
 u32 bailey_event(struct bailey_event *event, struct bailey_run *run);
+void bailey_recover(struct bailey_run *run);
 
 /* trace.c */
 void bailey_trace_violation(u32 prog, const char *name, u32 insn, u64 rip, u64 addr,

@@ -82,6 +82,21 @@ unsafe extern "C" fn bailey_event(event: *mut b::bailey_event, run: *mut b::bail
     }
 }
 
+/// Called on the way from a landing in phase IN to its label (helpers/event.S):
+/// an event stub may have been interrupted before it had set its phase.
+///
+/// # Safety
+///
+/// `run` is this CPU's innermost run, on its kernel stack; interrupts are off.
+#[no_mangle]
+unsafe extern "C" fn bailey_recover(run: *mut b::bailey_run) {
+    // SAFETY: promised by the caller.
+    let run = unsafe { Run::from_raw(run) };
+    if run.entered_with_interrupts() {
+        interrupts::recover(run::this_cpu());
+    }
+}
+
 enum Outcome {
     /// The kernel's handler for the vector, then resume; whether it sees IF.
     Kernel(u64, bool),
@@ -110,6 +125,11 @@ fn handle(event: &mut b::bailey_event, run: &mut Run, cpu: &mut b::bailey_cpu) -
             addr: event.event_rsp,
         };
     }
+    if matches!(vector, NMI | DB | MC) && run.entered_with_interrupts() {
+        // It can have come in a stub, whatever its frame says. The stub's interrupt is in service
+        // then, and would be lost and the CPU deaf: send it again.
+        interrupts::recover(cpu);
+    }
     let pushed = Frame::read(event.event_rsp, error);
     event.error = pushed.error;
     let program = run.program();
@@ -134,10 +154,6 @@ fn handle(event: &mut b::bailey_event, run: &mut Run, cpu: &mut b::bailey_cpu) -
         }
         Point::Tail if is_asynchronous(vector) => Outcome::Replay(vector),
         Point::Stub if matches!(vector, NMI | DB | MC) => {
-            // The stub's interrupt is in service and would be lost: send it again.
-            if run.entered_with_interrupts() {
-                interrupts::recover(cpu);
-            }
             cpu.undone += 1;
             let Some(below) = frame::below_stub(&pushed, run) else {
                 return impossible(&pushed);
