@@ -180,6 +180,36 @@ SYM_INNER_LABEL(bailey_event_return, SYM_L_GLOBAL)
 	leaq	bailey_iret_out(%rip), %r11
 	jmp	bailey_tail
 
+/* The kernel's handler of a landing in phase IN returns here. */
+SYM_INNER_LABEL(bailey_landed, SYM_L_GLOBAL)
+	HINT_RUN
+	ANNOTATE_NOENDBR
+	pushq	%rdi
+	pushq	%rsi
+	pushq	%r8
+	pushq	%r9
+	pushq	%r10
+	pushq	%r11
+	HINT_RUN 0x30
+	leaq	0x30(%rsp), %rdi
+	call	bailey_recover
+	popq	%r11
+	popq	%r10
+	popq	%r9
+	popq	%r8
+	popq	%rsi
+	popq	%rdi
+	HINT_RUN
+	/* With RF, so that a breakpoint at the label is not met again. */
+	movq	%rsp, %rax
+	pushq	$__KERNEL_DS
+	pushq	%rax
+	pushq	$(X86_EFLAGS_FIXED | X86_EFLAGS_RF)
+	pushq	$__KERNEL_CS
+	pushq	PCPU(CPU_RESTART)
+	UNWIND_HINT_UNDEFINED
+	iretq
+
 /*
  * On a landing stack with the kernel's key: an NMI, #DB, #MC or #DF in a
  * window of a gate. The window's phase decides where to restart; rip, which is
@@ -209,16 +239,20 @@ SYM_INNER_LABEL(bailey_event_return, SYM_L_GLOBAL)
 	jb	2f
 	cmpq	%rax, %rdx
 	jae	2f
-	/* Only with the offset of a site; a helper may have left anything there. */
+	/*
+	 * Only with the offset of a site; a helper may have left anything there.
+	 * The gate adds the whole register, and compares the half.
+	 */
+	movl	%r9d, %r9d
 	testl	$((1 << SITE_SHIFT) - 1), %r9d
-	jz	.Lrestart
+	jz	.Lrecover
 	jmp	4f
 2:	leaq	bailey_exit_z(%rip), %rcx
 	leaq	bailey_exit_z_end(%rip), %rax
 	cmpq	%rcx, %rdx
 	jb	3f
 	cmpq	%rax, %rdx
-	jb	.Lrestart
+	jb	.Lrecover
 3:	leaq	bailey_event_z(%rip), %rcx
 	leaq	bailey_event_again(%rip), %rax
 	cmpq	%rcx, %rdx
@@ -226,9 +260,45 @@ SYM_INNER_LABEL(bailey_event_return, SYM_L_GLOBAL)
 	cmpq	%rax, %rdx
 	/* In a stub, before its phase: like a confined one, judged in Rust. */
 	jb	bailey_event_z
-4:	leaq	bailey_replay(%rip), %rcx
+4:
+#ifdef BAILEY_BREACH
+	/* The control: the frame of a #DB goes to the kernel's stack as it is. */
+	testl	$BAILEY_WITHOUT_LANDING, bailey_test_undefended(%rip)
+	jz	5f
+	cmpl	$1, %ebp
+	jne	5f
+	movq	PCPU(CPU_IST + 16), %rcx
+	.set	word, 1
+	.rept	5
+	movq	(0x48 - 8 * word)(%rsp), %rax
+	movq	%rax, (-8 * word)(%rcx)
+	.set	word, word + 1
+	.endr
+	leaq	bailey_event_handlers(%rip), %rax
+	movq	8(%rax), %rax
+	movq	%rax, -0x30(%rcx)
+	movq	0x18(%rsp), %rax
+	movq	%rax, -0x38(%rcx)
+	movq	0x08(%rsp), %rax
+	movq	%rax, -0x40(%rcx)
+	movq	0x10(%rsp), %rbp
+	movq	(%rsp), %rdx
+	leaq	-0x40(%rcx), %rsp
+	popq	%rcx
+	popq	%rax
+	RET
+5:
+#endif
+	leaq	bailey_replay(%rip), %rcx
 	/* It will be counted again. */
 	decq	PCPU(CPU_ENTRIES)
+	/*
+	 * The truth may be a stub, whose interrupt is in service and would stay
+	 * so: the way to the label leads past the APIC.
+	 */
+.Lrecover:
+	movq	%rcx, PCPU(CPU_RESTART)
+	leaq	bailey_landed(%rip), %rcx
 .Lrestart:
 	movq	%rcx, %rdx
 	IST_KERNEL

@@ -394,7 +394,8 @@ SYM_INNER_LABEL(bailey_helper_z_end, SYM_L_GLOBAL)
 	 * Direct jumps alone lead here with a site's offset; but an event's
 	 * frame, which is hostile, can resume a program at this gate with what
 	 * is left in r9. Whoever does so has seen to it that it is a multiple
-	 * of a site's size (src/event/frame.rs, .Llanded in event.S).
+	 * of a site's size (src/event/frame.rs, .Llanded in event.S), with
+	 * nothing in its upper half.
 	 */
 	cmpl	PROG_SITE_BYTES(%rax), %r9d
 	jae	.Lbad_site

@@ -36,6 +36,7 @@
 #define CPU_REFUSED		0x50
 #define CPU_NO_FRAME		0x58
 #define CPU_LANDINGS		0x60
+#define CPU_RESTART		0x68
 
 /* struct bailey_frame: one domain's memory on one CPU */
 #define FRAME_LANDING		0x00	/* DF, NMI, DB, MCE: in the domain */
@@ -156,6 +157,22 @@
 /* Below the verifier's deepest stack: room for an event's frame and registers. */
 #define BAILEY_STACK_ROOM	0x100
 
+/* The test build alone: defences to leave out (helpers/attack.c). */
+#define BAILEY_WITHOUT_RIP	0x1	/* a saved RIP that nothing confined can have had */
+#define BAILEY_WITHOUT_LANDING	0x2	/* of a landed frame, a label alone is chosen */
+#define BAILEY_WITHOUT_BEGIN	0x4	/* who has only begun begins again */
+#define BAILEY_WITHOUT_FLAGS	0x8	/* saved flags are masked */
+#define BAILEY_WITHOUT_SELECTORS 0x10	/* saved selectors are not looked at */
+#define BAILEY_WITHOUT_RSP	0x20	/* a saved RSP is the run's */
+#define BAILEY_WITHOUT_SLOTS	0x40	/* resume slots are read-only */
+#define BAILEY_WITHOUT_SHADOW	0x80	/* helpers get the real context */
+#define BAILEY_WITHOUT_LOANS	0x100	/* what is mediated is on loan */
+#define BAILEY_WITHOUT_LEDGER	0x200	/* what is given back is held */
+#define BAILEY_WITHOUT_REREAD	0x400	/* saved registers are read once */
+#define BAILEY_WITHOUT_FORMAT	0x800	/* a format is copied before it is read */
+#define BAILEY_WITHOUT_STRING	0x1000	/* a string argument is constant */
+#define BAILEY_WITHOUT_HEADERS	0x2000	/* what a helper reads twice is copied */
+
 #ifndef __ASSEMBLY__
 #include <linux/types.h>
 
@@ -219,8 +236,8 @@ struct bailey_site {
 	struct bailey_arg args[5];
 	u32 insn;		/* BPF instruction, as the verifier numbers them */
 	u8 returns;
-	u8 effects;
-	u16 pad;
+	u8 resource;		/* what it acquires or releases */
+	u16 effects;
 	u32 size;
 	u32 lock;		/* offset of the bpf_spin_lock in a value of `map`, or all ones */
 	u64 values_kernel;	/* the values of `map` that are mapped in the domain: */
@@ -273,6 +290,7 @@ struct bailey_cpu {
 	u64 refused;		/* runs turned away at the gate: quarantine */
 	u64 no_frame;		/* runs turned away for lack of stack */
 	u64 landings;		/* events on a landing stack with the kernel's key */
+	u64 restart;		/* the label that a landing has chosen */
 	/* below: C and Rust only */
 	u64 slot_base;
 	u64 bytes_copied;

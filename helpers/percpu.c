@@ -24,6 +24,7 @@ IS_AT(cpu, entries, CPU_ENTRIES);
 IS_AT(cpu, refused, CPU_REFUSED);
 IS_AT(cpu, no_frame, CPU_NO_FRAME);
 IS_AT(cpu, landings, CPU_LANDINGS);
+IS_AT(cpu, restart, CPU_RESTART);
 
 IS_AT(frame, landing, FRAME_LANDING);
 IS_AT(frame, cursor, FRAME_CURSOR);

@@ -63,6 +63,8 @@ extern int bailey_violation_abort;
 /* of the test build alone */
 extern int bailey_test_no_room;
 extern int bailey_test_confine;
+extern u32 bailey_test_undefended;
+extern u64 bailey_test_wins;
 
 /* hook.c: what ftrace redirects, and to where (src/load/hook.rs) */
 int bailey_hook_install(void);
@@ -158,6 +160,7 @@ u64 bailey_exit(struct bailey_run *run, u64 verdict);
 u32 bailey_function(struct bailey_run *run, u64 *args);
 u64 bailey_helper(struct bailey_run *run, u64 *args);
 u32 bailey_event(struct bailey_event *event, struct bailey_run *run);
+void bailey_recover(struct bailey_run *run);
 
 /* trace.c */
 void bailey_trace_violation(u32 prog, const char *name, u32 insn, u64 rip, u64 addr,

@@ -88,8 +88,9 @@ struct symbol {
 };
 
 /*
- * The addresses of the named symbols, in one pass, since the file is long. The
- * symbols of the module, if it is named and there, are added to `all`.
+ * The addresses of the named symbols, of kernel and module, in one pass, since
+ * the file is long. The symbols of the module, if it is named and there, are
+ * added to `all` as well.
  */
 static inline void find_symbols(struct symbol *list, size_t count, const char *module,
 				struct spans *all)
@@ -104,9 +105,11 @@ static inline void find_symbols(struct symbol *list, size_t count, const char *m
 		owner[0] = 0;
 		if (sscanf(line, "%llx %c %255s [%127[^]]]", &address, &type, name, owner) < 3)
 			continue;
-		if (owner[0] && module && !strcmp(owner, module))
+		bool ours = owner[0] && module && !strcmp(owner, module);
+
+		if (ours && all)
 			add_span(all, address, 64);
-		for (size_t i = 0; i < count && !owner[0]; i++)
+		for (size_t i = 0; i < count && (ours || !owner[0]); i++)
 			if (!list[i].address && !strcmp(name, list[i].name))
 				list[i].address = address;
 	}

@@ -5,7 +5,7 @@
 #[cfg(bailey_breach)]
 use crate::bindings as b;
 #[cfg(bailey_breach)]
-use crate::pure::pkrs::AD;
+use crate::pure::pkrs::{Key, AD, WD};
 
 /// Whether programs are confined: always, but in the control of the breach
 /// tests, which shows that they can fail.
@@ -27,6 +27,10 @@ pub(crate) fn pkrs(confined: u32) -> u32 {
     if !confines() {
         return AD << 30;
     }
+    #[cfg(bailey_breach)]
+    if without(b::BAILEY_WITHOUT_SLOTS) {
+        return confined & !(WD << (2 * Key::EVENTS.number()));
+    }
     confined
 }
 
@@ -36,6 +40,18 @@ pub(crate) fn no_room() -> bool {
     #[cfg(bailey_breach)]
     // SAFETY: an int that is read whole.
     return unsafe { (&raw const b::bailey_test_no_room).read_volatile() } != 0;
+    #[cfg(not(bailey_breach))]
+    false
+}
+
+/// Whether one of these defences (`BAILEY_WITHOUT_*`) is left out, to see the
+/// attack on it win.
+#[inline]
+#[cfg_attr(not(bailey_breach), allow(unused_variables))]
+pub(crate) fn without(defences: u32) -> bool {
+    #[cfg(bailey_breach)]
+    // SAFETY: a word that is read whole.
+    return unsafe { (&raw const b::bailey_test_undefended).read_volatile() } & defences != 0;
     #[cfg(not(bailey_breach))]
     false
 }

@@ -30,14 +30,17 @@ struct addresses {
 
 #define VICTIM_WORDS 512
 
-/* breach_frames: what is written over a page, and who shall suffer from it. */
+/* breach_attack: what is written where, and who shall suffer from it. */
 #define MAX_SPRAYS 4
 #define SPRAY_WORDS 512
 #define PREY_WORDS 8
+#define PREY_BYTES 64
 
 struct spray {
-	__u64 target, count, rounds; /* from the runner: where, how many words, how often */
-	__u64 base, done; /* from the program */
+	__u64 target, rounds; /* from the runner: where, how many writes */
+	/* from the runner: which bits of a write's number say what to write, and where */
+	__u64 words_mask, place_mask;
+	__u64 base, got, done; /* from the program */
 	__u64 words[SPRAY_WORDS]; /* from the runner */
 	__u64 room[SPRAY_WORDS];
 };
@@ -46,7 +49,16 @@ struct prey {
 	__u64 rounds; /* from the runner */
 	__u64 offset; /* from the runner: of the words from `slot`; 0 leaves one alone */
 	__u64 words[PREY_WORDS];
-	__u64 slot, done; /* from the program: the last word of its stack */
+	__u64 target, secret; /* from the runner: what to read, what is there */
+	__u64 base; /* from the program: where its pointer really points */
+	__u64 self, slot; /* from the program: this value, the last word of its stack */
+	__u64 context; /* from the program: what it was given */
+	__u64 turns, done; /* from the program: of its rounds; it came to the end */
+	__u64 wins, got; /* from the program: it got the secret, or what it got last */
+	__u8 bytes[PREY_BYTES]; /* of the program: to be read by helpers */
 };
+
+/* A map's values that end with their page, and nothing is mapped behind it. */
+#define EDGE_BYTES 4096
 
 #endif

@@ -46,6 +46,18 @@ SIZE(snprintf_out, bpf_snprintf((char *)&global, size, format, room, 16))
 SIZE(snprintf_args, bpf_snprintf((char *)&global, 32, format, room, size))
 SIZE(strncmp, bpf_strncmp((char *)room, size, "bailey"))
 
+/* No memory, and a size that the verifier takes for 0. */
+SEC("xdp") int size_csum_nothing(struct xdp_md *ctx)
+{
+	struct order *o = take_order();
+	__u64 room[8] = {}, size;
+
+	if (!o)
+		return XDP_DROP;
+	size = lost(*(volatile __u64 *)&o->value);
+	return survived(o, bpf_csum_diff(NULL, size, (__be32 *)room, 16, 0));
+}
+
 /*
  * A record that is shorter than the verifier believes: 64 bytes and the
  * order's value, which is -48. What follows it in the ring is the header of

@@ -192,6 +192,19 @@ impl Values {
         })
     }
 
+    /// Whether the byte at `addr`, the domain's address or the kernel's, is of a
+    /// value that nobody can write any more, programs or user space.
+    pub(crate) fn is_constant(&self, addr: u64) -> bool {
+        self.iter().any(|entry| {
+            let within = |start: u64, len: u64| addr.checked_sub(start).is_some_and(|at| at < len);
+            !entry.writable
+                && (within(entry.domain, entry.len) || within(entry.kernel, entry.lent))
+                // SAFETY: the domain holds a reference to the map. Once set it stays
+                // (map_freeze(), kernel/bpf/syscall.c).
+                && unsafe { (&raw const (*entry.map).frozen).read_volatile() }
+        })
+    }
+
     /// Makes `map` known to `domain` and maps its values if they have pages to
     /// themselves. The caller holds the registry's mutex.
     pub(super) fn add(&self, domain: &Domain, map: *mut b::bpf_map) -> Result {

@@ -8,6 +8,7 @@
 use super::frame::{self, Frame, Point};
 use super::{interrupts, violation};
 use crate::bindings as b;
+use crate::breach;
 use crate::load::Image;
 use crate::pure::violation::Kind;
 use crate::run::{self, Run};
@@ -34,8 +35,12 @@ fn ist(vector: u64) -> Option<usize> {
 
 /// RFLAGS bits that a program may have: CF, PF, AF, ZF, SF, OF.
 const ARITHMETIC: u64 = 0x8d5;
-/// RFLAGS.RF, as #PF and others push it.
+/// The bit that is always set.
 const FIXED: u64 = 0x2;
+/// RFLAGS.RF: the next instruction's own breakpoint does not stop it. Who comes
+/// from one would not get past it otherwise (SDM volume 3, "Instruction-Breakpoint
+/// Exception Condition").
+const RF: u64 = 0x10000;
 const IF: u64 = 0x200;
 
 /// Called by the event stubs; see helpers/event.S for what the result does.
@@ -77,6 +82,21 @@ unsafe extern "C" fn bailey_event(event: *mut b::bailey_event, run: *mut b::bail
     }
 }
 
+/// Called on the way from a landing in phase IN to its label (helpers/event.S):
+/// an event stub may have been interrupted before it had set its phase.
+///
+/// # Safety
+///
+/// `run` is this CPU's innermost run, on its kernel stack; interrupts are off.
+#[no_mangle]
+unsafe extern "C" fn bailey_recover(run: *mut b::bailey_run) {
+    // SAFETY: promised by the caller.
+    let run = unsafe { Run::from_raw(run) };
+    if run.entered_with_interrupts() {
+        interrupts::recover(run::this_cpu());
+    }
+}
+
 enum Outcome {
     /// The kernel's handler for the vector, then resume; whether it sees IF.
     Kernel(u64, bool),
@@ -105,6 +125,11 @@ fn handle(event: &mut b::bailey_event, run: &mut Run, cpu: &mut b::bailey_cpu) -
             addr: event.event_rsp,
         };
     }
+    if matches!(vector, NMI | DB | MC) && run.entered_with_interrupts() {
+        // It can have come in a stub, whatever its frame says. The stub's interrupt is in service
+        // then, and would be lost and the CPU deaf: send it again.
+        interrupts::recover(cpu);
+    }
     let pushed = Frame::read(event.event_rsp, error);
     event.error = pushed.error;
     let image = run.image();
@@ -129,10 +154,6 @@ fn handle(event: &mut b::bailey_event, run: &mut Run, cpu: &mut b::bailey_cpu) -
         }
         Point::Tail if is_asynchronous(vector) => Outcome::Replay(vector),
         Point::Stub if matches!(vector, NMI | DB | MC) => {
-            // The stub's interrupt is in service and would be lost: send it again.
-            if run.entered_with_interrupts() {
-                interrupts::recover(cpu);
-            }
             cpu.undone += 1;
             let Some(below) = frame::below_stub(&pushed, run) else {
                 return impossible(&pushed);
@@ -175,15 +196,27 @@ fn resume_at(event: &mut b::bailey_event, run: &mut Run, from: &Frame, rip: u64)
     run.raw.dom_rbp = from.rbp;
     event.rip = rip;
     event.cs = u64::from(b::BAILEY_KERNEL_CS);
-    event.rflags = (from.rflags & ARITHMETIC) | FIXED | if run.interrupts() { IF } else { 0 };
+    event.rflags = (from.rflags & ARITHMETIC)
+        | FIXED
+        | if run.interrupts() { IF } else { 0 }
+        | if event.vector == DB { RF } else { 0 };
     event.rsp = run.raw.dom_rsp;
     event.ss = u64::from(b::BAILEY_KERNEL_DS);
+    if breach::without(b::BAILEY_WITHOUT_FLAGS) {
+        event.rflags = from.rflags;
+    }
+    if breach::without(b::BAILEY_WITHOUT_SELECTORS) {
+        (event.cs, event.ss) = from.selectors;
+    }
 }
 
 /// A program that has only begun begins again: at `test r10, r10`, with r10 as
 /// enter left it. A forged frame could name the jump behind it, with ZF clear,
 /// and so reach the epilogue.
 fn begin_again(event: &mut b::bailey_event, image: &Image, rip: u64) {
+    if breach::without(b::BAILEY_WITHOUT_BEGIN | b::BAILEY_WITHOUT_RIP) {
+        return;
+    }
     if image.has_only_begun(rip) {
         event.rip = image.enter_return;
         event.r10 = 0;

@@ -4,6 +4,7 @@
 
 use super::stubs;
 use crate::bindings as b;
+use crate::breach;
 use crate::load::Image;
 use crate::run::Run;
 
@@ -17,6 +18,8 @@ pub(crate) struct Frame {
     pub(crate) rax: u64,
     pub(crate) error: u64,
     pub(crate) rip: u64,
+    /// CS and SS: never looked at, but where the attackers' control wants it.
+    pub(crate) selectors: (u64, u64),
     pub(crate) rflags: u64,
     pub(crate) rsp: u64,
 }
@@ -38,6 +41,12 @@ pub(crate) fn word(addr: u64) -> u64 {
     unsafe { (addr as *const u64).read_volatile() }
 }
 
+/// One byte of memory that the caller has found the run to reach.
+pub(crate) fn byte(addr: u64) -> u8 {
+    // SAFETY: reachable, so mapped; volatile as above.
+    unsafe { (addr as *const u8).read_volatile() }
+}
+
 impl Frame {
     /// Reads what lies at `at`, which the caller has found to be where the CPU
     /// must have pushed it.
@@ -50,6 +59,11 @@ impl Frame {
             rax: word(at + 24),
             error: if error { word(at + PUSHED) } else { 0 },
             rip: word(frame),
+            selectors: if breach::without(b::BAILEY_WITHOUT_SELECTORS) {
+                (word(frame + 8), word(frame + 32))
+            } else {
+                (0, 0)
+            },
             rflags: word(frame + 16),
             rsp: word(frame + 24),
         }
@@ -100,8 +114,10 @@ pub(crate) fn judge(image: &Image, rip: u64, r9: u64) -> Point {
     let within = |from: unsafe extern "C" fn(), to: unsafe extern "C" fn()| {
         (addr(from)..addr(to)).contains(&rip)
     };
-    if within(b::bailey_helper_gate, b::bailey_helper_z) && r9 % (1 << b::SITE_SHIFT) != 0 {
-        // No stub has been there: the gate would take r9 for the offset of a site.
+    let is_site = r9 % (1 << b::SITE_SHIFT) == 0 && r9 < u64::from(image.site_bytes);
+    if within(b::bailey_helper_gate, b::bailey_helper_z) && !is_site {
+        // No stub has been there: the gate would take r9 for the offset of a site. It is the
+        // whole register that it adds, and the half that it compares.
         Point::Impossible
     } else if within(b::bailey_helper_gate, b::bailey_helper_w) {
         Point::Gate(addr(b::bailey_helper_gate))
@@ -116,6 +132,8 @@ pub(crate) fn judge(image: &Image, rip: u64, r9: u64) -> Point {
     } else if within(b::bailey_event_entry, b::bailey_event_again) || stubs::progress(rip).is_some()
     {
         Point::Stub
+    } else if breach::without(b::BAILEY_WITHOUT_RIP) {
+        Point::Program(rip)
     } else {
         Point::Impossible
     }
@@ -178,6 +196,7 @@ pub(crate) fn below_stub(upper: &Frame, run: &Run) -> Option<Frame> {
         },
         error: 0,
         rip: word(rip_at),
+        selectors: upper.selectors,
         rflags: word(rip_at + 16),
         rsp,
     })

@@ -76,31 +76,33 @@ pub(crate) mod returns {
 /// `bailey_site.effects`.
 pub(crate) mod effect {
     /// Packet bytes go back to the packet before the call.
-    pub(crate) const SYNC_BEFORE: u8 = 0x01;
+    pub(crate) const SYNC_BEFORE: u16 = 0x01;
     /// A fresh shadow is built after the call.
-    pub(crate) const SYNC_AFTER: u8 = 0x02;
+    pub(crate) const SYNC_AFTER: u16 = 0x02;
     /// What is returned is held by the run; which kind says `resource`.
-    pub(crate) const ACQUIRES: u8 = 0x04;
+    pub(crate) const ACQUIRES: u16 = 0x04;
     /// What is passed is no longer held by the run; which kind says `resource`.
-    pub(crate) const RELEASES: u8 = 0x08;
+    pub(crate) const RELEASES: u16 = 0x08;
     /// The format decides which arguments are addresses (`trace_printk`).
-    pub(crate) const PRINTK: u8 = 0x10;
+    pub(crate) const PRINTK: u16 = 0x10;
     /// Leaves the program for another one.
-    pub(crate) const TAIL_CALL: u8 = 0x20;
+    pub(crate) const TAIL_CALL: u16 = 0x20;
     /// Values of the site's map are not the program's to write.
-    pub(crate) const READ_ONLY: u8 = 0x40;
+    pub(crate) const READ_ONLY: u16 = 0x40;
     /// It runs functions of the program meanwhile.
-    pub(crate) const CALLS_BACK: u8 = 0x80;
+    pub(crate) const CALLS_BACK: u16 = 0x80;
+    /// The helper reads its memory more than once, and is given copies.
+    pub(crate) const READS_TWICE: u16 = 0x100;
 }
 
-/// `bailey_site.pad`, where `effects` has ACQUIRES or RELEASES.
+/// `bailey_site.resource`, where `effects` has ACQUIRES or RELEASES.
 pub(crate) mod resource {
     /// A spin lock.
-    pub(crate) const SPIN_LOCK: u16 = 1;
+    pub(crate) const SPIN_LOCK: u8 = 1;
     /// A ring-buffer record.
-    pub(crate) const RINGBUF_RECORD: u16 = 2;
+    pub(crate) const RINGBUF_RECORD: u8 = 2;
     /// A reference to a socket.
-    pub(crate) const SOCKET: u16 = 3;
+    pub(crate) const SOCKET: u8 = 3;
 }
 
 /// The running kernel's numbers of argument types.
@@ -163,7 +165,8 @@ pub(super) fn entry(
 
     let mut site = b::bailey_site {
         func: called.func,
-        class: if matches!(helper.gate, Gate::Scalar | Gate::Inline) {
+        // What is answered in confinement has no way back from the gate: refused there.
+        class: if matches!(helper.gate, Gate::Scalar) {
             b::BAILEY_SITE_SCALAR
         } else {
             b::BAILEY_SITE_AUDITED
@@ -249,17 +252,22 @@ pub(super) fn entry(
     };
     if let Some(held) = helper.acquires {
         site.effects |= effect::ACQUIRES;
-        site.pad = number(held);
+        site.resource = number(held);
     }
     if let Some(held) = helper.releases {
         site.effects |= effect::RELEASES;
-        site.pad = number(held);
+        site.resource = number(held);
     }
     if helper.calls_back {
         site.effects |= effect::CALLS_BACK;
     }
-    if helper.special == Special::PrintkFormat {
-        site.effects |= effect::PRINTK;
+    match helper.special {
+        Special::None => {}
+        Special::PrintkFormat => site.effects |= effect::PRINTK,
+        Special::ReadsTwice => site.effects |= effect::READS_TWICE,
+    }
+    if site.args.iter().any(|arg| arg.kind == kind::MAP_KEY) && has_prefixes(map) {
+        site.effects |= effect::READS_TWICE;
     }
     if helper.gate == Gate::TailCall {
         site.effects |= effect::TAIL_CALL;
@@ -281,7 +289,7 @@ pub(super) fn entry(
     if site.returns == returns::SOCKET && matches!(helper.gives, Gives::MapValueOrNull) {
         // A look-up in a socket map takes a reference, which the prototype does not say.
         site.effects |= effect::ACQUIRES;
-        site.pad = resource::SOCKET;
+        site.resource = resource::SOCKET;
     }
     Ok(site)
 }
@@ -328,6 +336,13 @@ pub(super) fn function(
         }
     }
     Ok(site)
+}
+
+/// Whether the map's keys say how long they are (`lpm_trie`), which is read
+/// twice. If it is not the same map each time, one of them may.
+fn has_prefixes(map: Option<*mut b::bpf_map>) -> bool {
+    // SAFETY: a map that `env` holds a reference to.
+    map.is_none_or(|map| unsafe { (*map).map_type } == b::bpf_map_type_BPF_MAP_TYPE_LPM_TRIE)
 }
 
 /// Whether a map of type `map_type` is of the set `types`.
@@ -439,7 +454,7 @@ fn looked_up(map: Option<*mut b::bpf_map>, value_size: u32) -> (u8, u32) {
     }
 }
 
-fn number(held: Resource) -> u16 {
+fn number(held: Resource) -> u8 {
     match held {
         Resource::SpinLock => resource::SPIN_LOCK,
         Resource::RingbufRecord => resource::RINGBUF_RECORD,

@@ -8,12 +8,13 @@
 //! program's maps) say what the argument must be.
 
 use super::level::Level;
-use super::{function, tail, Run};
+use super::{copies, function, tail, Run};
 use crate::bindings as b;
 use crate::breach;
+use crate::event::frame::byte;
 use crate::event::violation;
 use crate::load::site::{effect, flag, is_of, kind, resource, returns};
-use crate::pure::catalog::{printk_args, PrintkArg};
+use crate::pure::catalog::{id, printk_args, PrintkArg};
 use crate::pure::ledger::Kind as Held;
 use crate::pure::loan::{Kind as Lent, Loan, LoanError};
 use crate::pure::violation::Kind;
@@ -62,15 +63,16 @@ pub(super) type Kept = [u64; 4];
 fn call(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5], kept: &Kept) -> Audited<u64> {
     if let Some(level) = held_lock(run) {
         // The verifier allows nothing but the unlock while a lock is held.
-        if site.effects & effect::RELEASES == 0 || site.pad != resource::SPIN_LOCK {
+        if site.effects & effect::RELEASES == 0 || site.resource != resource::SPIN_LOCK {
             return refuse(level);
         }
     }
     if site.effects & effect::CALLS_BACK != 0 {
         return function::call(run, site, args, kept);
     }
-    if site.helper == 0 {
-        // Site 0 is enter: only a forged frame leads here with it.
+    if site.helper == 0 || site.helper == id::GET_SMP_PROCESSOR_ID {
+        // Site 0 is enter, and the other never comes to the gate: only a forged frame leads
+        // here with them, and their stubs have no way back.
         return refuse(0);
     }
     let ctx = args[0];
@@ -90,6 +92,10 @@ fn call(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5], kept: &Kept) 
                 return refuse(args[0]);
             }
         }
+    }
+    if site.effects & effect::READS_TWICE != 0 && !breach::without(b::BAILEY_WITHOUT_HEADERS) {
+        let result = copies::call(site, args)?;
+        return settle(run, site, args, ctx, kept, result);
     }
     // SAFETY: the helper's address comes from the kernel's own prototype, and every argument is
     // what that prototype asks for.
@@ -152,7 +158,9 @@ pub(super) fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -
                 if value != run.raw.shadow.ctx || value == 0 {
                     return refuse(value);
                 }
-                args[n] = run.raw.ctx;
+                if !breach::without(b::BAILEY_WITHOUT_SHADOW) {
+                    args[n] = run.raw.ctx;
+                }
             }
             kind::MAP => {
                 if site.map != 0 {
@@ -189,8 +197,9 @@ pub(super) fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -
                 if len > i32::MAX as u64 {
                     return refuse(len);
                 }
-                let absent = len == 0 || value == 0 && arg.flags & flag::NULLABLE != 0;
-                if !absent && !reachable(run, value, len, write) {
+                // Nothing may be at 0 where the prototype has it so, but of no length: the
+                // helper goes by the length (check_helper_mem_access(), kernel/bpf/verifier.c).
+                if len != 0 && !reachable(run, value, len, write) {
                     return refuse(value);
                 }
             }
@@ -203,7 +212,8 @@ pub(super) fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -
             kind::SPIN_LOCK => {
                 // A forged frame can lead to an unlock that nothing led to.
                 let unlocks = site.effects & effect::RELEASES != 0;
-                if !is_spin_lock(run, value) || unlocks != holds(run, Held::SpinLock, value) {
+                let may = is_spin_lock(run, value) && unlocks == holds(run, Held::SpinLock, value);
+                if !may && !breach::without(b::BAILEY_WITHOUT_LEDGER) {
                     return refuse(value);
                 }
             }
@@ -225,7 +235,7 @@ pub(super) fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -
                 }
             }
             kind::CONST_STR => {
-                if !terminated(run, value) {
+                if !constant(run, value) {
                     return refuse(value);
                 }
             }
@@ -279,18 +289,27 @@ fn is_map(run: &mut Run, addr: u64, types: u32) -> bool {
     known && is_of(types, unsafe { (*(addr as *const b::bpf_map)).map_type })
 }
 
-/// Whether a NUL is found before the memory the run may read ends.
+/// Whether a NUL is found before the memory the run may read ends. What is
+/// found may be gone when it is looked at again.
 fn terminated(run: &mut Run, addr: u64) -> bool {
-    for n in 0..u64::from(u16::MAX) {
-        if !reachable(run, addr.wrapping_add(n), 1, false) {
-            return false;
-        }
-        // SAFETY: reachable, so mapped.
-        if unsafe { ((addr + n) as *const u8).read_volatile() } == 0 {
-            return true;
-        }
+    ends(addr, |at| reachable(run, at, 1, false))
+}
+
+/// Whether a NUL is found before what is constant ends, so that it stays.
+fn constant(run: &mut Run, addr: u64) -> bool {
+    if !breach::confines() || breach::without(b::BAILEY_WITHOUT_STRING) {
+        return terminated(run, addr);
     }
-    false
+    let values = run.program().values();
+    ends(addr, |at| values.is_some_and(|v| v.is_constant(at)))
+}
+
+/// Whether a NUL is found while `may` grants the bytes, one after another.
+fn ends(addr: u64, mut may: impl FnMut(u64) -> bool) -> bool {
+    (0..u64::from(u16::MAX))
+        .map(|n| addr.wrapping_add(n))
+        .take_while(|&at| may(at))
+        .any(|at| byte(at) == 0)
 }
 
 /// `trace_printk`: the format decides what arguments 3 to 5 are, so it is
@@ -322,7 +341,9 @@ fn print(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Audited<u
             }
         }
     }
-    args[0] = copy.as_ptr() as u64;
+    if !breach::without(b::BAILEY_WITHOUT_FORMAT) {
+        args[0] = copy.as_ptr() as u64;
+    }
     // SAFETY: as in `call`; the copy lives until the helper returns.
     Ok(unsafe { b::bailey_call_helper(site.func, args.as_ptr()) })
 }
@@ -342,7 +363,10 @@ fn settle(
     if site.effects & effect::RELEASES != 0 {
         let (kind, at) = held_of(site, args);
         if let Some(level) = run.level() {
-            let _ = level.ledger.release(kind, at);
+            let released = level.ledger.release(kind, at);
+            if released.is_err() && breach::without(b::BAILEY_WITHOUT_LEDGER) {
+                level.ledger.pop();
+            }
             match kind {
                 Held::RingbufRecord => {
                     level.loans.remove(Lent::RingbufRecord, at);
@@ -355,7 +379,7 @@ fn settle(
         }
     }
     if site.effects & effect::ACQUIRES != 0 {
-        let (kind, at) = match site.pad {
+        let (kind, at) = match site.resource {
             resource::SPIN_LOCK => (Held::SpinLock, args[0]),
             resource::RINGBUF_RECORD => (Held::RingbufRecord, result),
             _ => (Held::Socket, result),
@@ -431,7 +455,7 @@ fn settle(
 }
 
 fn held_of(site: &b::bailey_site, args: &[u64; 5]) -> (Held, u64) {
-    let kind = match site.pad {
+    let kind = match site.resource {
         resource::SPIN_LOCK => Held::SpinLock,
         resource::RINGBUF_RECORD => Held::RingbufRecord,
         _ => Held::Socket,

@@ -6,6 +6,8 @@
 use super::helper::spares_lock;
 use super::{this_cpu, Run};
 use crate::bindings as b;
+use crate::breach;
+use crate::event::frame::Frame;
 use crate::load::Image;
 use crate::pure::access::{
     apply_rmw, effective_address, loaded, memory_access, stored, Access, Op,
@@ -46,6 +48,13 @@ fn registers(event: &b::bailey_event, run: &Run) -> [u64; 16] {
         event.r14,
         event.r15,
     ]
+}
+
+/// The same as the stub pushed them, where the domain may have written since:
+/// what is not done, but in the attackers' control.
+fn read_again(event: &mut b::bailey_event, run: &Run) -> [u64; 16] {
+    event.rax = Frame::read(event.event_rsp, true).rax;
+    registers(event, run)
 }
 
 fn set_register(event: &mut b::bailey_event, number: u8, value: u64) {
@@ -90,7 +99,8 @@ pub(crate) fn access(
     let addr = effective_address(&access, &regs);
     let write = access.is_write();
     let kind = if write { Kind::Write } else { Kind::Read };
-    if !lent(run, addr, u32::from(access.size), write) {
+    if !lent(run, addr, u32::from(access.size), write) && !breach::without(b::BAILEY_WITHOUT_LOANS)
+    {
         return refuse(kind, addr);
     }
     // An atomic that the kernel could only do in two halves is not one.
@@ -99,6 +109,11 @@ pub(crate) fn access(
     {
         return refuse(kind, addr);
     }
+    let addr = if breach::without(b::BAILEY_WITHOUT_REREAD) {
+        effective_address(&access, &read_again(event, run))
+    } else {
+        addr
+    };
     this_cpu().loan_accesses += 1;
     // SAFETY: on loan to this run, so mapped and the program's to use; the ledger or the RCU
     // section of the run keeps it.

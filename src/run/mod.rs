@@ -3,6 +3,7 @@
 //! helpers/gate.S; what they call when there is more to do is here.
 
 pub(crate) mod callers;
+mod copies;
 mod function;
 pub(crate) mod helper;
 pub(crate) mod level;
@@ -11,6 +12,7 @@ pub(crate) mod shadow;
 mod tail;
 
 use crate::bindings as b;
+use crate::breach;
 use crate::load::{Image, Program};
 use level::Level;
 
@@ -85,7 +87,7 @@ impl Run {
     /// or below what the JIT pushes around one instruction.
     pub(crate) fn may_have_rsp(&self, rsp: u64) -> bool {
         let pushed = self.raw.dom_rsp.wrapping_sub(rsp);
-        pushed <= 8 * JIT_PUSHES && pushed % 8 == 0
+        pushed <= 8 * JIT_PUSHES && pushed % 8 == 0 || breach::without(b::BAILEY_WITHOUT_RSP)
     }
 
     /// Whether the CPU can have pushed an event's frame below `top`: a stack

@@ -151,6 +151,9 @@ pub enum Special {
     /// addresses. It must be copied out of the domain first, then judged by
     /// [`printk_args`], and the copy be used.
     PrintkFormat,
+    /// It reads what it is given more than once: first the length that a TCP
+    /// header says it has, and then as many bytes. It must be given copies.
+    ReadsTwice,
 }
 
 const fn scalar(id: u32) -> Helper {
@@ -204,6 +207,13 @@ impl Helper {
     const fn releases(self, kind: Resource) -> Self {
         Self {
             releases: Some(kind),
+            ..self
+        }
+    }
+
+    const fn reads_twice(self) -> Self {
+        Self {
+            special: Special::ReadsTwice,
             ..self
         }
     }
@@ -264,10 +274,10 @@ pub static ALLOWED: [Helper; 51] = [
     with_ctx(id::SKC_LOOKUP_TCP, Sync::None)
         .gives(Gives::SockCommonOrNull)
         .acquires(Resource::Socket),
-    audited(id::TCP_CHECK_SYNCOOKIE),
+    audited(id::TCP_CHECK_SYNCOOKIE).reads_twice(),
     audited(id::STRTOL),
     audited(id::STRTOUL),
-    audited(id::TCP_GEN_SYNCOOKIE),
+    audited(id::TCP_GEN_SYNCOOKIE).reads_twice(),
     scalar(id::JIFFIES64),
     scalar(id::KTIME_GET_BOOT_NS),
     audited(id::RINGBUF_OUTPUT),
@@ -290,10 +300,10 @@ pub static ALLOWED: [Helper; 51] = [
     with_ctx(id::XDP_LOAD_BYTES, Sync::Before),
     with_ctx(id::XDP_STORE_BYTES, Sync::Around),
     audited(id::MAP_LOOKUP_PERCPU_ELEM).gives(Gives::MapValueOrNull),
-    audited(id::TCP_RAW_GEN_SYNCOOKIE_IPV4),
-    audited(id::TCP_RAW_GEN_SYNCOOKIE_IPV6),
-    audited(id::TCP_RAW_CHECK_SYNCOOKIE_IPV4),
-    audited(id::TCP_RAW_CHECK_SYNCOOKIE_IPV6),
+    audited(id::TCP_RAW_GEN_SYNCOOKIE_IPV4).reads_twice(),
+    audited(id::TCP_RAW_GEN_SYNCOOKIE_IPV6).reads_twice(),
+    audited(id::TCP_RAW_CHECK_SYNCOOKIE_IPV4).reads_twice(),
+    audited(id::TCP_RAW_CHECK_SYNCOOKIE_IPV6).reads_twice(),
     scalar(id::KTIME_GET_TAI_NS),
 ];
 

@@ -1,6 +1,8 @@
 #!/bin/bash
-# Forged event frames and return addresses, written by one CPU of a domain while
-# another runs there, under interrupts and NMIs.
+# Programs of one domain attack the kernel through each other from several CPUs,
+# under interrupts, NMIs and breakpoints: event frames, return addresses,
+# contexts, resume slots, loans, arguments. A few seconds for each kind of
+# attack; ATTACK_SECONDS=60 is the long form (CONTRIBUTING.md).
 # ALONE: yes
 # SMP: 4
 # TIMEOUT: 400
@@ -13,7 +15,7 @@ cd /files || exit
 . guest/lib/bailey.sh
 
 need_module on_violation=abort
-absorb ./hostile_frames 60
+absorb ./attackers --seconds "${ATTACK_SECONDS:-2}" --seed "${ATTACK_SEED:-1}"
 note "$(cut -d' ' -f5 $bailey/violations | sort | uniq -c)"
 check "another domain's program runs" ./xdp_run load.bpf.o busy --repeat 10000 --cpus all --verdict 2
 check "the module leaves" unload_module

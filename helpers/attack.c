@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The test build alone: defences that can be taken out one at a time, so that
+ * an attack can be shown to need them, and what an attack that wins ends in.
+ *
+ * The parameter `undefended` takes their names, with commas between them. The
+ * parameter `test_won` gives "wins slots": how often bailey_won was reached,
+ * and where the resume slots of CPU 0 are.
+ */
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+#include "shims.h"
+
+/* By bit: BAILEY_WITHOUT_* in layout.h. */
+static const char *const defences[] = {
+	"rip", "landing", "begin", "flags", "selectors", "rsp", "slots",
+	"shadow", "loans", "ledger", "reread", "format", "string", "headers",
+};
+
+u32 bailey_test_undefended;
+u64 bailey_test_wins;
+
+static int undefended_set(const char *val, const struct kernel_param *kp)
+{
+	char *words = kstrdup(strim((char *)val), GFP_KERNEL), *rest = words, *word;
+	u32 set = 0;
+	int n = 0;
+
+	if (!words)
+		return -ENOMEM;
+	while (n >= 0 && (word = strsep(&rest, ",")))
+		if (*word) {
+			n = match_string(defences, ARRAY_SIZE(defences), word);
+			if (n >= 0)
+				set |= 1u << n;
+		}
+	kfree(words);
+	if (n < 0)
+		return -EINVAL;
+	WRITE_ONCE(bailey_test_undefended, set);
+	return 0;
+}
+
+static int undefended_get(char *buffer, const struct kernel_param *kp)
+{
+	return sysfs_emit(buffer, "%#x\n", bailey_test_undefended);
+}
+
+static int won_get(char *buffer, const struct kernel_param *kp)
+{
+	return sysfs_emit(buffer, "%llu %llx\n", READ_ONCE(bailey_test_wins),
+			  bailey_cpu_of(0)->slot_base);
+}
+
+static const struct kernel_param_ops undefended_ops = { .set = undefended_set,
+							.get = undefended_get };
+static const struct kernel_param_ops won_ops = { .get = won_get };
+
+module_param_cb(undefended, &undefended_ops, NULL, 0600);
+MODULE_PARM_DESC(undefended, "test build only: defences to leave out");
+module_param_cb(test_won, &won_ops, NULL, 0400);
+MODULE_PARM_DESC(test_won, "test build only: how often an attack had the kernel run its code");
