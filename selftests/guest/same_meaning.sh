@@ -39,6 +39,7 @@ need_module policy=permit
 check "every program of the corpus runs with the module" run_corpus /tmp/with --isolation /tmp/states
 compare /tmp/with "isolated as not"
 check "every program of the kinds that can be isolated is isolated" isolated_or_listed /tmp/states
+note "isolated: $(grep -c ' isolated$' /tmp/states) of $(wc -l </tmp/states)"
 count=$(grep -c ' isolated$' /tmp/states)
 check "at least $at_least programs are isolated ($count are)" test "$count" -ge "$at_least"
 note "$(grep -v ' isolated$' /tmp/states)"
