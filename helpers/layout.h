@@ -82,6 +82,10 @@
 
 /* struct bailey_site.helper: no helper but a function of the program, `func` */
 #define BAILEY_SITE_FUNCTION	0xffffffff
+/* ... an exception in an image that is not the program's own */
+#define BAILEY_SITE_THROW	0xfffffffe
+/* ... where such an exception comes back; no call leads through it */
+#define BAILEY_SITE_LANDING	0xfffffffd
 
 /* struct bailey_run: lies on the kernel stack from enter to exit */
 #define RUN_PROG		0x00
@@ -96,16 +100,17 @@
 #define RUN_WORK		0x48	/* what bailey_exit() has to do */
 #define RUN_HELPERS		0x4c
 #define RUN_SHADOW		0x50	/* struct bailey_shadow, used by Rust */
-#define RUN_FLAGS		0x80	/* IF set: the program runs with interrupts on */
-#define RUN_SAVED		0x88	/* rflags, r15, r14, r13, rbx, rbp, ret */
-#define RUN_KERNEL_RBP		0xb0
-#define RUN_SIZE		0xb8	/* with rbp, without the return address */
+#define RUN_FLAGS		0x88	/* IF set: the program runs with interrupts on */
+#define RUN_SAVED		0x90	/* rflags, r15, r14, r13, rbx, rbp, ret */
+#define RUN_KERNEL_RBP		0xb8
+#define RUN_SIZE		0xc0	/* with rbp, without the return address */
 
 /* struct bailey_run.action, set by bailey_helper() */
 #define BAILEY_GO_ON		0
 #define BAILEY_ABORT		1
 #define BAILEY_END		2	/* the run is over, its verdict in rax */
 #define BAILEY_CALL		3	/* go on in a function, as the slot has it */
+#define BAILEY_THROWN		5	/* of the run below: a function's exception goes on in it */
 #define BAILEY_RETURN		4	/* set by bailey_exit(): go on behind the call of a function */
 
 /* struct bailey_run.work */
@@ -216,6 +221,7 @@ struct bailey_prog {
 	u32 calls;		/* BAILEY_CALL_*: who may enter it */
 	u32 ctx_arg;		/* which argument is the real context, from 1; 0: none */
 	u32 is_global;		/* it is a global function: others may attach to it */
+	struct bailey_site *landing;	/* where exceptions of other images come to, or NULL */
 };
 
 struct bailey_arg {
@@ -273,6 +279,7 @@ struct bailey_run {
 	u32 work;
 	u32 helpers;
 	struct bailey_shadow shadow;
+	u64 thrown;		/* an exception's cookie, with BAILEY_THROWN */
 	u64 flags;
 	u64 saved[6];		/* rflags r15 r14 r13 rbx rbp */
 	u64 ret;

@@ -16,7 +16,7 @@ use super::{site, Reason};
 use crate::bindings as b;
 use crate::domain;
 use crate::pure::catalog;
-use crate::pure::insn::{Insn, REG_FP};
+use crate::pure::insn::{Insn, REG_1, REG_FP};
 use crate::pure::rewrite::functions::{
     self, Function, Layout, Leaps, Origin, Scratch, MAX_FUNCTIONS,
 };
@@ -224,15 +224,34 @@ impl Work<'_> {
                 calls: &mut calls,
                 far: &mut far,
             };
-            let callback = self.known.exception_callback().filter(|_| image == 0);
+            // Exceptions lead to the callback in the program's own image.
+            let callback = self
+                .known
+                .exception_callback()
+                .map(|number| number as usize);
+            let callback = callback.filter(|_| image == 0);
+            let landing = callback.filter(|_| self.entries.len() > 1);
             let leaps = Leaps {
                 throw: Some(throw_imm()),
-                callback: callback.map(|number| number as usize),
+                callback,
+                landing: landing.is_some(),
+                gated: image != 0,
                 places: tables.places(),
             };
             let layout = Layout::new(insns, &mut functions, entry, leaps, scratch)?;
             part.stack = layout.stack();
             layout.emit(&mut |origin, insn| self.take(&mut part, origin, insn))?;
+            if let Some(callback) = landing {
+                let at = self.code.insns.len();
+                let start = self.functions[callback].start as usize;
+                let to = part.start + prologue_len(image) + positions[start] as usize;
+                part.landing = Some(at);
+                self.code.push(Insn::call(0), NEW)?;
+                self.code.push(Insn::mov64_reg(REG_1, 0), NEW)?;
+                self.code
+                    .push(Insn::ja32(to as i32 - (at as i32 + 3)), NEW)?;
+                push(&mut self.sites, site::landing())?;
+            }
             part.sites = self.sites.len() - part.first_site;
             let body = (part.start + prologue_len(image)) as u32;
             for (number, begin) in begins.iter_mut().enumerate() {
@@ -280,6 +299,9 @@ impl Work<'_> {
             let site = site::function(index, image, args).map_err(|refusal| (index, refusal))?;
             self.ctx |= site.effects & site::effect::SYNC_BEFORE != 0;
             return push(&mut self.sites, site);
+        }
+        if facts.throws {
+            return push(&mut self.sites, site::throw(index));
         }
         if let Some(id) = helper_of(&self.known.insns()[index], &facts) {
             let called = self.helpers.by_id(id).ok_or(Reason::UnknownHelper(id))?;

@@ -168,6 +168,9 @@ pub(super) struct Part {
     pub(super) calls: u32,
     /// Which argument is the context, from 1; 0: none.
     pub(super) ctx_arg: u32,
+    /// Where in the new program exceptions of other images come to, if they do;
+    /// its site is the image's last.
+    pub(super) landing: Option<usize>,
     /// Whether it begins with a global function.
     pub(super) global: bool,
 }
@@ -332,6 +335,10 @@ impl Program {
             raw.site_bytes = (sites.len() << b::SITE_SHIFT) as u32;
             raw.enter_out = sites.first().map_or(0, |enter| enter.out);
             raw.sites = sites.as_mut_ptr();
+            raw.landing = match (part.landing, sites.last_mut()) {
+                (Some(_), Some(site)) => site,
+                _ => core::ptr::null_mut(),
+            };
             raw.stats = stats.0;
             raw.record = address;
             raw.calls = part.calls;

@@ -42,6 +42,13 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
         }
     }
 
+    for part in &isolation.parts {
+        if let Some(at) = part.landing {
+            let number = part.first_site + part.sites - 1;
+            new[at] = Insn::call(near(isolation.stubs.address(number))?);
+        }
+    }
+
     // Sites lie in the order of their instructions, each image's enter first.
     let mut number = 0;
     let mut parts = isolation.parts.iter().peekable();
@@ -57,7 +64,7 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
         let insn = known.insns()[index];
         let facts = facts_of(known, &helpers, index);
         match classify(&insn, &facts).map_err(|_| EFAULT)? {
-            Action::Keep | Action::Throw | Action::JumpTable => {}
+            Action::Keep | Action::JumpTable => {}
             Action::DropMask => new[at] = dropped_mask(),
             Action::Exit => new[at] = Insn::call(exit_imm),
             Action::FunctionAddress => {
@@ -70,7 +77,11 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
                 let [low, high] = Insn::ld_imm64(insn.dst(), image.unwrap_or(0) as u64);
                 (new[at], new[at + 1]) = (low, high);
             }
-            Action::Call | Action::Helper(_) | Action::TailCall | Action::SmpProcessorId => {
+            Action::Throw
+            | Action::Call
+            | Action::Helper(_)
+            | Action::TailCall
+            | Action::SmpProcessorId => {
                 number += 1;
                 new[at] = Insn::call(near(isolation.stubs.address(number))?);
             }

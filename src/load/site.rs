@@ -338,6 +338,24 @@ pub(super) fn function(
     Ok(site)
 }
 
+/// The entry for an exception at `insn`, in an image that is not the program's
+/// own.
+pub(super) fn throw(insn: usize) -> b::bailey_site {
+    b::bailey_site {
+        helper: b::BAILEY_SITE_THROW,
+        insn: insn as u32,
+        ..enter()
+    }
+}
+
+/// The entry for the place where exceptions of other images come to.
+pub(super) fn landing() -> b::bailey_site {
+    b::bailey_site {
+        helper: b::BAILEY_SITE_LANDING,
+        ..enter()
+    }
+}
+
 /// Whether the map's keys say how long they are (`lpm_trie`), which is read
 /// twice. If it is not the same map each time, one of them may.
 fn has_prefixes(map: Option<*mut b::bpf_map>) -> bool {

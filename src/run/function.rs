@@ -81,6 +81,12 @@ pub(super) fn call(
         run.raw.action = action;
         return Ok(0);
     }
+    if action == b::BAILEY_THROWN {
+        run.raw.action = b::BAILEY_GO_ON;
+        // SAFETY: as above.
+        let cookie = unsafe { (&raw const (*raw).thrown).read_volatile() };
+        return throw(run, cookie);
+    }
     // A replacement may have changed the packet; the function itself has worked on the copy.
     if site.effects & effect::SYNC_AFTER != 0 && work & b::BAILEY_WORK_CALLED == 0 && !run.sync_in()
     {
@@ -171,6 +177,26 @@ pub(super) fn leave(run: &mut Run) -> bool {
     true
 }
 
+/// An exception in an image that is not the program's own: all functions end,
+/// up to the program itself, which goes on at its callback. Returns R0.
+pub(super) fn throw(run: &mut Run, cookie: u64) -> Audited<u64> {
+    while run.raw.work & b::BAILEY_WORK_INNER != 0 && back(run).is_some() {}
+    if run.raw.work & b::BAILEY_WORK_SHARED != 0 {
+        // SAFETY: the run below is out of confinement and waits for this one.
+        let below = unsafe { &mut *run.raw.prev };
+        below.thrown = cookie;
+        below.action = b::BAILEY_THROWN;
+        run.raw.action = b::BAILEY_END;
+        return Ok(STOP);
+    }
+    let landing = run.image().landing;
+    if landing.is_null() {
+        return refuse(cookie);
+    }
+    run.raw.site = landing;
+    Ok(cookie)
+}
+
 /// Ends every function that was called in this run: it is stopped.
 pub(super) fn unwind(run: &mut Run) {
     while run.raw.calls > 0 && back(run).is_some() {}
@@ -232,8 +258,8 @@ unsafe extern "C" fn bailey_function(run: *mut b::bailey_run, args: *mut u64) ->
         // Nobody of ours has called it.
         return turned_away();
     };
-    if below.action == b::BAILEY_ABORT {
-        // An earlier callback was stopped.
+    if below.action != b::BAILEY_GO_ON {
+        // An earlier callback was stopped, or has thrown an exception.
         return 1;
     }
     run.raw.prev = below;

@@ -70,8 +70,14 @@ fn call(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5], kept: &Kept) 
     if site.effects & effect::CALLS_BACK != 0 {
         return function::call(run, site, args, kept);
     }
-    if site.helper == 0 || site.helper == id::GET_SMP_PROCESSOR_ID {
-        // Site 0 is enter, and the other never comes to the gate: only a forged frame leads
+    if site.helper == b::BAILEY_SITE_THROW {
+        return function::throw(run, args[0]);
+    }
+    if matches!(
+        site.helper,
+        0 | id::GET_SMP_PROCESSOR_ID | b::BAILEY_SITE_LANDING
+    ) {
+        // Site 0 is enter, and the others never come to the gate: only a forged frame leads
         // here with them, and their stubs have no way back.
         return refuse(0);
     }

@@ -63,6 +63,8 @@ impl Beyond {
         Leaps {
             throw: Some(THROW),
             callback: self.callback,
+            landing: false,
+            gated: false,
             places: Places::new(&self.places).unwrap(),
         }
     }

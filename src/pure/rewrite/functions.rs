@@ -24,7 +24,8 @@
 //! An exception (`bpf_throw`) ends all frames at once, so it is a jump from
 //! wherever it is to the program's exception callback, whose exits are the
 //! program's own, as the entry's are. The callback's frame lies where that of
-//! the function that threw was: nothing of it is needed any more.
+//! the function that threw was: nothing of it is needed any more. In an image that
+//! is not the program's own, and has no callback, it stays a call.
 //!
 //! A jump through a table is a search among its places ([`jump_table`]); a
 //! function has one search for each register by which it jumps.
@@ -172,6 +173,10 @@ pub struct Leaps<'a> {
     pub throw: Option<i32>,
     /// The function that an exception leads to.
     pub callback: Option<usize>,
+    /// Exceptions of other images of the program lead to that function as well.
+    pub landing: bool,
+    /// The image is not the program's own: an exception stays a call, for a gate.
+    pub gated: bool,
     /// Where its jump tables lead.
     pub places: Places<'a>,
 }
@@ -180,6 +185,11 @@ impl Leaps<'_> {
     /// Whether `insn` throws an exception.
     pub fn is_throw(&self, insn: &Insn) -> bool {
         insn.is_kfunc_call() && insn.off == 0 && Some(insn.imm) == self.throw
+    }
+
+    /// Whether it does by a jump.
+    fn is_jump(&self, insn: &Insn) -> bool {
+        self.is_throw(insn) && !self.gated
     }
 }
 
@@ -461,6 +471,13 @@ impl<'a> Layout<'a> {
             Some(entry) => entry.member = true,
             None => return Err((0, Refusal::Functions)),
         }
+        if self.leaps.landing {
+            let callback = self.leaps.callback;
+            match callback.and_then(|callback| self.functions.get_mut(callback)) {
+                Some(callback) => callback.member = true,
+                None => return Err((0, Refusal::Kfunc)),
+            }
+        }
         loop {
             let next = (0..self.functions.len())
                 .find(|&n| self.function(n).member && !self.function(n).scanned);
@@ -471,7 +488,7 @@ impl<'a> Layout<'a> {
                 if insn.is_tail_call() && number != self.entry {
                     return Err((index, Refusal::TailCallInFunction));
                 }
-                if insn.is_kfunc_call() {
+                if insn.is_kfunc_call() && !(self.leaps.gated && self.leaps.is_throw(insn)) {
                     self.find_callback(index, insn)?;
                 }
                 if insn.is_gotox() {
@@ -576,7 +593,12 @@ impl<'a> Layout<'a> {
                 }
                 let (mut stack, mut frames) = (function.stack, function.frames);
                 for (index, insn) in self.body(number) {
-                    if self.leaps.is_throw(insn) {
+                    // With a landing, what any call leads to may throw.
+                    if self.leaps.is_jump(insn)
+                        || self.leaps.landing
+                            && insn.is_call()
+                            && Some(number) != self.leaps.callback
+                    {
                         let callback = self.leaps.callback.unwrap_or(self.entry);
                         stack = stack.max(self.function(callback).stack);
                         if stack > MAX_STACK {
@@ -625,7 +647,7 @@ impl<'a> Layout<'a> {
 
     /// Slots that the instruction at `index` of function `number` takes.
     fn slots(&self, number: usize, index: usize, insn: &Insn) -> At<u32> {
-        if insn.is_pseudo_call() {
+        if insn.is_pseudo_call() || self.leaps.gated && self.leaps.is_throw(insn) {
             let dead_end = if self.is_last(number, index) {
                 DEAD_END.len() as u32
             } else {
@@ -736,7 +758,7 @@ impl<'a> Layout<'a> {
         emit: &mut dyn FnMut(Origin, Insn) -> Result<(), E>,
     ) -> Result<(), E> {
         let function = self.function(number);
-        if insn.is_pseudo_call() {
+        if insn.is_pseudo_call() || self.leaps.gated && self.leaps.is_throw(&insn) {
             match self.inner_callee(index, &insn)? {
                 Some(callee) => self.emit_call(&function, &self.function(callee), index, emit)?,
                 None => emit(Origin::Kept(index), insn)?,
