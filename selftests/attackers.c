@@ -399,9 +399,11 @@ static void *attack(void *arg)
 		__atomic_add_fetch(&attacks, 1, __ATOMIC_RELAXED);
 		if (!s.done)
 			__atomic_add_fetch(&attacks_ended, 1, __ATOMIC_RELAXED);
-		/* Who is sent astray must not come back. */
+		/* Who is sent astray must not come back. One win is enough, and may leave harm. */
 		else if (kind->ends_attackers)
 			__atomic_add_fetch(&wins, 1, __ATOMIC_RELAXED);
+		if (expect_win && kind->ends_attackers && s.done)
+			break;
 	}
 	return NULL;
 }

@@ -368,8 +368,10 @@ struct locked {
 	struct bpf_spin_lock lock;
 };
 
+/* Not preallocated: an element that is used again keeps its lock as it was. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 16);
 	__type(key, __u32);
 	__type(value, struct locked);
