@@ -246,90 +246,21 @@ SEC("xdp") int tail_call_in_callee_throws(struct xdp_md *ctx)
 	return throw_if(packet_size(ctx), 30);
 }
 
-__u64 even;
-
-/* From callbacks; two of them at one call, so that the verifier inlines none. */
-
-struct limit {
-	__u64 of;
-	__u64 cookie;
-};
-
-static long throw_at(__u32 i, struct limit *limit)
+/* In the function that makes the tail call, when there is no target. */
+SUBPROG int tail_or_throw(struct xdp_md *ctx, __u32 which)
 {
-	result[5]++;
-	if (i >= limit->of)
-		bpf_throw(limit->cookie + i);
-	return 0;
-}
-
-static long throw_never(__u32 i, struct limit *limit)
-{
-	result[6] += limit->of;
-	return 0;
-}
-
-static long throw_nested(__u32 i, struct limit *limit)
-{
-	result[7]++;
-	bpf_loop(2 + i, even ? throw_at : throw_never, limit, 0);
-	return 0;
-}
-
-SEC("xdp") int throw_in_callback(struct xdp_md *ctx)
-{
-	struct limit limit = {packet_size(ctx) == 64 ? 100 : 3, 50};
-
-	even = packet_size(ctx) & 1;
-	result[0] = bpf_loop(10, even ? throw_never : throw_at, &limit, 0);
-	result[1]++;
-	return XDP_DROP;
-}
-
-SEC("xdp") int throw_in_nested_callback(struct xdp_md *ctx)
-{
-	struct limit limit = {packet_size(ctx) == 64 ? 100 : 4, 60};
-
-	even = 1;
-	result[0] = bpf_loop(10, packet_size(ctx) ? throw_nested : throw_never, &limit, 0);
-	result[1]++;
-	return XDP_DROP;
-}
-
-__noinline int loop_global(__u32 size)
-{
-	struct limit limit = {size == 64 ? 100 : 5, 70};
-
-	even = size & 1;
-	return bpf_loop(10, even ? throw_never : throw_at, &limit, 0) + 1;
+	opaque(which);
+	bpf_tail_call(ctx, &table, which);
+	if (packet_size(ctx) > 100)
+		bpf_throw(which + 32);
+	return 1;
 }
 
 EXCEPTION_CALLBACK(choose_verdict)
-SEC("xdp") int throw_in_callback_of_global(struct xdp_md *ctx)
+SEC("xdp") int tail_misses_and_throws(struct xdp_md *ctx)
 {
-	result[0] = loop_global(packet_size(ctx));
-	result[1]++;
-	return XDP_DROP;
-}
-
-static long throw_for_value(void *map, __u32 *key, __u64 *value, struct limit *limit)
-{
-	*value += 1;
-	result[5] += *key;
-	if (*value >= limit->of)
-		bpf_throw(*value + limit->cookie);
-	return 0;
-}
-
-SEC("xdp") int throw_for_each(struct xdp_md *ctx)
-{
-	struct limit limit = {4, 80};
-	__u32 key = 3;
-	__u64 value = 1;
-
-	bpf_map_update_elem(&hash, &key, &value, BPF_NOEXIST);
-	result[0] = bpf_for_each_map_elem(&hash, throw_for_value, &limit, 0);
-	result[1]++;
+	result[0] = tail_or_throw(ctx, 0);
+	result[1] = tail_or_throw(ctx, 3);
 	return XDP_DROP;
 }
 
