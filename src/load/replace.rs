@@ -182,8 +182,8 @@ fn lines(
             .map_or(origins.len(), |next| next.start);
         // The first line is the image's: the prologue is of it.
         let mut begin = Some(part.start);
-        for at in part.start..end {
-            let from = origins[at];
+        let image = origins.get(part.start..end).unwrap_or(&[]);
+        for (at, &from) in (part.start..).zip(image) {
             if from == NEW {
                 continue;
             }
