@@ -106,7 +106,9 @@ pub(super) fn pop(run: &mut Run) -> Option<[u64; 4]> {
 
 /// Where the frame's cursor was before the function that `run` is in.
 pub(super) fn low(run: &Run) -> Option<u64> {
-    (run.raw.calls > 0).then(|| top(0))?.map(|caller| caller.low)
+    (run.raw.calls > 0)
+        .then(|| top(0))?
+        .map(|caller| caller.low)
 }
 
 /// Hands what the function that `run` is in was lent to its caller.
