@@ -12,9 +12,9 @@ use crate::bindings as b;
 use core::mem::MaybeUninit;
 use kernel::prelude::*;
 
-/// Calls under way on one CPU, all runs taken together: 33 tail calls with a
-/// call each, 8 frames of the last program, and the same again for a run inside.
-const DEPTH: usize = 96;
+/// Calls under way on one CPU, all runs taken together: 33 tail calls, each
+/// out of the deepest of 8 frames, and those of the last program.
+const DEPTH: usize = 34 * 7;
 
 /// A caller, while its function runs.
 #[derive(Clone, Copy)]
@@ -106,15 +106,27 @@ pub(super) fn pop(run: &mut Run) -> Option<[u64; 4]> {
 
 /// Where the frame's cursor was before the function that `run` is in.
 pub(super) fn low(run: &Run) -> Option<u64> {
-    Some(top(run.raw.calls, 0)?.low)
+    (run.raw.calls > 0)
+        .then(|| top(0))?
+        .map(|caller| caller.low)
 }
 
-/// The caller that is `n` below the innermost of this CPU's innermost run, in
-/// which `calls` are under way.
-pub(super) fn top(calls: u16, n: u64) -> Option<&'static Caller> {
-    if n >= u64::from(calls) {
-        return None;
+/// Hands what the function that `run` is in was lent to its caller.
+pub(super) fn keep_loans(run: &Run) {
+    if run.raw.work & b::BAILEY_WORK_LEVEL == 0 || run.raw.calls == 0 {
+        return;
     }
+    let at = this_cpu().callers_top.checked_sub(1);
+    if let Some(slot) = at.and_then(|at| slot(at as usize)) {
+        // SAFETY: as in `pop`.
+        let caller = unsafe { slot.assume_init_mut() };
+        caller.work |= b::BAILEY_WORK_LEVEL;
+        caller.shadow.level = run.raw.shadow.level;
+    }
+}
+
+/// The caller that is `n` below the innermost of this CPU.
+pub(super) fn top(n: u64) -> Option<&'static Caller> {
     let at = this_cpu().callers_top.checked_sub(n + 1)?;
     // SAFETY: as in `pop`.
     Some(unsafe { slot(at as usize)?.assume_init_ref() })

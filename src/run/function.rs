@@ -19,12 +19,12 @@ use super::{callers, this_cpu, Run};
 use crate::bindings as b;
 use crate::load::site::effect;
 use crate::pure::catalog::id;
-use crate::pure::loan::Kind as Lent;
+use crate::pure::loan::{Kind as Lent, Loan};
 
 /// Runs that may be inside each other. Each takes a resume slot and some 500
 /// bytes of the kernel's stack; the verifier's own limit for callbacks in
-/// callbacks is 8 (`MAX_CALL_FRAMES`).
-const NESTED: u64 = 12;
+/// callbacks is 8 (`MAX_CALL_FRAMES`), for a run and for one in an interrupt.
+const NESTED: u64 = 20;
 const _: () = assert!(NESTED + 8 < b::SLOT_LEVELS as u64);
 
 /// What a callback returns that ends a helper's loop.
@@ -52,7 +52,7 @@ pub(super) fn call(
     }
     let cpu = this_cpu();
     if (cpu.slot - cpu.slot_base) >> b::SLOT_SHIFT >= NESTED {
-        return refuse(args[0]);
+        return no_room(run);
     }
     audit(run, site, args)?;
     let ctx = args[0];
@@ -116,17 +116,15 @@ fn enter(run: &mut Run, site: &b::bailey_site, args: &[u64; 5], kept: &Kept) -> 
         _ => return refuse(site.func),
     };
     if !callers::push(run, kept) {
-        return refuse(site.func);
+        return no_room(run);
     }
     run.raw.work |= b::BAILEY_WORK_INNER | b::BAILEY_WORK_CALLS;
     run.raw.prog = image.as_raw();
     run.raw.site = image.sites;
     let low = run.frame().cursor;
     if run.carve_below(low & !(LINE - 1)).is_none() {
-        this_cpu().no_frame += 1;
         // The end of the run takes the caller back.
-        run.raw.action = b::BAILEY_ABORT;
-        return Ok(0);
+        return no_room(run);
     }
     let slot = this_cpu().slot;
     // r11 rax rcx rdx rip cs rflags rsp ss
@@ -144,6 +142,13 @@ fn enter(run: &mut Run, site: &b::bailey_site, args: &[u64; 5], kept: &Kept) -> 
     fill(slot + u64::from(b::SLOT_IRET), &iret);
     fill(slot + u64::from(b::SLOT_REGS), &[args[0], args[1], args[4]]);
     run.raw.action = b::BAILEY_CALL;
+    Ok(0)
+}
+
+/// Ends a run that is too deep to go on: no violation.
+fn no_room(run: &mut Run) -> Audited<u64> {
+    this_cpu().no_frame += 1;
+    run.raw.action = b::BAILEY_ABORT;
     Ok(0)
 }
 
@@ -277,6 +282,9 @@ unsafe extern "C" fn bailey_function(run: *mut b::bailey_run, args: *mut u64) ->
         };
     // SAFETY: this CPU's frame; only its own runs move the cursor.
     run.raw.cursor = unsafe { (*run.raw.frame).cursor };
+    // It has no stack yet.
+    run.raw.dom_rbp = run.raw.cursor;
+    run.raw.dom_rsp = run.raw.cursor;
     match translate(run, site, args).and_then(|at| run.carve_below(at & !(LINE - 1))) {
         Some(()) => 0,
         None => {
@@ -341,15 +349,30 @@ fn translate(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Optio
     Some(key)
 }
 
-/// Ends the loan of the value that a callback was given.
+/// Ends the loan of the value that a callback was given, unless the callback
+/// has left a pointer to it on the stack of a function below. It runs no more.
 pub(super) fn drop_element(run: &mut Run) {
     let element = core::mem::take(&mut run.raw.shadow.element);
-    if element == 0 {
+    let (true, Some(below)) = (element != 0, run.shared()) else {
         return;
+    };
+    // What it has had on its own stack does not count.
+    run.raw.dom_rbp = below.dom_rsp;
+    run.raw.dom_rsp = below.dom_rsp;
+    let words = run.kept_words();
+    let Some(level) = run.used_level() else {
+        return;
+    };
+    let is_it = |loan: &Loan| loan.kind == Lent::MapValue && loan.start == element;
+    let Some(&loan) = level.loans.all().iter().rev().find(|loan| is_it(loan)) else {
+        return;
+    };
+    for word in words {
+        if loan.covers(word, 0) {
+            return;
+        }
     }
-    if let Some(level) = run.used_level() {
-        level.loans.remove(Lent::MapValue, element);
-    }
+    level.loans.remove(Lent::MapValue, element);
 }
 
 /// The end of a function's run. Returns what its caller gets.

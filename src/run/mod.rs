@@ -124,32 +124,36 @@ impl Run {
     /// keep a pointer over a call, R6 to R9 of the call itself left aside. What
     /// lies between the stacks of functions is among them.
     pub(crate) fn kept_words(&self) -> impl Iterator<Item = u64> + Clone {
-        let mut high = self.raw.dom_rbp;
-        // Callers in this run first, then, of nested ones, in the runs below.
-        let inner = self.raw.work & b::BAILEY_WORK_INNER != 0;
-        let calls = self.raw.calls;
-        let caller = move |n| Some((n, callers::top(calls, n)?));
-        let callers =
-            core::iter::successors(inner.then(|| caller(0)).flatten(), move |&(n, at)| {
-                at.is_inner().then(|| caller(n + 1)).flatten()
-            });
-        for (_, caller) in callers.clone() {
-            high = high.max(caller.frame_pointer());
-        }
-        let runs = core::iter::successors(self.shared(), |run| {
+        // This run and those it shares with, each with the number of callers on this CPU's stack
+        // that lie above its own.
+        let own = core::ptr::from_ref(&self.raw);
+        let runs = core::iter::successors(Some((own, 0)), |&(run, above)| {
+            // SAFETY: nested runs end before the one below.
+            let run = unsafe { &*run };
             (run.work & b::BAILEY_WORK_SHARED != 0)
-                // SAFETY: nested runs end before the one below.
-                .then(|| unsafe { &*run.prev })
+                .then(|| (run.prev.cast_const(), above + u64::from(run.calls)))
         });
-        for run in runs.clone() {
-            high = high.max(run.dom_rbp);
-        }
-        let low = self.raw.dom_rsp;
+        let callers = runs.clone().flat_map(|(run, above)| {
+            // SAFETY: as above.
+            let run = unsafe { &*run };
+            let end = above + u64::from(run.calls);
+            let caller = move |n| Some((n, (n < end).then(|| callers::top(n))??));
+            let inner = run.work & b::BAILEY_WORK_INNER != 0;
+            core::iter::successors(inner.then(|| caller(above)).flatten(), move |&(n, at)| {
+                at.is_inner().then(|| caller(n + 1)).flatten()
+            })
+        });
+        let high = Iterator::chain(
+            // SAFETY: as above.
+            runs.clone().map(|(run, _)| unsafe { (*run).dom_rbp }),
+            callers.clone().map(|(_, caller)| caller.frame_pointer()),
+        );
+        let (low, high) = (self.raw.dom_rsp, high.max().unwrap_or(0));
         let stack = (low..high).step_by(8).map(crate::event::frame::word);
         let saved = callers.flat_map(|(_, caller)| caller.kept);
-        let pushed = runs.flat_map(|run| {
+        let pushed = runs.skip(1).flat_map(|(run, _)| {
             // R6 to R9, which the helper gate pushed before it called (helpers/gate.S).
-            let gate = core::ptr::from_ref(run) as u64;
+            let gate = run as u64;
             (gate - 8 * KEPT..gate)
                 .step_by(8)
                 .map(crate::event::frame::word)

@@ -32,6 +32,7 @@ pub(super) fn call(run: &mut Run, args: &[u64; 5]) -> u64 {
     if program.is_turned_away() {
         // Quarantined: as its own gate would do.
         super::this_cpu().refused += 1;
+        leave(run);
         run.raw.work &= !b::BAILEY_WORK_PACKET;
         run.raw.action = b::BAILEY_END;
         return 0;
@@ -74,19 +75,24 @@ pub(super) fn call(run: &mut Run, args: &[u64; 5]) -> u64 {
 /// Nothing that the program was lent or that its run shares goes on to the
 /// target.
 fn leave(run: &mut Run) {
-    let shares = b::BAILEY_WORK_SHARED | b::BAILEY_WORK_INNER;
-    if run.raw.work & shares == 0 {
+    if run.raw.work & b::BAILEY_WORK_INNER != 0 {
+        // The caller goes on, and may have been left pointers to what the function was lent.
+        super::callers::keep_loans(run);
+        run.raw.shadow.element = 0;
+    } else if run.raw.work & b::BAILEY_WORK_SHARED != 0 {
+        super::function::drop_element(run);
+    } else {
         // The verifier lets no program go that holds anything.
         run.end_level();
-    } else {
-        super::function::drop_element(run);
     }
-    run.raw.work &= !(shares | b::BAILEY_WORK_LEVEL);
+    run.raw.work &= !(b::BAILEY_WORK_SHARED | b::BAILEY_WORK_INNER | b::BAILEY_WORK_LEVEL);
 }
 
 /// The target is not isolated, which policy permitted: it is called from here,
 /// in the kernel, with the real context, and its verdict ends the run.
 fn leave_confinement(run: &mut Run, target: *mut b::bpf_prog) -> u64 {
+    // It may change the packet: whose function has left sees to that.
+    leave(run);
     run.raw.work &= !b::BAILEY_WORK_PACKET;
     run.raw.action = b::BAILEY_END;
     // SAFETY: the entry is alive (RCU), and takes the context that our caller gave us.
