@@ -1,0 +1,25 @@
+#!/bin/bash
+# Instructions of calls, callbacks and events, off and on (selftests/figures.c).
+set -euo pipefail
+cd /files
+sysctl -qw kernel.bpf_stats_enabled=1
+
+all() {
+	./figures cost bench_calls.bpf.o | sed "s/^/round $1 /"
+	./figures cost bench_calls.bpf.o bench_fentry.bpf.o leaf_global | sed "s/^/round $1 /"
+	local program period time
+	for time in 1 2 3 4 5; do
+		for program in confined unconfined; do
+			for period in 0 20000; do
+				printf 'event %s %s %s %s %s\n' "$1" "$program" "$time" "$period" \
+					"$(./figures events bench_events.bpf.o "$program" 200 "$period")"
+			done
+		done
+	done
+}
+
+all off
+modprobe bailey
+# The event stubs are in place as long as there is a domain.
+bpftool prog load thousand.bpf.o /sys/fs/bpf/stays
+all on
