@@ -9,6 +9,88 @@ $1 == "off" || $1 == "on" {
     writes[$2, $3] = $5
     if ($1 == "off") name[n++] = $2 " " $3
 }
+# least STATE PROGRAM INSTRUCTIONS KEY_WRITES
+$1 == "least" { least[$2, $3] = $4 }
+# round STATE PROGRAM INSTRUCTIONS KEY_WRITES
+$1 == "round" {
+    round[$2, $3] = $4
+    round_writes[$3] = $5
+    if ($2 == "off") round_name[rounds++] = $3
+}
+# event STATE PROGRAM TIME PERIOD INSTRUCTIONS INTERRUPTS CONFINED KEY_WRITES:
+# of each time first without the timer, then with it.
+$1 == "event" && $5 == 0 { split($0, quiet) }
+$1 == "event" && $5 > 0 {
+    interrupts[$2, $3, $4] = ($6 - quiet[6]) / ($7 - quiet[7])
+    if ($8 > quiet[8]) event_writes[$3] = sprintf("%.1f", ($9 - quiet[9]) / ($8 - quiet[8])) + 0
+    if ($4 > times) times = $4
+}
+# image STATE OBJECT/PROGRAM XLATED JITED STUBS IMAGES PROGRAM_STATE
+$1 == "image" && $2 == "off" {
+    stock["xlated", $3] = $4
+    stock["jited", $3] = $5
+    seen++
+}
+$1 == "image" && $2 == "on" && $8 == "isolated" {
+    size["xlated", $3] = $4
+    size["jited", $3] = $5
+    size["all", $3] = $5 + $6
+    stock["all", $3] = stock["jited", $3]
+    image[images++] = $3
+    several += $7 > 1
+}
+# sort(A, N): a[0] to a[n - 1], ascending
+function sort(a, n, i, j, x) {
+    for (i = 1; i < n; i++) {
+        x = a[i]
+        for (j = i; j > 0 && a[j - 1] > x; j--) a[j] = a[j - 1]
+        a[j] = x
+    }
+}
+function median(a, n) {
+    sort(a, n)
+    return n % 2 ? a[(n - 1) / 2] : (a[n / 2 - 1] + a[n / 2]) / 2
+}
+# One of the rounds of a program that differs from the other in 100 of them.
+function a_round(state, program) {
+    return (round[state, program "_200"] - round[state, program "_100"]) / 100
+}
+# What a round of a program has more than that of another, each of `sites` times.
+function call_line(what, program, base, sites, target, off, on, keys) {
+    off = (a_round("off", program) - (base ? a_round("off", base) : 0)) / sites
+    on = (a_round("on", program) - (base ? a_round("on", base) : 0)) / sites
+    keys = (round_writes[program "_200"] - round_writes[program "_100"]) / 100 / sites
+    line(what, off, on, sprintf("%.1f", keys) + 0, target)
+}
+function sorted_interrupts(state, program, a, i) {
+    for (i = 1; i <= times; i++) a[i - 1] = interrupts[state, program, i]
+    return median(a, times)
+}
+function interrupt_line(what, program) {
+    line(what, sorted_interrupts("off", program), sorted_interrupts("on", program),
+        program in event_writes ? event_writes[program] : 0, "")
+}
+function five(state, program, a, i, text) {
+    for (i = 1; i <= times; i++) a[i - 1] = interrupts[state, program, i]
+    sort(a, times)
+    for (i = 0; i < times; i++) text = text (i ? ", " : "") sprintf("%.1f", a[i])
+    printf "| %s | %s | %s |\n", program, state, text
+}
+function growth(what, kind, i, off, on, factor, added, ratio, worst, most) {
+    for (i = 0; i < images; i++) {
+        off += stock[kind, image[i]]
+        on += size[kind, image[i]]
+        added[i] = size[kind, image[i]] - stock[kind, image[i]]
+        ratio[i] = size[kind, image[i]] / stock[kind, image[i]]
+        if (!i || ratio[i] > ratio[worst]) worst = i
+        if (!i || added[i] > added[most]) most = i
+    }
+    # The worst by name, before sorting moves them.
+    worst = sprintf("%.2f (%s)", ratio[worst], image[worst])
+    most = sprintf("%d (%s)", added[most], image[most])
+    printf "| %s | %d | %d | %.2f | %s | %.2f | %s | %s |\n", what, off, on, on / off, show(median(added, images)),
+        median(ratio, images), most, worst
+}
 # (MANY - FEW) / TIMES with the module on or off, of packets of 64 bytes.
 function each(state, many, few, times) {
     return (run[state, many, 64] - run[state, few, 64]) / times
@@ -18,7 +100,7 @@ function keys(many, few, times) {
     return sprintf("%.1f", (writes[many, 64] - writes[few, 64]) / times) + 0
 }
 function line(what, off, on, written, target, verdict) {
-    if (target) verdict = "<= " target ": " (on - off <= target ? "met" : "missed")
+    if (target) verdict = "<= " target ": " (on - off <= target ? "met" : "not met")
     printf "| %s | %s | %s | %s | %s | %s | %s |\n", what, show(off), show(on), show(on - off), written,
         written * 111, verdict
 }
@@ -30,7 +112,7 @@ function copies(program, words, k, size) {
         size = k == 1 ? 64 : k == 2 ? 256 : 1500
         line(words ", " size " bytes", run["off", program, size] - run["off", "empty", 64],
             run["on", program, size] - run["on", "empty", 64],
-            writes[program, size] - writes["empty", 64], "")
+            sprintf("%.1f", writes[program, size] - writes["empty", 64]) + 0, "")
     }
 }
 END {
@@ -40,6 +122,9 @@ END {
     line("enter + exit, empty program", run["off", "empty", 64], run["on", "empty", 64], writes["empty", 64], 130)
     line("helper gate, numbers only", each("off", "helpers", "empty", 10), each("on", "helpers", "empty", 10),
         keys("helpers", "empty", 10), 70)
+    line("enter + exit, shortest run of 50", least["off", "empty"], least["on", "empty"], 2, 130)
+    line("helper gate, shortest run of 50", (least["off", "helpers"] - least["off", "empty"]) / 10,
+        (least["on", "helpers"] - least["on", "empty"]) / 10, 2, 70)
     copies("copy_in", "context and packet in")
     copies("copy_both", "context and packet in and back")
     line("array look-up", each("off", "array_10", "array_1", 9), each("on", "array_10", "array_1", 9),
@@ -59,6 +144,30 @@ END {
     if (("on", "load_thousand", "-") in run)
         line("load of 1000 instructions, bpftool included", run["off", "load_thousand", "-"],
             run["on", "load_thousand", "-"], 0, "")
+    call_line("call and return, static sub-program, 1 site", "call_static", "call_none", 1, 4)
+    call_line("the same, 2 of R6 to R9 saved", "call_saves", "call_none", 1, 4)
+    for (i = 2; i <= 16; i *= i)
+        call_line("the same, none saved, " i " sites: each, on average", "sites_" i, "call_none", i, 4)
+    call_line("call and return, global function", "call_global", "call_none", 1, 4)
+    call_line("the same, an fentry program attached", "traced_call_global", "call_none", 1, 4)
+    call_line("a round of bpf_loop, inlined by the verifier", "loop_inlined", "", 1, "")
+    call_line("a round of bpf_loop, called", "loop_called", "", 1, "")
+    call_line("an element of bpf_for_each_map_elem, array", "each_array", "", 1, "")
+    call_line("an element of bpf_for_each_map_elem, hash", "each_hash", "", 1, "")
+    interrupt_line("timer interrupt while confined", "confined")
+    interrupt_line("timer interrupt while not confined", "unconfined")
+    printf "\nGrowth over the corpus: the %d of its %d programs that are isolated, %d of them in several images.\n\n",
+        images, seen, several
+    print "| what | sum off | sum on | factor | added, median | factor, median | added, worst | factor, worst |"
+    print "|---|---|---|---|---|---|---|---|"
+    growth("BPF instructions", "xlated")
+    growth("bytes of image", "jited")
+    growth("bytes of image and stubs", "all")
+    print "\nInstructions of an interrupt, five times measured, sorted:\n"
+    print "| program | module | instructions |"
+    print "|---|---|---|"
+    five("off", "confined"); five("on", "confined")
+    five("off", "unconfined"); five("on", "unconfined")
     print "\nAs counted, whole runs:\n"
     print "| program | packet | off | on | key writes a run |"
     print "|---|---|---|---|---|"
@@ -68,4 +177,7 @@ END {
         printf "| %s | %s | %s | %s | %s |\n", p[1], p[2], run["off", p[1], p[2]], run["on", p[1], p[2]],
             writes[p[1], p[2]]
     }
+    for (i = 0; i < rounds; i++)
+        printf "| %s | 64 | %s | %s | %s |\n", round_name[i], round["off", round_name[i]], round["on", round_name[i]],
+            round_writes[round_name[i]] + 0
 }
