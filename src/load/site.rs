@@ -93,6 +93,13 @@ pub(crate) mod effect {
     pub(crate) const CALLS_BACK: u16 = 0x80;
     /// The helper reads its memory more than once, and is given copies.
     pub(crate) const READS_TWICE: u16 = 0x100;
+    /// Throws an exception.
+    pub(crate) const THROWS: u16 = 0x200;
+    /// No call leads through the site.
+    pub(crate) const NEVER: u16 = 0x400;
+    /// What has a way of its own in the helper gate.
+    pub(crate) const SPECIAL: u16 =
+        CALLS_BACK | THROWS | NEVER | PRINTK | TAIL_CALL | READS_TWICE;
 }
 
 /// `bailey_site.resource`, where `effects` has ACQUIRES or RELEASES.
@@ -141,6 +148,7 @@ const ARG_TYPES: ArgTypeTable = ArgTypeTable {
 pub(super) fn enter() -> b::bailey_site {
     b::bailey_site {
         class: b::BAILEY_SITE_AUDITED,
+        effects: effect::NEVER,
         ..Default::default()
     }
 }
@@ -258,6 +266,9 @@ pub(super) fn entry(
         site.effects |= effect::RELEASES;
         site.resource = number(held);
     }
+    if helper.gate == Gate::Inline {
+        site.effects |= effect::NEVER;
+    }
     if helper.calls_back {
         site.effects |= effect::CALLS_BACK;
     }
@@ -343,6 +354,7 @@ pub(super) fn function(
 pub(super) fn throw(insn: usize) -> b::bailey_site {
     b::bailey_site {
         helper: b::BAILEY_SITE_THROW,
+        effects: effect::THROWS,
         insn: insn as u32,
         ..enter()
     }

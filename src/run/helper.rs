@@ -14,7 +14,7 @@ use crate::breach;
 use crate::event::frame::byte;
 use crate::event::violation;
 use crate::load::site::{effect, flag, is_of, kind, resource, returns};
-use crate::pure::catalog::{id, printk_args, PrintkArg};
+use crate::pure::catalog::{printk_args, PrintkArg};
 use crate::pure::ledger::Kind as Held;
 use crate::pure::loan::{Kind as Lent, Loan, LoanError};
 use crate::pure::violation::Kind;
@@ -67,18 +67,34 @@ fn call(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5], kept: &Kept) 
             return refuse(level);
         }
     }
+    if site.effects & effect::SPECIAL != 0 {
+        return special(run, site, args, kept);
+    }
+    let ctx = args[0];
+    audit(run, site, args)?;
+    if site.effects & effect::SYNC_BEFORE != 0 {
+        run.sync_back();
+    }
+    if site.effects & effect::ACQUIRES != 0 {
+        has_room(run, args)?;
+    }
+    // SAFETY: the helper's address comes from the kernel's own prototype, and every argument is
+    // what that prototype asks for.
+    let result = unsafe { b::bailey_call_helper(site.func, args.as_ptr()) };
+    settle(run, site, args, ctx, kept, result)
+}
+
+/// Calls that most programs do not make, out of the way of those that they do.
+#[inline(never)]
+fn special(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5], kept: &Kept) -> Audited<u64> {
     if site.effects & effect::CALLS_BACK != 0 {
         return function::call(run, site, args, kept);
     }
-    if site.helper == b::BAILEY_SITE_THROW {
+    if site.effects & effect::THROWS != 0 {
         return function::throw(run, args[0]);
     }
-    if matches!(
-        site.helper,
-        0 | id::GET_SMP_PROCESSOR_ID | b::BAILEY_SITE_LANDING
-    ) {
-        // Site 0 is enter, and the others never come to the gate: only a forged frame leads
-        // here with them, and their stubs have no way back.
+    if site.effects & effect::NEVER != 0 {
+        // Only a forged frame leads here with such a site, whose stub may have no way back.
         return refuse(0);
     }
     let ctx = args[0];
@@ -93,20 +109,23 @@ fn call(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5], kept: &Kept) 
         return Ok(tail::call(run, args));
     }
     if site.effects & effect::ACQUIRES != 0 {
-        if let Some(level) = run.level() {
-            if !level.ledger.has_room() {
-                return refuse(args[0]);
-            }
-        }
+        has_room(run, args)?;
     }
-    if site.effects & effect::READS_TWICE != 0 && !breach::without(b::BAILEY_WITHOUT_HEADERS) {
-        let result = copies::call(site, args)?;
-        return settle(run, site, args, ctx, kept, result);
-    }
-    // SAFETY: the helper's address comes from the kernel's own prototype, and every argument is
-    // what that prototype asks for.
-    let result = unsafe { b::bailey_call_helper(site.func, args.as_ptr()) };
+    let result = if breach::without(b::BAILEY_WITHOUT_HEADERS) {
+        // SAFETY: as in `call`.
+        unsafe { b::bailey_call_helper(site.func, args.as_ptr()) }
+    } else {
+        copies::call(site, args)?
+    };
     settle(run, site, args, ctx, kept, result)
+}
+
+/// Whether the run can hold one thing more.
+fn has_room(run: &mut Run, args: &[u64; 5]) -> Audited<()> {
+    match run.level() {
+        Some(level) if !level.ledger.has_room() => refuse(args[0]),
+        _ => Ok(()),
+    }
 }
 
 /// The spin lock the run holds, if it holds one.
@@ -355,6 +374,7 @@ fn print(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Audited<u
 }
 
 /// What the helper's result means for the run, and what of it the program gets.
+#[inline(always)]
 fn settle(
     run: &mut Run,
     site: &b::bailey_site,
@@ -472,22 +492,28 @@ fn held_of(site: &b::bailey_site, args: &[u64; 5]) -> (Held, u64) {
 /// Writes down a loan; if the set is full, the oldest that no live word of the
 /// program points into makes room.
 fn lend(run: &mut Run, kept: &Kept, loan: Loan) -> Audited<()> {
-    let words = run.kept_words();
     let Some(level) = run.level() else {
         return refuse(loan.start);
     };
-    loop {
-        match level.loans.insert(loan) {
-            Ok(()) => return Ok(()),
-            Err(LoanError::Range) => return refuse(loan.start),
-            Err(LoanError::Full) => {
-                let words = Iterator::chain(words.clone(), kept.iter().copied());
-                if !level.loans.make_room(words) {
-                    return refuse(loan.start);
-                }
-            }
+    match level.loans.insert(loan) {
+        Ok(()) => Ok(()),
+        Err(LoanError::Range) => refuse(loan.start),
+        Err(LoanError::Full) => lend_in_place_of(run, kept, loan),
+    }
+}
+
+#[cold]
+fn lend_in_place_of(run: &mut Run, kept: &Kept, loan: Loan) -> Audited<()> {
+    let words = Iterator::chain(run.kept_words(), kept.iter().copied());
+    let Some(level) = run.level() else {
+        return refuse(loan.start);
+    };
+    while level.loans.make_room(words.clone()) {
+        if level.loans.insert(loan).is_ok() {
+            return Ok(());
         }
     }
+    refuse(loan.start)
 }
 
 /// What the program gets for the value at `value` of `map`, which may be of any
