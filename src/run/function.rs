@@ -64,7 +64,7 @@ pub(super) fn call(
         run.sync_back();
     }
     run.raw.work &= !b::BAILEY_WORK_CALLED;
-    let raw = cpu.run;
+    let raw = run.expose();
     // SAFETY: a helper's address comes from the kernel's own prototype, a function's is that of
     // its image; every argument is what they ask for.
     let result = unsafe { b::bailey_call_helper(site.func, args.as_ptr()) };
@@ -389,6 +389,8 @@ pub(super) fn exit(run: &mut Run, result: u64) -> u64 {
         return STOP;
     }
     if shared && run.raw.work & b::BAILEY_WORK_FUNCTION != 0 {
+        // Who has attached to its end looks at the real packet.
+        run.sync_back();
         below.work |= b::BAILEY_WORK_CALLED;
     }
     result

@@ -56,6 +56,15 @@ impl Run {
         unsafe { &mut *raw.cast() }
     }
 
+    /// The record's address, for what is called next: it may read and write
+    /// the record, so nothing of it may be held back.
+    fn expose(&mut self) -> *mut b::bailey_run {
+        let raw = &raw mut self.raw;
+        // SAFETY: no instruction; to the compiler, one that knows the address and any memory.
+        unsafe { core::arch::asm!("/* {} */", in(reg) raw, options(nostack, preserves_flags)) };
+        raw
+    }
+
     /// The image that runs.
     pub(crate) fn image(&self) -> &'static Image {
         // SAFETY: set by enter from what the load gave the gates. It lives until an RCU grace
