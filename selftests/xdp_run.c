@@ -6,7 +6,7 @@
  *   xdp_run OBJECT PROGRAM [--repeat N | --seconds S] [--cpus all|LIST]
  *           [--size BYTES] [--verdict V] [--barriers] [--patch]
  *           [--set MAP=WORD,WORD...] [--get MAP] [--device IFNAME] [--cpu N]
- *           [--next PROGRAM] [--pin PATH]
+ *           [--next PROGRAM] [--pin PATH] [--chunk N]
  *
  *   --barriers  the main thread sends the others interrupts all the while
  *   --patch     the main thread attaches and detaches a tracing program to the
@@ -14,6 +14,7 @@
  *   --set, --get   words of the first value of an array
  *   --device    entry 0 of the map `devices`;  --cpu: entry N of the map `cpus`
  *   --next      the program of that entry, which runs after the redirection
+ *   --chunk     runs in one call, for programs that take long (10000)
  *   --pin       pins the program and ends, without running it
  *
  * SIGTERM ends the runs in good order. Prints `id`, `runs`, `last` (verdict), and what was asked for; the exit code
@@ -31,7 +32,8 @@
 #include <time.h>
 
 #define MAX_CPUS 64
-#define CHUNK 10000
+/* How often in one call of the kernel. */
+static __u64 chunk = 10000;
 
 struct worker {
 	pthread_t thread;
@@ -72,7 +74,7 @@ static void *work(void *arg)
 
 	do {
 		LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = zero, .data_size_in = size);
-		__u64 left = seconds ? CHUNK : repeat - w->runs;
+		__u64 left = seconds ? chunk : repeat - w->runs;
 		cpu_set_t set;
 
 		/* The CPU may have been away in between. */
@@ -81,7 +83,7 @@ static void *work(void *arg)
 		sched_setaffinity(0, sizeof(set), &set);
 		/* In a run it cannot be moved: let a CPU that goes be rid of it. */
 		sched_yield();
-		opts.repeat = left < CHUNK ? left : CHUNK;
+		opts.repeat = left < chunk ? left : chunk;
 		if (bpf_prog_test_run_opts(prog, &opts)) {
 			if (errno == EINTR)
 				continue;
@@ -237,11 +239,13 @@ int main(int argc, char **argv)
 		{"cpu", required_argument, NULL, 'C'},
 		{"next", required_argument, NULL, 'n'},
 		{"pin", required_argument, NULL, 'p'},
+		{"chunk", required_argument, NULL, 'k'},
 		{},
 	};
 	const char *cpus = "0", *pin = NULL, *get = NULL, *device = NULL;
 	const char *cpu = NULL, *next = NULL;
-	bool barriers = false, patching = false, wrong = false;
+	bool barriers = false, patching = false, wrong = false, targets = false;
+	struct bpf_map *map;
 	struct bpf_program *one, *chosen;
 	struct bpf_object *obj;
 	char *set = NULL;
@@ -258,6 +262,7 @@ int main(int argc, char **argv)
 		case 'v': verdict = atoi(optarg); break;
 		case 'b': barriers = true; break;
 		case 't': patching = true; break;
+		case 'k': chunk = strtoull(optarg, NULL, 0); break;
 		case 'S': set = optarg; break;
 		case 'G': get = optarg; break;
 		case 'd': device = optarg; break;
@@ -273,8 +278,11 @@ int main(int argc, char **argv)
 	chosen = obj ? bpf_object__find_program_by_name(obj, argv[optind + 1]) : NULL;
 	if (!chosen)
 		die("%s: no program %s", argv[optind], argv[optind + 1]);
+	/* Programs in a table are loaded with it. */
+	bpf_object__for_each_map(map, obj)
+		targets |= bpf_map__type(map) == BPF_MAP_TYPE_PROG_ARRAY;
 	bpf_object__for_each_program(one, obj)
-		bpf_program__set_autoload(one, one == chosen ||
+		bpf_program__set_autoload(one, one == chosen || targets ||
 						       (next && !strcmp(bpf_program__name(one), next)));
 	if (bpf_object__load(obj))
 		die("%s: %s", argv[optind + 1], strerror(errno));

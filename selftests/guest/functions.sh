@@ -11,8 +11,22 @@ cd /files || exit
 . guest/lib/bailey.sh
 
 absorb ./breach_functions --expect harmless
+check "the program is attached to and replaced on the stock kernel" \
+    sh -c "./functions_attach >/tmp/without 2>/tmp/errors || { cat /tmp/errors; false; }"
+check "what attaches sees something (the next tests can fail)" \
+    test "$(grep -c ' saw [1-9a-f][0-9a-f]* ' /tmp/without)" -ge 16
 
 need_module policy=permit on_violation=abort
+check "the program is attached to and replaced with the module" \
+    sh -c "./functions_attach --isolation /tmp/states >/tmp/with 2>/tmp/errors || { cat /tmp/errors; false; }"
+note "$(cat /tmp/errors)"
+check "program, packets and what attaches are the same with the module" diff -U0 /tmp/without /tmp/with
+check "those that can be isolated are isolated" isolated_or_listed /tmp/states
+check "a replacement of a function is isolated" grep -q '^attach/inside_of_change_packet isolated$' /tmp/states
+deny "a replacement that is not isolated is one" grep -q '^attach/outside.* isolated$' /tmp/states
+check "nothing can be attached to a static function" ./functions_attach --static
+check "the log says why" sh -c "./functions_attach --static | grep 'part of an isolated program'"
+equal "what attaches is no violation" 0 "$(counter violations_total)"
 absorb ./breach_functions --count "$(few 10000)"
 equal "no run was turned away for lack of room" 0 "$(counter frame_full)"
 check "the module leaves" unload_module

@@ -11,7 +11,7 @@ cd /files || exit
 . guest/lib/ktap.sh
 # shellcheck source=selftests/guest/lib/bailey.sh
 . guest/lib/bailey.sh
-readonly orders=200 pass=2 pins=/sys/fs/bpf/deep
+readonly orders=60 pass=2 pins=/sys/fs/bpf/deep
 readonly param=/sys/module/bailey/parameters/test_nested
 
 # run_corpus OUTPUT [OPTION...]
@@ -37,17 +37,17 @@ equal "nothing of this is a violation" 0 "$(counter violations_total)"
 equal "there was room for all of it" 0 "$(counter frame_full)"
 # The limit of tail calls, out of functions, with a packet of most of a page.
 check "the deepest tail calls give the right verdict on every CPU at once" \
-    ./xdp_run corpus_subdeep.bpf.o deep_tail_calls --repeat "$(few 300)" --cpus all \
+    ./xdp_run corpus_subdeep.bpf.o deep_tail_calls --repeat "$(few 300)" --chunk 10 --cpus all \
     --size 3500 --verdict "$(verdict deep_tail_calls)"
 check "the deepest callbacks give the right verdict on every CPU at once" \
-    ./xdp_run corpus_subdeep.bpf.o deep_callbacks --repeat "$(few 300)" --cpus all --verdict 2
+    ./xdp_run corpus_subdeep.bpf.o deep_callbacks --repeat "$(few 300)" --chunk 10 --cpus all --verdict 2
 
 mkdir -p $pins
 check "the deepest programs are loaded" \
     bpftool prog loadall corpus_subdeep.bpf.o $pins
 for program in deep_callbacks deep_tail_calls; do
     before=($(<$param))
-    ./xdp_run corpus_subdeep.bpf.o $program --seconds 300 --cpus all --size 3500 \
+    ./xdp_run corpus_subdeep.bpf.o $program --seconds 300 --chunk 10 --cpus all --size 3500 \
         --verdict "$(verdict $program)" >/tmp/runner 2>&1 &
     runner=$!
     sleep 2
