@@ -3,7 +3,7 @@
 # all CPUs at once, and inside of each other's runs.
 # ALONE: yes
 # SMP: 3
-# TIMEOUT: 600
+# TIMEOUT: 150
 # MODULE: breach
 # NMI: 50
 cd /files || exit
