@@ -3,7 +3,7 @@
 # all CPUs at once, and inside of each other's runs.
 # ALONE: yes
 # SMP: 3
-# TIMEOUT: 150
+# TIMEOUT: 300
 # MODULE: breach
 # NMI: 50
 cd /files || exit
@@ -46,7 +46,7 @@ mkdir -p $pins
 check "the deepest programs are loaded" \
     bpftool prog loadall corpus_subdeep.bpf.o $pins
 for program in deep_callbacks deep_tail_calls; do
-    before=($(<$param))
+    read -r -a before <$param
     ./xdp_run corpus_subdeep.bpf.o $program --seconds 300 --chunk 10 --cpus all --size 3500 \
         --verdict "$(verdict $program)" >/tmp/runner 2>&1 &
     runner=$!
@@ -57,7 +57,7 @@ for program in deep_callbacks deep_tail_calls; do
     wait $runner
     result $? "$program gave the right verdict all the while"
     note "$(cat /tmp/runner)"
-    after=($(<$param))
+    read -r -a after <$param
     note "runs, nested, verdicts: ${before[*]}, then ${after[*]}"
     equal "every run in an interrupt of $program gave the right verdict" \
         $(((after[0] - before[0]) * pass)) $((after[2] - before[2]))
