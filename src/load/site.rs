@@ -98,8 +98,7 @@ pub(crate) mod effect {
     /// No call leads through the site.
     pub(crate) const NEVER: u16 = 0x400;
     /// What has a way of its own in the helper gate.
-    pub(crate) const SPECIAL: u16 =
-        CALLS_BACK | THROWS | NEVER | PRINTK | TAIL_CALL | READS_TWICE;
+    pub(crate) const SPECIAL: u16 = CALLS_BACK | THROWS | NEVER | PRINTK | TAIL_CALL | READS_TWICE;
 }
 
 /// `bailey_site.resource`, where `effects` has ACQUIRES or RELEASES.
