@@ -28,7 +28,10 @@ note "$(field seconds /tmp/many) s"
 ./xdp_run load.bpf.o busy --repeat "$(few 200000)" --cpus all --verdict 2 --barriers >/tmp/barriers
 result $? "runs go on under interrupts from other CPUs ($(field barriers /tmp/barriers))"
 
-./xdp_run load.bpf.o busy --seconds 10 --cpus all --verdict 2 --patch >/tmp/patch
+# Not for long: under QEMU with several CPUs one may still execute an int3 that
+# another has taken away, which kills the stock kernel without the module as well
+# (after some 600 patches on a busy host).
+./xdp_run load.bpf.o busy --seconds 1 --cpus all --verdict 2 --patch >/tmp/patch
 result $? "a running program is patched $(field patches /tmp/patch) times"
 check "the tracing program saw runs ($(field traced /tmp/patch))" \
     test "$(field traced /tmp/patch)" -gt 0
