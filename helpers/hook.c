@@ -33,6 +33,10 @@ REDIRECT(int, check_attach_target,
 	 (struct bpf_verifier_log *log, const struct bpf_prog *prog,
 	  const struct bpf_prog *target, u32 btf_id, struct bpf_attach_target_info *info),
 	 (log, prog, target, btf_id, info))
+REDIRECT(int, arch_text_poke,
+	 (void *ip, enum bpf_text_poke_type old_t, enum bpf_text_poke_type new_t,
+	  void *old_addr, void *new_addr),
+	 (ip, old_t, new_t, old_addr, new_addr))
 REDIRECT(struct bpf_map *, array_map_alloc, (union bpf_attr *attr), (attr))
 
 static void redirected_array_map_free(struct bpf_map *map)
@@ -71,6 +75,8 @@ static struct hook {
 	  { .func = redirect, .flags = REDIRECTED, .private = redirected_select_runtime } },
 	{ "bpf_check_attach_target",
 	  { .func = redirect, .flags = REDIRECTED, .private = redirected_check_attach_target } },
+	{ "bpf_arch_text_poke",
+	  { .func = redirect, .flags = REDIRECTED, .private = redirected_arch_text_poke } },
 	{ "array_map_alloc",
 	  { .func = redirect, .flags = REDIRECTED, .private = redirected_array_map_alloc } },
 	{ "array_map_free",

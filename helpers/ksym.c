@@ -40,6 +40,10 @@ KSYM(int, bpf_check_attach_target,
      (struct bpf_verifier_log *log, const struct bpf_prog *prog, const struct bpf_prog *target,
       u32 btf_id, struct bpf_attach_target_info *info),
      (log, prog, target, btf_id, info))
+KSYM(int, bpf_arch_text_poke,
+     (void *ip, enum bpf_text_poke_type old_t, enum bpf_text_poke_type new_t,
+      void *old_addr, void *new_addr),
+     (ip, old_t, new_t, old_addr, new_addr))
 KSYM(bool, bpf_is_throw_kfunc, (struct bpf_insn *insn), (insn))
 KSYM(void *, bpf_prog_pack_alloc, (u32 size, bpf_jit_fill_hole_t fill, bool was_classic),
      (size, fill, was_classic))

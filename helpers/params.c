@@ -67,4 +67,8 @@ int bailey_test_confine = 1;
 module_param_named(confine, bailey_test_confine, int, 0444);
 MODULE_PARM_DESC(confine, "test build only: 0 leaves the kernel open to programs");
 MODULE_PARM_DESC(test_no_room, "test build only: give runs no stack room for events");
+/* Programs that are loaded now call global functions as if something had attached to each. */
+int bailey_test_gated;
+module_param_named(test_gated, bailey_test_gated, int, 0644);
+MODULE_PARM_DESC(test_gated, "test build only: call every global function through its gate");
 #endif

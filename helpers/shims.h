@@ -26,6 +26,9 @@ BAILEY_KSYM(struct bpf_prog *, bpf_patch_insn_data,
 	    (struct bpf_verifier_env *env, u32 off, const struct bpf_insn *patch, u32 len));
 BAILEY_KSYM(struct bpf_prog *, __bpf_prog_select_runtime,
 	    (struct bpf_verifier_env *env, struct bpf_prog *fp, int *err));
+BAILEY_KSYM(int, bpf_arch_text_poke,
+	    (void *ip, enum bpf_text_poke_type old_t, enum bpf_text_poke_type new_t,
+	     void *old_addr, void *new_addr));
 BAILEY_KSYM(int, bpf_check_attach_target,
 	    (struct bpf_verifier_log *log, const struct bpf_prog *prog,
 	     const struct bpf_prog *target, u32 btf_id, struct bpf_attach_target_info *info));
@@ -61,6 +64,7 @@ struct bailey_cpu *bailey_cpu_of(unsigned int cpu);
 extern int bailey_policy_strict;
 extern int bailey_violation_abort;
 /* of the test build alone */
+extern int bailey_test_gated;
 extern int bailey_test_no_room;
 extern int bailey_test_confine;
 extern u32 bailey_test_undefended;
@@ -74,6 +78,8 @@ int bailey_on_fixup_call_args(struct bpf_verifier_env *env);
 struct bpf_prog *bailey_on_select_runtime(struct bpf_verifier_env *env, struct bpf_prog *fp,
 					  int *err);
 void bailey_on_jit_free(struct bpf_prog *fp);
+int bailey_on_arch_text_poke(void *ip, enum bpf_text_poke_type old_t,
+			     enum bpf_text_poke_type new_t, void *old_addr, void *new_addr);
 int bailey_on_check_attach_target(struct bpf_verifier_log *log, const struct bpf_prog *prog,
 				  const struct bpf_prog *target, u32 btf_id,
 				  struct bpf_attach_target_info *info);

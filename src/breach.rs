@@ -44,6 +44,16 @@ pub(crate) fn no_room() -> bool {
     false
 }
 
+/// Whether global functions are called through gates alone.
+#[inline]
+pub(crate) fn gated() -> bool {
+    #[cfg(bailey_breach)]
+    // SAFETY: an int that is read whole.
+    return unsafe { (&raw const b::bailey_test_gated).read_volatile() } != 0;
+    #[cfg(not(bailey_breach))]
+    false
+}
+
 /// Whether one of these defences (`BAILEY_WITHOUT_*`) is left out, to see the
 /// attack on it win.
 #[inline]

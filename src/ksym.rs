@@ -52,13 +52,14 @@ macro_rules! symbols {
 
 use b::{
     bailey_set___bpf_prog_select_runtime, bailey_set___get_vm_area_node,
-    bailey_set_array_map_alloc, bailey_set_array_map_free, bailey_set_bpf_check_attach_target,
-    bailey_set_bpf_do_misc_fixups, bailey_set_bpf_fixup_call_args, bailey_set_bpf_get_btf_vmlinux,
-    bailey_set_bpf_is_throw_kfunc, bailey_set_bpf_patch_insn_data, bailey_set_bpf_prog_pack_alloc,
-    bailey_set_bpf_prog_pack_free, bailey_set_bpf_ringbuf_discard, bailey_set_bpf_sk_release,
-    bailey_set_bpf_spin_unlock, bailey_set_btf_get, bailey_set_cr4_update_irqsoff,
-    bailey_set_flush_tlb_all, bailey_set_insn_decode, bailey_set_smp_text_poke_int3_handler,
-    bailey_set_smp_text_poke_single, bailey_set_text_poke_copy,
+    bailey_set_array_map_alloc, bailey_set_array_map_free, bailey_set_bpf_arch_text_poke,
+    bailey_set_bpf_check_attach_target, bailey_set_bpf_do_misc_fixups,
+    bailey_set_bpf_fixup_call_args, bailey_set_bpf_get_btf_vmlinux, bailey_set_bpf_is_throw_kfunc,
+    bailey_set_bpf_patch_insn_data, bailey_set_bpf_prog_pack_alloc, bailey_set_bpf_prog_pack_free,
+    bailey_set_bpf_ringbuf_discard, bailey_set_bpf_sk_release, bailey_set_bpf_spin_unlock,
+    bailey_set_btf_get, bailey_set_cr4_update_irqsoff, bailey_set_flush_tlb_all,
+    bailey_set_insn_decode, bailey_set_smp_text_poke_int3_handler, bailey_set_smp_text_poke_single,
+    bailey_set_text_poke_copy,
 };
 
 static SYMBOLS: &[Symbol] = symbols! {
@@ -72,6 +73,8 @@ static SYMBOLS: &[Symbol] = symbols! {
         "called from its hook, which fixes and checks the finished image";
     bpf_check_attach_target, bailey_set_bpf_check_attach_target,
         "called from its hook, which keeps tracers out of confined functions";
+    bpf_arch_text_poke, bailey_set_bpf_arch_text_poke,
+        "called from its hook, which turns calls of a function over when something attaches";
     bpf_is_throw_kfunc, bailey_set_bpf_is_throw_kfunc,
         "tells exceptions from calls of other functions of the kernel";
     bpf_throw, set_bpf_throw,

@@ -28,6 +28,12 @@ check "nothing can be attached to a static function" ./functions_attach --static
 check "the log says why" sh -c "./functions_attach --static | grep 'part of an isolated program'"
 equal "what attaches is no violation" 0 "$(counter violations_total)"
 absorb ./breach_functions --count "$(few 10000)"
+# Global functions were part of their callers; once more through their gates.
+echo 1 >/sys/module/bailey/parameters/test_gated
+absorb ./breach_functions --count "$(few 2000)"
+check "the program is attached to and replaced where nothing is part of a caller" \
+    sh -c "./functions_attach >/tmp/gated 2>/tmp/errors || { cat /tmp/errors; false; }"
+check "that is the same as without the module" diff -U0 /tmp/without /tmp/gated
 equal "no run was turned away for lack of room" 0 "$(counter frame_full)"
 check "the module leaves" unload_module
 finish

@@ -22,7 +22,9 @@ use bailey::pure::rewrite::jump_table::{Places, DEAD_END, MAX_PLACES, NOWHERE};
 use bailey::pure::rewrite::Refusal;
 use calls::{call_at, programs, Called};
 use machine::{Machine, Outcome, STACK_TOP};
-use program::{config, lay_out, lay_out_with, Beyond, Laid, Program, TABLES_AT, THROW};
+use program::{
+    config, lay_out, lay_out_entry, lay_out_with, Beyond, Laid, Program, TABLES_AT, THROW,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -197,6 +199,14 @@ fn check_shape(insns: &[Insn], functions: &[Function], laid: &Laid) {
                 assert!(same, "{old:?} became {insn:?}");
             }
         }
+        if let Origin::Switch(index) = *origin {
+            // Behind it the one jump into the callee, and where both ways meet.
+            let next = laid.code[slot + 1];
+            assert!(*insn == insns[index] && insn.is_pseudo_call());
+            assert!(next.0 == Origin::Added && next.1.is_jump_always());
+            assert_eq!(laid.code[slot + 2].0, Origin::Added);
+            continue;
+        }
         assert!(!insn.is_pseudo_call() && !insn.is_kfunc_call() && !insn.is_gotox());
         if insn.is_exit() {
             let Origin::Kept(index) = *origin else {
@@ -235,6 +245,106 @@ proptest! {
         check_shape(&program.insns, &program.functions, &laid);
         prop_assert_eq!(&laid.members, &called.reached());
         prop_assert_eq!(laid.stack, stack_of(&called, &called.sites(), 0));
+    }
+}
+
+/// The images of a program and of its switched functions, by number; `on` says
+/// of each switch whether calls go through it.
+fn images(
+    program: &Program,
+    functions: &[Function],
+    on: &mut dyn FnMut() -> bool,
+) -> Vec<(Vec<Insn>, u32)> {
+    let callee = |index: usize| {
+        let start = (index as i64 + 1 + i64::from(program.insns[index].imm)) as u32;
+        functions.iter().position(|f| f.start == start).unwrap() as i32
+    };
+    let mut image = |entry: usize| {
+        if entry != 0 && !functions[entry].switched {
+            return (Vec::new(), 0);
+        }
+        let leaps = program.beyond.leaps();
+        let laid = lay_out_entry(&program.insns, functions, entry, leaps).unwrap();
+        let code = laid.insns_with(&mut |index| on().then(|| callee(index)));
+        (code, laid.stack)
+    };
+    (0..functions.len()).map(&mut image).collect()
+}
+
+/// Functions that throw, or call one that may.
+fn throwing(called: &Called) -> Vec<bool> {
+    let mut throws: Vec<bool> = called.shapes.iter().map(|shape| shape.throws).collect();
+    for _ in 0..throws.len() {
+        for (number, shape) in called.shapes.iter().enumerate() {
+            throws[number] |= shape.callees.iter().any(|callee| throws[*callee]);
+        }
+    }
+    throws
+}
+
+/// `functions` with switches at some of those that may have them.
+fn switched(called: &Called, mask: u16) -> Vec<Function> {
+    let Program {
+        insns,
+        functions,
+        beyond,
+        ..
+    } = &called.program;
+    let mut functions = functions.clone();
+    measure(insns, &mut functions).unwrap();
+    for (number, function) in functions.iter_mut().enumerate().skip(1) {
+        let may = beyond.callback != Some(number) && !function.takes_stack();
+        function.switched = may && mask & (1 << (number % 16)) != 0;
+    }
+    functions
+}
+
+proptest! {
+    #![proptest_config(config(500))]
+
+    #[test]
+    fn switches_that_are_off_change_nothing(called in programs(2..13), mask in any::<u16>()) {
+        let program = &called.program;
+        let functions = switched(&called, mask);
+        let laid = lay_out_with(&program.insns, &functions, program.beyond.leaps()).unwrap();
+        check_same(program, &laid);
+        check_shape(&program.insns, &functions, &laid);
+        prop_assert_eq!(&laid.members, &called.reached());
+        prop_assert_eq!(laid.stack, stack_of(&called, &called.sites(), 0));
+        let switches = laid.code.iter().filter(|(origin, _)| matches!(origin, Origin::Switch(_)));
+        let sites = called.sites();
+        let expected: u32 = (0..functions.len())
+            .filter(|n| functions[*n].switched)
+            .map(|n| sites[n])
+            .sum();
+        prop_assert_eq!(switches.count() as u32, expected);
+    }
+
+    #[test]
+    fn through_a_switch_the_functions_own_image_does_the_same(
+        called in programs(2..10), mask in any::<u16>(), on in any::<u64>(),
+    ) {
+        let program = &called.program;
+        let mut functions = switched(&called, mask);
+        // Exceptions of another image are the kernel's business.
+        for (function, throws) in functions.iter_mut().zip(throwing(&called)) {
+            function.switched &= !throws;
+        }
+        let callback = program.beyond.callback.map(|n| program.functions[n].start as usize);
+        let mut number = 0;
+        let images = images(program, &functions, &mut || {
+            number += 1;
+            (on >> (number % 64)) & 1 != 0
+        });
+        let depth = depth_of(&program.functions);
+        let expected = Machine::program(&program.insns, &depth)
+            .with(&program.beyond, callback)
+            .run()
+            .expect("the program");
+        let mut image = Machine::image(&images[0].0, images[0].1)
+            .with(&program.beyond, None)
+            .with_images(&images);
+        prop_assert_eq!(image.run().expect("the image"), expected);
     }
 }
 
@@ -302,6 +412,29 @@ fn generated_programs_call_deep_and_often() {
     assert!(back_jumps > 30 && row > 30, "{also:?}");
     let beyond = (leaps, tables, callbacks);
     assert!(leaps > 1000 && tables > 100 && callbacks > 50, "{beyond:?}");
+}
+
+#[test]
+fn generated_programs_call_through_switches() {
+    let mut runner = TestRunner::deterministic();
+    let strategy = programs(2..10);
+    let (mut programs, mut made) = (0, 0);
+    for _ in 0..200 {
+        let called = strategy.new_tree(&mut runner).unwrap().current();
+        let program = &called.program;
+        let mut functions = switched(&called, u16::MAX);
+        for (function, throws) in functions.iter_mut().zip(throwing(&called)) {
+            function.switched &= !throws;
+        }
+        let images = images(program, &functions, &mut || true);
+        let mut image = Machine::image(&images[0].0, images[0].1)
+            .with(&program.beyond, None)
+            .with_images(&images);
+        image.run().unwrap();
+        programs += u32::from(image.made > 0);
+        made += image.made;
+    }
+    assert!(programs > 50 && made > 1000, "{programs} {made}");
 }
 
 /// The code of functions, calls of each other by number, as a program.

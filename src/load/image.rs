@@ -8,8 +8,9 @@ use super::decoder::Both;
 use super::images::Image;
 use super::program::{Isolation, Part, Program};
 use super::stub_kind;
+use super::switch;
 use crate::bindings as b;
-use crate::pure::image::{bitmap_len, check, scan, Expect, ImageError, SiteHit, Stub};
+use crate::pure::image::{behind_jump, bitmap_len, check, scan, Expect, ImageError, SiteHit, Stub};
 use crate::pure::x86::Decoder;
 use core::slice;
 use kernel::fmt;
@@ -31,6 +32,8 @@ pub(super) enum Flaw {
     Gate(&'static str, u32, u32),
     /// No body behind enter.
     Body,
+    /// No jump into the function behind a switch.
+    Switch(u32),
     /// A stub is out of reach.
     Reach,
 }
@@ -47,6 +50,7 @@ impl fmt::Display for Flaw {
                 write!(f, "{found} calls of the {gate} gate, not {expected}")
             }
             Self::Body => f.write_str("nothing follows the call of the enter gate"),
+            Self::Switch(offset) => write!(f, "no jump behind the switch at +{offset:#x}"),
             Self::Reach => f.write_str("a stub is out of reach"),
         }
     }
@@ -170,7 +174,7 @@ unsafe fn take(
     let mut starts =
         KVVec::from_elem(0u8, bitmap_len(len), GFP_KERNEL).map_err(|_| Flaw::NoMemory)?;
     // SAFETY: the loader alone knows the site table until `publish`.
-    let sites = unsafe { &*isolation.sites.get() };
+    let (sites, switches) = unsafe { (&*isolation.sites.get(), &*isolation.switches.get()) };
     let expect = Expect {
         base,
         enter: enter_gate(part),
@@ -182,19 +186,33 @@ unsafe fn take(
             return Stub::Ends;
         }
         let back = base + u64::from(offset) + CALL;
-        let site = isolation
+        let number = isolation
             .stubs
             .site_of(target)
-            .filter(|number| part.has_site(*number))
-            .and_then(|number| sites.get(number));
-        match site {
-            Some(site) if site.ret == back => Stub::Returns,
+            .filter(|number| part.has_site(*number));
+        let Some((number, site)) = number.and_then(|number| Some((number, sites.get(number)?)))
+        else {
+            return Stub::None;
+        };
+        // `connect` has found where the way back of a switch leads.
+        match switch::find(switches, number) {
+            Some(switch) if switch.at == base + u64::from(offset) => Stub::Returns,
+            None if site.ret == back => Stub::Returns,
             _ => Stub::None,
         }
     })
     .map_err(Flaw::Image)?;
 
     let body = keep_confined(&text, base, enter_return, &mut starts).ok_or(Flaw::Body)?;
+    // Nothing has attached yet. A switch has the same length on and off, and is an instruction
+    // like any other while it is off, so both images have been checked.
+    for switch in switches.iter().filter(|switch| part.has_site(switch.site)) {
+        let at = usize::try_from(switch.at.wrapping_sub(base)).unwrap_or(usize::MAX);
+        let jump = text
+            .get_mut(at..)
+            .and_then(|rest| rest.get_mut(..switch::OFF.len()));
+        jump.ok_or(Flaw::Body)?.copy_from_slice(&switch::OFF);
+    }
 
     // SAFETY: the loader alone writes the record before `publish`.
     unsafe {
@@ -214,8 +232,9 @@ unsafe fn take(
 /// Finds every call of the image, notes in the site table where each one's
 /// stub goes back to, and makes a jump of it. Returns enter's return address.
 fn connect(isolation: &Isolation, part: &Part, base: u64, text: &mut [u8]) -> Result<u64, Flaw> {
-    // SAFETY: the loader alone knows the site table until `publish`.
-    let sites = unsafe { &mut *isolation.sites.get() };
+    // SAFETY: the loader alone knows both tables until `publish`.
+    let (sites, switches) =
+        unsafe { (&mut *isolation.sites.get(), &mut *isolation.switches.get()) };
     let mut jumps: KVVec<u32> = KVVec::new();
     let mut flaw = None;
     let (mut enters, mut exits) = (0u32, 0u32);
@@ -238,7 +257,18 @@ fn connect(isolation: &Isolation, part: &Part, base: u64, text: &mut [u8]) -> Re
             {
                 None => flaw = flaw.take().or(Some(Flaw::Call(hit.offset))),
                 Some(number) if sites[number].ret != 0 => flaw = Some(Flaw::Stub(number)),
-                Some(number) => sites[number].ret = next,
+                Some(number) => {
+                    sites[number].ret = next;
+                    if let Some(switch) = switch::find_mut(switches, number) {
+                        switch.at = base + u64::from(hit.offset);
+                        switch.stub = hit.target;
+                        // A call through it comes back to where the function itself does.
+                        match behind_jump(text, hit.next, &Both) {
+                            Some(behind) => sites[number].ret = base + u64::from(behind),
+                            None => flaw = Some(Flaw::Switch(hit.offset)),
+                        }
+                    }
+                }
             }
         }
         if jumps.push(hit.offset, GFP_KERNEL).is_err() {

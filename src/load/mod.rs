@@ -12,7 +12,8 @@
 //! 4. at `bpf_jit_free()`: the program's record goes.
 //!
 //! And instead of `bpf_check_attach_target()`, when another program wants to
-//! attach to one ([`attach`]).
+//! attach to one ([`attach`]), and of `bpf_arch_text_poke()`, when it does or
+//! goes ([`switch`]).
 //!
 //! A program that cannot be isolated is loaded as without us, or refused, by
 //! policy; either way the reason is said. A fault of ours after the program
@@ -31,6 +32,7 @@ mod replace;
 mod rewrite;
 pub(crate) mod site;
 mod stub;
+mod switch;
 mod tables;
 
 pub(crate) use images::Image;

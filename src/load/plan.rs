@@ -4,28 +4,38 @@
 //!
 //! The program becomes one image, and so does each of its functions that is
 //! entered by itself: one that the kernel calls back; a global one, which others
-//! may replace; one that makes a tail call. Other functions are part of every
-//! image that calls them.
+//! may replace; one that makes a tail call. All but the last are part of every
+//! image that calls them, too, unless that makes the program much longer.
 
 use super::helpers::{HelperSet, Helpers};
 use super::knowledge::{Knowledge, XDP_BUFF};
 use super::program::{Isolation, Part, Program};
 use super::stub::Stubs;
+use super::switch::Switch;
 use super::tables::Tables;
 use super::{site, Reason};
 use crate::bindings as b;
+use crate::breach;
 use crate::domain;
 use crate::pure::catalog;
 use crate::pure::insn::{Insn, REG_1, REG_FP};
 use crate::pure::rewrite::functions::{
     self, Function, Layout, Leaps, Origin, Scratch, MAX_FUNCTIONS,
 };
-use crate::pure::rewrite::{survey, Known, PtrKind, Refusal, FUNCTION_PROLOGUE_LEN, PROLOGUE_LEN};
+use crate::pure::rewrite::{
+    self, survey, Known, PtrKind, Refusal, FUNCTION_PROLOGUE_LEN, PROLOGUE_LEN,
+};
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
 /// What stands for an instruction that the program did not have.
 pub(super) const NEW: u32 = u32::MAX;
+
+/// How many times as long as it was a program may become so that global
+/// functions are part of their callers. A program of few instructions may
+/// become `SMALL` of them.
+const GROWTH: usize = 4;
+const SMALL: usize = 1024;
 
 /// What a program is to become; nothing of it has been changed yet.
 pub(super) struct Plan {
@@ -78,20 +88,32 @@ pub(super) fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
     let facts = survey(insns, XDP_BUFF, known.direct_write(), |index| {
         facts_of(known, &helpers, index)
     })?;
-    let mut work = Work {
-        known,
-        helpers: &helpers,
-        ctx: facts.reads_data(),
-        code: Code::default(),
-        sites: KVVec::new(),
-        functions: known_functions(known)?,
-        entries: KVVec::new(),
-        parts: KVVec::new(),
-    };
-    functions::measure(insns, &mut work.functions)?;
-    work.choose(set.calls_back())?;
     let tables = Tables::new(known)?;
-    let (begins, positions) = work.lay_out(&tables)?;
+    let lay_out = |switches| -> Result<_, Reason> {
+        let mut work = Work {
+            known,
+            helpers: &helpers,
+            ctx: facts.reads_data(),
+            code: Code::default(),
+            sites: KVVec::new(),
+            switches: KVVec::new(),
+            functions: known_functions(known)?,
+            entries: KVVec::new(),
+            parts: KVVec::new(),
+        };
+        functions::measure(insns, &mut work.functions)?;
+        work.choose(set.calls_back(), switches)?;
+        let (begins, positions) = work.lay_out(&tables)?;
+        Ok((work, begins, positions))
+    };
+    let few = (GROWTH * insns.len()).max(SMALL);
+    let fits = |work: &Work<'_>| {
+        work.code.insns.len() <= few && work.sites.len() <= rewrite::MAX_SITES as usize
+    };
+    let (work, begins, positions) = match lay_out(!breach::gated()) {
+        Ok(laid) if laid.0.switches.is_empty() || fits(&laid.0) => laid,
+        _ => lay_out(false)?,
+    };
 
     for &map in known.maps() {
         // SAFETY: a map that `env` holds a reference to.
@@ -104,6 +126,7 @@ pub(super) fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
         ctx,
         code,
         mut sites,
+        switches,
         parts,
         ..
     } = work;
@@ -120,7 +143,7 @@ pub(super) fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
     let domain = domain::for_maps(known.maps()).map_err(Reason::Domain)?;
     tables.fill(&domain)?;
     // SAFETY: `env` holds a reference to each map.
-    let isolation = unsafe { Isolation::new(known.maps(), domain, sites, stubs, parts) }
+    let isolation = unsafe { Isolation::new(known.maps(), domain, sites, switches, stubs, parts) }
         .map_err(|_| Reason::NoMemory)?;
     let flags = [
         (ctx, b::BAILEY_PROG_CTX),
@@ -156,6 +179,7 @@ struct Work<'a> {
     ctx: bool,
     code: Code,
     sites: KVVec<b::bailey_site>,
+    switches: KVVec<Switch>,
     functions: KVVec<Function>,
     /// The functions that images begin with, in order.
     entries: KVVec<usize>,
@@ -164,23 +188,26 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// Finds the functions that become images of their own. `calls_back`:
-    /// some helper calls back what it is given the address of.
-    fn choose(&mut self, calls_back: bool) -> Result<(), Reason> {
+    /// some helper calls back what it is given the address of. `switches`:
+    /// those that others may replace are part of their callers, too.
+    fn choose(&mut self, calls_back: bool, switches: bool) -> Result<(), Reason> {
         push(&mut self.entries, 0)?;
         for (number, function) in self.functions.iter_mut().enumerate().skip(1) {
             let start = function.start as usize;
             let called_back = function.taken && calls_back;
             // An exception's callback is nobody's to call or replace, though it may be global.
             let is_callback = self.known.exception_callback() == Some(number as u32);
-            function.gated =
-                self.known.is_global(number as u32) && !is_callback || function.tail_calls;
-            if !function.gated && !called_back {
+            let replaceable = self.known.is_global(number as u32) && !is_callback;
+            function.switched = switches && replaceable && !function.tail_calls;
+            function.gated = (replaceable || function.tail_calls) && !function.switched;
+            let by_gate = function.gated || function.switched;
+            if !by_gate && !called_back {
                 continue;
             }
             if function.takes_stack() {
                 return Err((start, Refusal::StackArgument).into());
             }
-            if called_back && function.gated {
+            if called_back && by_gate {
                 return Err((start, Refusal::Callback).into());
             }
             push(&mut self.entries, number)?;
@@ -279,11 +306,11 @@ impl Work<'_> {
     /// Takes one instruction of an image.
     fn take(&mut self, part: &mut Part, origin: Origin, insn: Insn) -> Result<(), Reason> {
         let from = match origin {
-            Origin::Kept(index) | Origin::For(index) => index as u32,
+            Origin::Kept(index) | Origin::For(index) | Origin::Switch(index) => index as u32,
             Origin::Added => NEW,
         };
         self.code.push(insn, from)?;
-        let Origin::Kept(index) = origin else {
+        let (Origin::Kept(index) | Origin::Switch(index)) = origin else {
             return Ok(());
         };
         part.exits += u32::from(insn.is_exit());
@@ -298,6 +325,9 @@ impl Work<'_> {
             let args = self.args(callee);
             let site = site::function(index, image, args).map_err(|refusal| (index, refusal))?;
             self.ctx |= site.effects & site::effect::SYNC_BEFORE != 0;
+            if origin == Origin::Switch(index) {
+                push(&mut self.switches, Switch::new(self.sites.len(), image))?;
+            }
             return push(&mut self.sites, site);
         }
         if facts.throws {
@@ -333,7 +363,7 @@ impl Work<'_> {
         if entry == 0 {
             return Ok((b::BAILEY_CALL_KERNEL, 0));
         }
-        if !function.gated {
+        if !function.gated && !function.switched {
             return Ok((b::BAILEY_CALL_BACK, 0));
         }
         let is_ctx = |arg: &b::bpf_subprog_arg_info| arg.arg_type == b::bpf_arg_type_ARG_PTR_TO_CTX;

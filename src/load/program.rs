@@ -16,6 +16,7 @@
 use super::helpers::HelperSet;
 use super::images::Image;
 use super::stub::Stubs;
+use super::switch::Switch;
 use super::Reason;
 use crate::bindings as b;
 use crate::domain::Member;
@@ -138,6 +139,8 @@ impl Drop for Stats {
 pub(super) struct Isolation {
     pub(super) stubs: Stubs,
     pub(super) sites: UnsafeCell<KVVec<b::bailey_site>>,
+    /// In the order of their sites.
+    pub(super) switches: UnsafeCell<KVVec<Switch>>,
     /// The first is the program's, the others are functions'.
     images: KVVec<Image>,
     pub(super) parts: KVVec<Part>,
@@ -190,6 +193,7 @@ impl Isolation {
         maps: &[*mut b::bpf_map],
         domain: Member,
         sites: KVVec<b::bailey_site>,
+        switches: KVVec<Switch>,
         stubs: Stubs,
         parts: KVVec<Part>,
     ) -> Result<Self> {
@@ -205,6 +209,7 @@ impl Isolation {
         Ok(Self {
             stubs,
             sites: UnsafeCell::new(sites),
+            switches: UnsafeCell::new(switches),
             images,
             starts: UnsafeCell::new(KVVec::with_capacity(parts.len(), GFP_KERNEL)?),
             parts,
@@ -615,16 +620,20 @@ pub(super) fn leave(aux: *mut b::bpf_prog_aux) {
 
 /// Calls `f` with the record of each program, in no particular order.
 pub(crate) fn for_each(mut f: impl FnMut(&Program)) {
+    let _ = first(|program| -> Option<()> {
+        f(program);
+        None
+    });
+}
+
+/// The first record for which `f` says something, and what.
+pub(super) fn first<T>(mut f: impl FnMut(&Program) -> Option<T>) -> Option<(Arc<Program>, T)> {
     let mut next = 0;
     loop {
         let found = {
             let registry = REGISTRY.lock();
-            let Some(tree) = registry.as_ref() else {
-                return;
-            };
-            let Some(cursor) = tree.cursor_lower_bound(&next) else {
-                return;
-            };
+            let tree = registry.as_ref()?;
+            let cursor = tree.cursor_lower_bound(&next)?;
             let (&key, entry) = cursor.current();
             next = key + 1;
             match entry {
@@ -637,7 +646,9 @@ pub(crate) fn for_each(mut f: impl FnMut(&Program)) {
             }
         };
         if let Some(program) = found {
-            f(&program);
+            if let Some(said) = f(&program) {
+                return Some((program, said));
+            }
         }
     }
 }

@@ -184,6 +184,21 @@ pub fn scan<D: Decoder + ?Sized>(
     Ok(found)
 }
 
+/// Where the instruction starts that follows the unconditional jump at `at`. In
+/// front of a jump the JIT puts nops while an image's size has not settled.
+pub fn behind_jump<D: Decoder + ?Sized>(code: &[u8], at: u32, decoder: &D) -> Option<u32> {
+    let mut at = at;
+    loop {
+        let insn = decoder.decode(code.get(at as usize..)?)?;
+        at = at.checked_add(u32::from(insn.len))?;
+        match kind(&insn)? {
+            Kind::Nop => {}
+            Kind::Jump(_) if (at as usize) < code.len() => return Some(at),
+            _ => return None,
+        }
+    }
+}
+
 /// Checks a finished image, the calls of its sites already turned into jumps.
 ///
 /// `stub(offset, target)` says what the jump at `offset` bytes from the start

@@ -336,8 +336,22 @@ pub struct Laid {
 }
 
 impl Laid {
+    /// The instructions, every switch off.
     pub fn insns(&self) -> Vec<Insn> {
-        self.code.iter().map(|(_, insn)| *insn).collect()
+        self.insns_with(&mut |_| None)
+    }
+
+    /// The same, each switch as `switch` says of the call it is at: a call of
+    /// that number, or off.
+    pub fn insns_with(&self, switch: &mut dyn FnMut(usize) -> Option<i32>) -> Vec<Insn> {
+        let insns = self.code.iter().map(|(origin, insn)| match *origin {
+            Origin::Switch(index) => match switch(index) {
+                Some(number) => Insn::new(insn.code, 0, insn.src(), 0, number),
+                None => Insn::ja(0),
+            },
+            _ => *insn,
+        });
+        insns.collect()
     }
 }
 
@@ -352,6 +366,16 @@ pub fn lay_out_with(
     functions: &[Function],
     leaps: Leaps<'_>,
 ) -> Result<Laid, (usize, Refusal)> {
+    lay_out_entry(insns, functions, 0, leaps)
+}
+
+/// The image of function `entry`.
+pub fn lay_out_entry(
+    insns: &[Insn],
+    functions: &[Function],
+    entry: usize,
+    leaps: Leaps<'_>,
+) -> Result<Laid, (usize, Refusal)> {
     let mut functions = functions.to_vec();
     measure(insns, &mut functions)?;
     // Nothing may hang on what the memory held.
@@ -364,7 +388,7 @@ pub fn lay_out_with(
         calls: &mut calls,
         far: &mut far,
     };
-    let layout = Layout::new(insns, &mut functions, 0, leaps, scratch)?;
+    let layout = Layout::new(insns, &mut functions, entry, leaps, scratch)?;
     let mut code = Vec::new();
     layout.emit(&mut |origin, insn| -> Result<(), (usize, Refusal)> {
         code.push((origin, insn));

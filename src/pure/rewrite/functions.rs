@@ -32,9 +32,19 @@
 //!
 //! Functions stay in order, the entry first, so line info stays in order too.
 //!
-//! A function that others may replace, or that makes a tail call, is not part
-//! of its callers' images: it is an entry of its own, and a call of it stays
-//! one, for a gate.
+//! A function that makes a tail call is not part of its callers' images: it is
+//! an entry of its own, and a call of it stays one, for a gate.
+//!
+//! A function that others may attach to or replace is both. At each call of it
+//! there is a *switch*, a call for a gate that does nothing as long as nobody
+//! has attached:
+//!
+//! ```text
+//!     r10 += -off
+//!     call callee         the switch
+//!     goto callee
+//!     r10 += off          here a call through the switch comes back, too
+//! ```
 
 use super::super::insn::{alu, class, jmp, mode, size, Insn, REG_1, REG_FP, REG_PARAMS};
 use super::jump_table::{self, Places, DEAD_END};
@@ -78,6 +88,8 @@ pub struct Function {
     pub depth: u32,
     /// It is called through a gate, not in goto form.
     pub gated: bool,
+    /// It is called in goto form, and through a gate where the switch is on.
+    pub switched: bool,
     /// Its address is taken: the kernel may call it.
     pub taken: bool,
     /// It makes a tail call.
@@ -134,6 +146,11 @@ impl Function {
     /// Whether its way back asks for the site's number.
     const fn is_numbered(&self) -> bool {
         self.calls > 1
+    }
+
+    /// Slots of a call of it in goto form.
+    fn call_len(&self) -> u32 {
+        self.area() / 8 + 3 + u32::from(self.switched)
     }
 
     /// Bytes between its frame pointer and its caller's stack.
@@ -201,6 +218,9 @@ pub enum Origin {
     Kept(usize),
     /// The first of those that stand for the instruction at this index.
     For(usize),
+    /// The switch at the call at this index: the call itself. The one direct
+    /// jump behind it leads into the callee.
+    Switch(usize),
     /// Another one.
     Added,
 }
@@ -640,7 +660,7 @@ impl<'a> Layout<'a> {
     /// Slots of a call up to where its callee goes back to, and behind that.
     fn call_slots(&self, index: usize, call: &Insn) -> At<u32> {
         Ok(match self.inner_callee(index, call)? {
-            Some(callee) => self.function(callee).area() / 8 + 3,
+            Some(callee) => self.function(callee).call_len(),
             None => 1,
         })
     }
@@ -760,7 +780,9 @@ impl<'a> Layout<'a> {
         let function = self.function(number);
         if insn.is_pseudo_call() || self.leaps.gated && self.leaps.is_throw(&insn) {
             match self.inner_callee(index, &insn)? {
-                Some(callee) => self.emit_call(&function, &self.function(callee), index, emit)?,
+                Some(callee) => {
+                    self.emit_call(&function, &self.function(callee), (index, insn), emit)?;
+                }
                 None => emit(Origin::Kept(index), insn)?,
             }
             if self.is_last(number, index) {
@@ -832,17 +854,13 @@ impl<'a> Layout<'a> {
         &self,
         caller: &Function,
         callee: &Function,
-        index: usize,
+        (index, call): (usize, Insn),
         emit: &mut dyn FnMut(Origin, Insn) -> Result<(), E>,
     ) -> Result<(), E> {
         let down = caller.frame() + callee.area();
         let below = i16::try_from(down).map_err(|_| (index, Refusal::StackTooDeep))?;
-        let mut at = self.at(index);
         let mut origin = Origin::For(index);
-        let mut next = |insn: Insn| {
-            at += 1;
-            emit(core::mem::replace(&mut origin, Origin::Added), insn)
-        };
+        let mut next = |insn: Insn| emit(core::mem::replace(&mut origin, Origin::Added), insn);
         if callee.is_numbered() {
             let number = self
                 .calls_of(callee)
@@ -854,9 +872,16 @@ impl<'a> Layout<'a> {
             next(Insn::stx(size::DW, REG_FP, reg, word - below))?;
         }
         next(Insn::alu64_imm(alu::ADD, REG_FP, -i32::from(below)))?;
-        let here = self.at(index) + callee.area() / 8 + 1;
-        next(self.goto(here, self.at(callee.start as usize)))?;
-        next(Insn::alu64_imm(alu::ADD, REG_FP, i32::from(below)))
+        if callee.switched {
+            emit(Origin::Switch(index), call)?;
+        }
+        let here = self.at(index) + callee.call_len() - 2;
+        let into = self.goto(here, self.at(callee.start as usize));
+        emit(Origin::Added, into)?;
+        emit(
+            Origin::Added,
+            Insn::alu64_imm(alu::ADD, REG_FP, i32::from(below)),
+        )
     }
 
     fn emit_back<E: From<(usize, Refusal)>>(
