@@ -346,11 +346,25 @@ pub fn lay_out(insns: &[Insn], functions: &[Function]) -> Result<Laid, (usize, R
     lay_out_with(insns, functions, Leaps::default())
 }
 
+/// The same with room for blinded constants.
+pub fn lay_out_blinded(insns: &[Insn], functions: &[Function]) -> Result<Laid, (usize, Refusal)> {
+    carry_out(insns, functions, Leaps::default(), true)
+}
+
 /// The same of a program with exceptions or jump tables.
 pub fn lay_out_with(
     insns: &[Insn],
     functions: &[Function],
     leaps: Leaps<'_>,
+) -> Result<Laid, (usize, Refusal)> {
+    carry_out(insns, functions, leaps, false)
+}
+
+fn carry_out(
+    insns: &[Insn],
+    functions: &[Function],
+    leaps: Leaps<'_>,
+    blinded: bool,
 ) -> Result<Laid, (usize, Refusal)> {
     let mut functions = functions.to_vec();
     measure(insns, &mut functions)?;
@@ -364,7 +378,7 @@ pub fn lay_out_with(
         calls: &mut calls,
         far: &mut far,
     };
-    let layout = Layout::new(insns, &mut functions, 0, leaps, scratch)?;
+    let layout = Layout::new(insns, &mut functions, 0, leaps, blinded, scratch)?;
     let mut code = Vec::new();
     layout.emit(&mut |origin, insn| -> Result<(), (usize, Refusal)> {
         code.push((origin, insn));
