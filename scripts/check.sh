@@ -34,7 +34,7 @@ no_host_paths() {
 shell_scripts() {
     cd "$TOP"
     local files=(.ci/run scripts/*.sh qemu/*.sh) f
-    for f in qemu/demo/*.sh selftests/guest/*.sh selftests/*.sh; do
+    for f in qemu/demo/*.sh selftests/guest/*.sh selftests/bench/*.sh selftests/*.sh; do
         [ ! -f "$f" ] || files+=("$f")
     done
     in_root trixie shellcheck -x -P SCRIPTDIR -P scripts "${files[@]}"

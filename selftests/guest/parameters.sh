@@ -19,12 +19,22 @@ load_verbose() {
     ./xdp_run refusals.bpf.o "$1" --pin /sys/fs/bpf/one 2>&1
 }
 
+# stack_of OBJECT: the line of the verifier's statistics, of its first program.
+stack_of() {
+    bpftool -d prog load "$1" /sys/fs/bpf/stack 2>&1 | grep '^stack depth [1-9]'
+    rm -f /sys/fs/bpf/stack
+}
+
 check "modinfo describes policy" described policy
 check "modinfo describes on_violation" described on_violation
 deny "an unknown policy is refused" modprobe bailey policy=maybe
 deny "an unknown way to take violations is refused" modprobe bailey on_violation=nothing
 
+stock=$(stack_of forwarder.bpf.o)
 need_module policy=strict
+note "on the stock kernel: $stock"
+check "the verifier's statistics show a program's stack" test -n "$stock"
+equal "they show the same once it is isolated" "$stock" "$(stack_of forwarder.bpf.o)"
 check "strict: a program that can be isolated loads" load_verbose plain
 rm -f /sys/fs/bpf/one
 for kind in timer iterator; do

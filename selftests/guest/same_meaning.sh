@@ -48,7 +48,9 @@ equal "no program of the corpus breaches" 0 "$(counter violations_total)"
 
 # The JIT splits every constant in two: other instructions, the same meaning.
 echo 2 >/proc/sys/net/core/bpf_jit_harden
-check "every program of the corpus runs with constants blinded" run_corpus /tmp/blinded
+check "every program of the corpus runs with constants blinded" \
+    run_corpus /tmp/blinded --isolation /tmp/blinded_states
+check "blinding makes no program one that is not isolated" diff -U0 /tmp/states /tmp/blinded_states
 compare /tmp/blinded "with constants blinded"
 echo 0 >/proc/sys/net/core/bpf_jit_harden
 equal "blinded constants breach nothing" 0 "$(counter violations_total)"

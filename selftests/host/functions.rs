@@ -19,11 +19,12 @@ use bailey::pure::rewrite::functions::{
     measure, Function, Layout, Leaps, Origin, Scratch, MAX_CALLS, MAX_DEPTH, MAX_FRAMES,
 };
 use bailey::pure::rewrite::jump_table::{Places, DEAD_END, MAX_PLACES, NOWHERE};
-use bailey::pure::rewrite::Refusal;
+use bailey::pure::rewrite::{blinding, Refusal};
 use calls::{call_at, programs, Called};
 use machine::{Machine, Outcome, STACK_TOP};
 use program::{
-    config, lay_out, lay_out_entry, lay_out_with, Beyond, Laid, Program, TABLES_AT, THROW,
+    config, lay_out, lay_out_blinded, lay_out_entry, lay_out_with, Beyond, Laid, Program,
+    TABLES_AT, THROW,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -1047,7 +1048,8 @@ fn long(jumps: &[Insn], filler: usize, calls: usize, back: usize) -> Vec<Insn> {
     code
 }
 
-fn check_long(jumps: &[Insn], filler: usize, calls: usize, back: usize, arguments: &[i32]) -> Laid {
+/// A program that calls `code` with each of `arguments`.
+fn calling(code: Vec<Insn>, arguments: &[i32]) -> (Vec<Insn>, Vec<Function>) {
     let mut entry = vec![Insn::mov64_imm(7, 0)];
     for value in arguments {
         entry.extend([Insn::mov64_imm(3, *value), call(1)]);
@@ -1056,8 +1058,11 @@ fn check_long(jumps: &[Insn], filler: usize, calls: usize, back: usize, argument
     }
     entry.extend([Insn::mov64_reg(0, 7), EXIT]);
     let leaf = vec![Insn::mov64_reg(0, 3), Insn::mov64_imm(6, 9), EXIT];
-    let codes = [(entry, 0), (long(jumps, filler, calls, back), 0), (leaf, 0)];
-    let (insns, functions) = link(&codes);
+    link(&[(entry, 0), (code, 0), (leaf, 0)])
+}
+
+fn check_long(jumps: &[Insn], filler: usize, calls: usize, back: usize, arguments: &[i32]) -> Laid {
+    let (insns, functions) = calling(long(jumps, filler, calls, back), arguments);
     let laid = lay_out(&insns, &functions).unwrap();
     check_shape(&insns, &functions, &laid);
     assert_eq!(run_image(&laid), run_program(&insns, &functions));
@@ -1081,6 +1086,50 @@ proptest! {
         let filler = 32_750 - 3 * calls - jumps.len() - near;
         check_long(&jumps, filler, calls, back, &[1 << bit, 0, 6]);
     }
+}
+
+proptest! {
+    #![proptest_config(config(30))]
+
+    #[test]
+    fn jumps_reach_once_constants_are_blinded(
+        jumps in 1usize..5, calls in 1usize..40, filler in 9_000usize..32_600, back in 0usize..3,
+        bit in 0i32..5,
+    ) {
+        let jumps: Vec<Insn> = (0..jumps as i32)
+            .map(|n| match n {
+                3 => Insn::ja(0),
+                n => Insn::jmp_imm(jmp::JSET, 6, 1 << n, 0),
+            })
+            .collect();
+        let arguments = [1 << bit, 0, 6];
+        let code = long(&jumps, filler - 3 * calls, calls, back);
+        let (insns, functions) = calling(code, &arguments);
+        let laid = lay_out_blinded(&insns, &functions).unwrap();
+        check_shape(&insns, &functions, &laid);
+        prop_assert_eq!(run_image(&laid), run_program(&insns, &functions));
+        let mut positions = vec![0; laid.code.len() + 1];
+        prop_assert_eq!(blinding::survey(&laid.insns(), &mut positions), Ok(()));
+        if filler > 11_000 {
+            // Without the room they would not.
+            let laid = lay_out(&insns, &functions).unwrap();
+            let mut positions = vec![0; laid.code.len() + 1];
+            prop_assert!(blinding::survey(&laid.insns(), &mut positions).is_err());
+        }
+    }
+}
+
+#[test]
+fn the_search_for_a_site_reaches_once_constants_are_blinded() {
+    let mut code = Vec::new();
+    for _ in 0..MAX_CALLS {
+        code.push(call(1));
+    }
+    code.push(EXIT);
+    let (insns, functions) = link(&[(code, 0), (vec![R0, EXIT], 0)]);
+    let laid = lay_out_blinded(&insns, &functions).unwrap();
+    let mut positions = vec![0; laid.code.len() + 1];
+    assert_eq!(blinding::survey(&laid.insns(), &mut positions), Ok(()));
 }
 
 #[test]
@@ -1242,7 +1291,7 @@ proptest! {
     #[test]
     fn a_layout_of_nonsense_does_not_panic(
         (insns, mut functions) in nonsense(),
-        entry in 0usize..8, less in 0usize..3, missing in 0usize..3,
+        entry in 0usize..8, less in 0usize..3, missing in 0usize..3, blinded in any::<bool>(),
     ) {
         if measure(&insns, &mut functions).is_err() {
             return Ok(());
@@ -1254,7 +1303,7 @@ proptest! {
             calls: &mut vec![u32::MAX; room(calls, 1)],
             far: &mut vec![u8::MAX; room(insns.len().div_ceil(8), 2)],
         };
-        if let Ok(layout) = Layout::new(&insns, &mut functions, entry, Leaps::default(), scratch) {
+        if let Ok(layout) = Layout::new(&insns, &mut functions, entry, Leaps::default(), blinded, scratch) {
             for index in [0, 1, insns.len(), usize::MAX] {
                 layout.position(index);
             }

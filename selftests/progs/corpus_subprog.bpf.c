@@ -778,8 +778,8 @@ SEC("xdp") NAKED int call_first_and_last(void)
 }
 
 /*
- * A body so long that its jumps have just room, with calls in it; without
- * constants, which would be two instructions more each when blinded.
+ * A body so long that its jumps have just room, with calls in it. Its constants
+ * are two instructions more each when blinded: then there is none.
  */
 SEC("xdp") NAKED int far_jumps(void)
 {
@@ -796,6 +796,9 @@ SEC("xdp") NAKED int far_jumps(void)
 		     ".rept 16000\n"
 		     "r6 += r7\n"
 		     "r6 ^= r8\n"
+		     ".endr\n"
+		     ".rept 400\n"
+		     "r6 += 99\n"
 		     ".endr\n"
 		     "r1 = r6\n"
 		     "r2 = 2\n"

@@ -84,6 +84,13 @@ impl Knowledge {
         }
     }
 
+    /// Whether the kernel will blind the program's constants before it compiles.
+    pub(super) fn is_blinded(&self) -> bool {
+        // SAFETY: the program is alive. The kernel has decided when it made it, and asks for the
+        // same bit (bpf_prog_need_blind(), include/linux/filter.h).
+        unsafe { (*self.prog()).blinding_requested() != 0 }
+    }
+
     /// Functions of the program, main included.
     pub(super) fn functions(&self) -> u32 {
         // SAFETY: `env` is alive.

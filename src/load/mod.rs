@@ -206,7 +206,9 @@ unsafe extern "C" fn bailey_on_fixup_call_args(env: *mut b::bpf_verifier_env) ->
         return err.to_errno();
     }
     // SAFETY: calls the original.
-    unsafe { b::bailey_k_bpf_fixup_call_args(env) }
+    let err = unsafe { b::bailey_k_bpf_fixup_call_args(env) };
+    rewrite::show_stack(&known);
+    err
 }
 
 /// Instead of `__bpf_prog_select_runtime()`.

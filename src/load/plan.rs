@@ -23,7 +23,7 @@ use crate::pure::rewrite::functions::{
     self, Function, Layout, Leaps, Origin, Scratch, MAX_FUNCTIONS,
 };
 use crate::pure::rewrite::{
-    self, survey, Known, PtrKind, Refusal, FUNCTION_PROLOGUE_LEN, PROLOGUE_LEN,
+    self, blinding, survey, Known, PtrKind, Refusal, FUNCTION_PROLOGUE_LEN, PROLOGUE_LEN,
 };
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -219,6 +219,7 @@ impl Work<'_> {
     /// begins, and where each instruction is.
     fn lay_out(&mut self, tables: &Tables) -> Result<(KVVec<Option<u32>>, KVVec<u32>), Reason> {
         let insns = self.known.insns();
+        let blinded = self.known.is_blinded();
         let mut begins = KVVec::from_elem(None, self.functions.len(), GFP_KERNEL)
             .map_err(|_| Reason::NoMemory)?;
         let mut places =
@@ -265,7 +266,7 @@ impl Work<'_> {
                 gated: image != 0,
                 places: tables.places(),
             };
-            let layout = Layout::new(insns, &mut functions, entry, leaps, scratch)?;
+            let layout = Layout::new(insns, &mut functions, entry, leaps, blinded, scratch)?;
             part.stack = layout.stack();
             layout.emit(&mut |origin, insn| self.take(&mut part, origin, insn))?;
             if let Some(callback) = landing {
@@ -300,7 +301,20 @@ impl Work<'_> {
             }
             push(&mut self.parts, part)?;
         }
+        if blinded {
+            self.survey_blinded()?;
+        }
         Ok((begins, places))
+    }
+
+    /// Sees to it that the kernel will be able to blind what it has.
+    fn survey_blinded(&self) -> Result<(), Reason> {
+        let mut positions = zeros(self.code.insns.len() + 1)?;
+        blinding::survey(&self.code.insns, &mut positions).map_err(|at| {
+            let index = self.code.origins.get(at).filter(|&&index| index != NEW);
+            let index = index.map_or(0, |&index| index as usize);
+            Reason::Instruction(index, Refusal::Blinding)
+        })
     }
 
     /// Takes one instruction of an image.

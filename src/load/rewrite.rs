@@ -150,3 +150,20 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
     }
     program::enter(aux, Entry::Program(program))
 }
+
+/// Has the verifier's statistics, which it prints next, say how much stack each
+/// image uses. The JIT, to which it is none, has read it by then or asks the
+/// program's aux.
+pub(super) fn show_stack(known: &Knowledge) {
+    let Some(Entry::Program(program)) = program::find(known.aux()) else {
+        return;
+    };
+    let Some(isolation) = program.isolation() else {
+        return;
+    };
+    // SAFETY: `env` is alive and ours in this hook.
+    let env = unsafe { &mut *known.env() };
+    for (info, part) in env.subprog_info.iter_mut().zip(&isolation.parts) {
+        info.stack_depth = part.stack as u16;
+    }
+}

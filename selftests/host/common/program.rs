@@ -360,13 +360,18 @@ pub fn lay_out(insns: &[Insn], functions: &[Function]) -> Result<Laid, (usize, R
     lay_out_with(insns, functions, Leaps::default())
 }
 
+/// The same with room for blinded constants.
+pub fn lay_out_blinded(insns: &[Insn], functions: &[Function]) -> Result<Laid, (usize, Refusal)> {
+    carry_out(insns, functions, 0, Leaps::default(), true)
+}
+
 /// The same of a program with exceptions or jump tables.
 pub fn lay_out_with(
     insns: &[Insn],
     functions: &[Function],
     leaps: Leaps<'_>,
 ) -> Result<Laid, (usize, Refusal)> {
-    lay_out_entry(insns, functions, 0, leaps)
+    carry_out(insns, functions, 0, leaps, false)
 }
 
 /// The image of function `entry`.
@@ -375,6 +380,16 @@ pub fn lay_out_entry(
     functions: &[Function],
     entry: usize,
     leaps: Leaps<'_>,
+) -> Result<Laid, (usize, Refusal)> {
+    carry_out(insns, functions, entry, leaps, false)
+}
+
+fn carry_out(
+    insns: &[Insn],
+    functions: &[Function],
+    entry: usize,
+    leaps: Leaps<'_>,
+    blinded: bool,
 ) -> Result<Laid, (usize, Refusal)> {
     let mut functions = functions.to_vec();
     measure(insns, &mut functions)?;
@@ -388,7 +403,7 @@ pub fn lay_out_entry(
         calls: &mut calls,
         far: &mut far,
     };
-    let layout = Layout::new(insns, &mut functions, entry, leaps, scratch)?;
+    let layout = Layout::new(insns, &mut functions, entry, leaps, blinded, scratch)?;
     let mut code = Vec::new();
     layout.emit(&mut |origin, insn| -> Result<(), (usize, Refusal)> {
         code.push((origin, insn));

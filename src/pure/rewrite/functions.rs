@@ -47,6 +47,7 @@
 //! ```
 
 use super::super::insn::{alu, class, jmp, mode, size, Insn, REG_1, REG_FP, REG_PARAMS};
+use super::blinding;
 use super::jump_table::{self, Places, DEAD_END};
 use super::Refusal;
 
@@ -69,6 +70,9 @@ pub const MAX_STACK_ARGUMENTS: u32 = 7;
 
 /// Most call sites of one function: the comparisons are 16-bit jumps.
 pub const MAX_CALLS: u32 = 8192;
+
+// Half of the sites, two slots each.
+const _: () = assert!(MAX_CALLS as i64 + 2 < blinding::REACH);
 
 /// Rounds in which a jump becomes a long one only when it must.
 const PATIENT_ROUNDS: u32 = 8;
@@ -232,6 +236,8 @@ pub struct Layout<'a> {
     entry: usize,
     leaps: Leaps<'a>,
     scratch: Scratch<'a>,
+    /// Slots over which a 16-bit jump may go.
+    reach: i64,
     len: u32,
 }
 
@@ -359,11 +365,14 @@ pub fn measure(insns: &[Insn], functions: &mut [Function]) -> At<()> {
 
 impl<'a> Layout<'a> {
     /// Lays out the image of `entry`. The functions have been [`measure`]d.
+    /// `blinded`: the kernel will blind its constants, for which its jumps need
+    /// room.
     pub fn new(
         insns: &'a [Insn],
         functions: &'a mut [Function],
         entry: usize,
         leaps: Leaps<'a>,
+        blinded: bool,
         scratch: Scratch<'a>,
     ) -> At<Self> {
         let mut layout = Self {
@@ -372,6 +381,11 @@ impl<'a> Layout<'a> {
             entry,
             leaps,
             scratch,
+            reach: if blinded {
+                blinding::REACH
+            } else {
+                i64::from(i16::MAX)
+            },
             len: 0,
         };
         if layout.scratch.position.len() < insns.len()
@@ -389,8 +403,8 @@ impl<'a> Layout<'a> {
         for round in 0.. {
             layout.place()?;
             let reach = match round {
-                PATIENT_ROUNDS => i64::from(i16::MAX) / 3,
-                _ => i64::MAX,
+                PATIENT_ROUNDS => layout.reach / 3,
+                _ => layout.reach,
             };
             if !layout.find_far(reach)? {
                 break;
@@ -727,8 +741,8 @@ impl<'a> Layout<'a> {
         i64::from(target) - i64::from(self.at(index)) - 1
     }
 
-    /// Marks conditional jumps that do not reach their target, or that go
-    /// further than `reach`. Whether there is a new one.
+    /// Marks conditional jumps that go further than `reach`. Whether there is a
+    /// new one.
     fn find_far(&mut self, reach: i64) -> At<bool> {
         let mut found = false;
         for number in 0..self.functions.len() {
@@ -743,7 +757,7 @@ impl<'a> Layout<'a> {
                     continue;
                 }
                 let distance = self.distance(index, distance);
-                if insn.with_jump(distance).is_none() || distance.abs() > reach {
+                if distance.abs() > reach {
                     found = true;
                     if let Some(byte) = self.scratch.far.get_mut(index / 8) {
                         *byte |= 1 << (index % 8);
@@ -819,7 +833,8 @@ impl<'a> Layout<'a> {
         }
         if let Some(distance) = insn.jump() {
             let distance = self.distance(index, distance);
-            if let Some(near) = insn.with_jump(distance).filter(|_| !self.is_far(index)) {
+            let fits = distance.abs() <= self.reach && !self.is_far(index);
+            if let Some(near) = insn.with_jump(distance).filter(|_| fits) {
                 return emit(Origin::Kept(index), near);
             }
             let target = (i64::from(self.at(index)) + 1 + distance) as u32;
@@ -978,7 +993,8 @@ mod tests {
             calls: &mut vec![0; insns.len()],
             far: &mut vec![0; insns.len().div_ceil(8)],
         };
-        let layout = Layout::new(insns, &mut functions, 0, Leaps::default(), scratch).unwrap();
+        let layout =
+            Layout::new(insns, &mut functions, 0, Leaps::default(), false, scratch).unwrap();
         let mut image = Vec::new();
         layout
             .emit(&mut |origin, insn| -> Result<(), (usize, Refusal)> {

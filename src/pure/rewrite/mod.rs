@@ -25,6 +25,7 @@
 //! Before anything is changed every instruction is classified. A program with
 //! one that cannot be isolated is refused as a whole.
 
+pub mod blinding;
 pub mod functions;
 pub mod jump_table;
 
@@ -192,6 +193,8 @@ pub enum Refusal {
     TooManySites,
     /// A jump no longer reaches its target.
     JumpTooFar,
+    /// One does not once constants are blinded.
+    Blinding,
 }
 
 impl fmt::Display for Refusal {
@@ -226,6 +229,9 @@ impl fmt::Display for Refusal {
             Self::TooLong => write!(f, "more than {MAX_LEN} instructions"),
             Self::TooManySites => write!(f, "more than {MAX_SITES} call sites"),
             Self::JumpTooFar => f.write_str("a jump no longer reaches its target"),
+            Self::Blinding => {
+                f.write_str("with constants blinded a jump would not reach its target")
+            }
         }
     }
 }
