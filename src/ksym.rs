@@ -56,9 +56,10 @@ use b::{
     bailey_set_bpf_do_misc_fixups, bailey_set_bpf_fixup_call_args, bailey_set_bpf_get_btf_vmlinux,
     bailey_set_bpf_is_throw_kfunc, bailey_set_bpf_patch_insn_data, bailey_set_bpf_prog_pack_alloc,
     bailey_set_bpf_prog_pack_free, bailey_set_bpf_ringbuf_discard, bailey_set_bpf_sk_release,
-    bailey_set_bpf_spin_unlock, bailey_set_btf_get, bailey_set_cr4_update_irqsoff,
-    bailey_set_flush_tlb_all, bailey_set_insn_decode, bailey_set_smp_text_poke_int3_handler,
-    bailey_set_smp_text_poke_single, bailey_set_text_poke_copy,
+    bailey_set_bpf_spin_unlock, bailey_set_btf_get, bailey_set_btf_name_by_offset,
+    bailey_set_cr4_update_irqsoff, bailey_set_flush_tlb_all, bailey_set_insn_decode,
+    bailey_set_smp_text_poke_int3_handler, bailey_set_smp_text_poke_single,
+    bailey_set_text_poke_copy,
 };
 
 static SYMBOLS: &[Symbol] = symbols! {
@@ -84,6 +85,8 @@ static SYMBOLS: &[Symbol] = symbols! {
         "the BTF that carries a program's reference to this module";
     btf_get, bailey_set_btf_get,
         "a reference to that BTF";
+    btf_name_by_offset, bailey_set_btf_name_by_offset,
+        "the name of a function that a program calls by its number in that BTF";
     text_poke_copy, bailey_set_text_poke_copy,
         "writes stubs into read-only memory";
     smp_text_poke_single, bailey_set_smp_text_poke_single,
