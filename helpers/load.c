@@ -2,6 +2,7 @@
 /* What src/load needs of macros, inlines and variadic functions. */
 #include <linux/bpf.h>
 #include <linux/bpf_verifier.h>
+#include <linux/btf.h>
 #include <linux/filter.h>
 #include <linux/percpu.h>
 #include <linux/workqueue.h>
@@ -46,6 +47,15 @@ struct bpf_insn *bailey_prog_insns(struct bpf_prog *prog)
 u64 bailey_call_base(void)
 {
 	return (u64)__bpf_call_base;
+}
+
+/* The name of function `id` in the kernel's BTF, which is never freed; or NULL. */
+const char *bailey_kfunc_name(u32 id)
+{
+	const struct btf *btf = bailey_k_bpf_get_btf_vmlinux();
+	const struct btf_type *type = btf_type_by_id(btf, id);
+
+	return type ? bailey_k_btf_name_by_offset(btf, type->name_off) : NULL;
 }
 
 void bailey_verifier_log(struct bpf_verifier_env *env, const char *what, const char *why)

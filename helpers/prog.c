@@ -7,6 +7,8 @@
 #include <linux/timekeeping.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/preempt.h>
+#include <linux/rcupdate.h>
 #include "shims.h"
 
 /* The kernel's IDT entries, by vector: where the stubs go on to (event.S). */
@@ -137,6 +139,19 @@ u64 bailey_now(void)
 u32 bailey_cpu_number(void)
 {
 	return raw_smp_processor_id();
+}
+
+/* For an aborted run: what the kfuncs of these names do. */
+u64 bailey_rcu_read_unlock(void)
+{
+	rcu_read_unlock();
+	return 0;
+}
+
+u64 bailey_preempt_enable(void)
+{
+	preempt_enable();
+	return 0;
 }
 
 unsigned long bailey_irq_save(void)

@@ -37,6 +37,7 @@ BAILEY_KSYM(void *, bpf_prog_pack_alloc, (u32 size, bpf_jit_fill_hole_t fill, bo
 BAILEY_KSYM(void, bpf_prog_pack_free, (void *ptr, u32 size));
 BAILEY_KSYM(struct btf *, bpf_get_btf_vmlinux, (void));
 BAILEY_KSYM(void, btf_get, (struct btf *btf));
+BAILEY_KSYM(const char *, btf_name_by_offset, (const struct btf *btf, u32 offset));
 BAILEY_KSYM(void *, text_poke_copy, (void *addr, const void *code, size_t len));
 BAILEY_KSYM(void, smp_text_poke_single,
 	    (void *addr, const void *code, size_t len, const void *emulate));
@@ -196,6 +197,8 @@ int bailey_map_has_fields(const struct bpf_map *map);
 int bailey_map_spares(const struct bpf_map *map, u64 offset, u64 len);
 u64 bailey_now(void);
 u32 bailey_cpu_number(void);
+u64 bailey_rcu_read_unlock(void);
+u64 bailey_preempt_enable(void);
 unsigned long bailey_irq_save(void);
 void bailey_irq_restore(unsigned long flags);
 
@@ -210,6 +213,7 @@ u32 bailey_table_entry(struct bpf_map *map, u32 index);
 void bailey_table_move(struct bpf_map *map, u32 index, u32 insn);
 struct bpf_insn *bailey_prog_insns(struct bpf_prog *prog);
 u64 bailey_call_base(void);
+const char *bailey_kfunc_name(u32 id);
 void bailey_verifier_log(struct bpf_verifier_env *env, const char *what, const char *why);
 void bailey_attach_log(struct bpf_verifier_log *log, const char *why);
 struct bailey_stats __percpu *bailey_stats_alloc(void);

@@ -37,7 +37,7 @@ unsafe extern "C" fn set_bpf_throw(addr: usize) {
 }
 
 macro_rules! symbols {
-    ($($name:ident, $set:ident, $why:literal;)*) => {
+    ($($name:ident, $set:path, $why:literal;)*) => {
         &[$(Symbol {
             // The names below contain no NUL.
             name: match CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
@@ -50,68 +50,58 @@ macro_rules! symbols {
     };
 }
 
-use b::{
-    bailey_set___bpf_prog_select_runtime, bailey_set___get_vm_area_node,
-    bailey_set_array_map_alloc, bailey_set_array_map_free, bailey_set_bpf_arch_text_poke,
-    bailey_set_bpf_check_attach_target, bailey_set_bpf_do_misc_fixups,
-    bailey_set_bpf_fixup_call_args, bailey_set_bpf_get_btf_vmlinux, bailey_set_bpf_is_throw_kfunc,
-    bailey_set_bpf_patch_insn_data, bailey_set_bpf_prog_pack_alloc, bailey_set_bpf_prog_pack_free,
-    bailey_set_bpf_ringbuf_discard, bailey_set_bpf_sk_release, bailey_set_bpf_spin_unlock,
-    bailey_set_btf_get, bailey_set_cr4_update_irqsoff, bailey_set_flush_tlb_all,
-    bailey_set_insn_decode, bailey_set_smp_text_poke_int3_handler, bailey_set_smp_text_poke_single,
-    bailey_set_text_poke_copy,
-};
-
 static SYMBOLS: &[Symbol] = symbols! {
-    bpf_do_misc_fixups, bailey_set_bpf_do_misc_fixups,
+    bpf_do_misc_fixups, b::bailey_set_bpf_do_misc_fixups,
         "called from its hook, which keeps it from inlining reads of kernel memory";
-    bpf_fixup_call_args, bailey_set_bpf_fixup_call_args,
+    bpf_fixup_call_args, b::bailey_set_bpf_fixup_call_args,
         "called from its hook, which puts the gates into the program";
-    bpf_patch_insn_data, bailey_set_bpf_patch_insn_data,
+    bpf_patch_insn_data, b::bailey_set_bpf_patch_insn_data,
         "lengthens a program and keeps its jumps, line info and aux data in step";
-    __bpf_prog_select_runtime, bailey_set___bpf_prog_select_runtime,
+    __bpf_prog_select_runtime, b::bailey_set___bpf_prog_select_runtime,
         "called from its hook, which fixes and checks the finished image";
-    bpf_check_attach_target, bailey_set_bpf_check_attach_target,
+    bpf_check_attach_target, b::bailey_set_bpf_check_attach_target,
         "called from its hook, which keeps tracers out of confined functions";
-    bpf_arch_text_poke, bailey_set_bpf_arch_text_poke,
+    bpf_arch_text_poke, b::bailey_set_bpf_arch_text_poke,
         "called from its hook, which turns calls of a function over when something attaches";
-    bpf_is_throw_kfunc, bailey_set_bpf_is_throw_kfunc,
+    bpf_is_throw_kfunc, b::bailey_set_bpf_is_throw_kfunc,
         "tells exceptions from calls of other functions of the kernel";
     bpf_throw, set_bpf_throw,
         "the same, after the verifier has put addresses into calls";
-    bpf_prog_pack_alloc, bailey_set_bpf_prog_pack_alloc,
+    bpf_prog_pack_alloc, b::bailey_set_bpf_prog_pack_alloc,
         "read-only executable memory for stubs near the kernel's text";
-    bpf_prog_pack_free, bailey_set_bpf_prog_pack_free,
+    bpf_prog_pack_free, b::bailey_set_bpf_prog_pack_free,
         "gives that memory back";
-    bpf_get_btf_vmlinux, bailey_set_bpf_get_btf_vmlinux,
+    bpf_get_btf_vmlinux, b::bailey_set_bpf_get_btf_vmlinux,
         "the BTF that carries a program's reference to this module";
-    btf_get, bailey_set_btf_get,
+    btf_get, b::bailey_set_btf_get,
         "a reference to that BTF";
-    text_poke_copy, bailey_set_text_poke_copy,
+    btf_name_by_offset, b::bailey_set_btf_name_by_offset,
+        "the name of a function that a program calls by its number in that BTF";
+    text_poke_copy, b::bailey_set_text_poke_copy,
         "writes stubs into read-only memory";
-    smp_text_poke_single, bailey_set_smp_text_poke_single,
+    smp_text_poke_single, b::bailey_set_smp_text_poke_single,
         "turns a finished image's calls into jumps";
-    smp_text_poke_int3_handler, bailey_set_smp_text_poke_int3_handler,
+    smp_text_poke_int3_handler, b::bailey_set_smp_text_poke_int3_handler,
         "lets a confined program run on while its text is being patched";
-    insn_decode, bailey_set_insn_decode,
+    insn_decode, b::bailey_set_insn_decode,
         "the kernel's own instruction decoder, for the image check and for loans";
-    __get_vm_area_node, bailey_set___get_vm_area_node,
+    __get_vm_area_node, b::bailey_set___get_vm_area_node,
         "an aligned top-level entry of the vmalloc area for domain memory";
     init_mm, set_init_mm,
         "the kernel's page tables, to map domain memory";
-    array_map_alloc, bailey_set_array_map_alloc,
+    array_map_alloc, b::bailey_set_array_map_alloc,
         "called from its hook, which gives an array's values pages of their own";
-    array_map_free, bailey_set_array_map_free,
+    array_map_free, b::bailey_set_array_map_free,
         "called from its hook, which tells it of that layout";
-    bpf_spin_unlock, bailey_set_bpf_spin_unlock,
+    bpf_spin_unlock, b::bailey_set_bpf_spin_unlock,
         "gives back a lock that an aborted run holds";
-    bpf_sk_release, bailey_set_bpf_sk_release,
+    bpf_sk_release, b::bailey_set_bpf_sk_release,
         "gives back a socket that an aborted run holds";
-    bpf_ringbuf_discard, bailey_set_bpf_ringbuf_discard,
+    bpf_ringbuf_discard, b::bailey_set_bpf_ringbuf_discard,
         "gives back a ring-buffer record that an aborted run holds";
-    flush_tlb_all, bailey_set_flush_tlb_all,
+    flush_tlb_all, b::bailey_set_flush_tlb_all,
         "flushes every PCID before domain memory is reused";
-    cr4_update_irqsoff, bailey_set_cr4_update_irqsoff,
+    cr4_update_irqsoff, b::bailey_set_cr4_update_irqsoff,
         "sets CR4.PKS so that the kernel's own shadow of CR4 knows it";
 };
 

@@ -208,7 +208,8 @@ fn check_shape(insns: &[Insn], functions: &[Function], laid: &Laid) {
             assert_eq!(laid.code[slot + 2].0, Origin::Added);
             continue;
         }
-        assert!(!insn.is_pseudo_call() && !insn.is_kfunc_call() && !insn.is_gotox());
+        let throws = insn.is_kfunc_call() && insn.imm == THROW;
+        assert!(!insn.is_pseudo_call() && !throws && !insn.is_gotox());
         if insn.is_exit() {
             let Origin::Kept(index) = *origin else {
                 panic!("an exit is added");
@@ -610,15 +611,21 @@ fn exceptions_that_are_not_the_verifiers_are_refused() {
         "the control"
     );
     let no_callback = refusal(&[entry(), throws(), callback()], Beyond::default());
-    assert_eq!(no_callback, Some(Refusal::Kfunc));
-    assert_eq!(refusal(&[entry(), throws()], to(0)), Some(Refusal::Kfunc));
-    assert_eq!(refusal(&[entry(), throws()], to(9)), Some(Refusal::Kfunc));
-    // Another function of the kernel, called or last.
-    for end in [vec![EXIT], vec![]] {
+    assert_eq!(no_callback, Some(Refusal::Functions));
+    assert_eq!(
+        refusal(&[entry(), throws()], to(0)),
+        Some(Refusal::Functions)
+    );
+    assert_eq!(
+        refusal(&[entry(), throws()], to(9)),
+        Some(Refusal::Functions)
+    );
+    // Another function of the kernel may be called, but not be last.
+    for (end, expected) in [(vec![EXIT], None), (vec![], Some(Refusal::Functions))] {
         let mut other = vec![Insn::new(THROWS.code, 0, pseudo::KFUNC_CALL, 0, THROW + 1)];
         other.extend(end);
         let codes = [entry(), (other, 0), callback()];
-        assert_eq!(refusal(&codes, to(2)), Some(Refusal::Kfunc));
+        assert_eq!(refusal(&codes, to(2)), expected);
     }
     // The callback is called.
     let codes = [(vec![call(1), call(2), EXIT], 0), throws(), callback()];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Which helper a call calls.
+//! Which helper or kfunc a call calls.
 //!
 //! Before `bpf_do_misc_fixups()` a call has the helper's number; after it, the
 //! distance of the helper's address from `__bpf_call_base`. We note the numbers
@@ -7,15 +7,23 @@
 //! prototypes have effects when they are asked for (`bpf_trace_printk` turns
 //! its trace event on).
 
+use super::kfuncs;
 use super::knowledge::Knowledge;
 use super::Reason;
 use crate::bindings as b;
-use crate::pure::catalog::{self, Helper};
+use crate::pure::catalog::kfuncs::FIRST as FIRST_KFUNC;
+use crate::pure::catalog::{self, ArgKind, ArgTypeTable, Helper, UnknownArg};
+use core::ptr;
 use kernel::prelude::*;
 
-/// Numbers of helpers, as a set.
+/// Numbers of helpers and kfuncs, as a set.
 #[derive(Clone, Copy, Default)]
-pub(super) struct HelperSet([u64; 4]);
+pub(super) struct HelperSet([u64; SET_WORDS]);
+
+const SET_WORDS: usize = 6;
+const _: () = assert!(
+    FIRST_KFUNC as usize + catalog::kfuncs::ALLOWED.len() <= SET_WORDS * u64::BITS as usize
+);
 
 impl HelperSet {
     /// Adds `id`; what is too large for the catalog is refused elsewhere.
@@ -32,34 +40,42 @@ impl HelperSet {
     }
 
     fn iter(self) -> impl Iterator<Item = u32> {
-        (0..256).filter(move |id| self.0[(id / 64) as usize] & (1 << (id % 64)) != 0)
+        let end = SET_WORDS as u32 * u64::BITS;
+        (0..end).filter(move |id| self.0[(id / 64) as usize] & (1 << (id % 64)) != 0)
     }
 }
 
-/// A helper that the program calls.
+/// A helper or kfunc that the program calls.
 #[derive(Clone, Copy)]
 pub(super) struct Called {
     /// What the catalog knows of it.
     pub(super) helper: &'static Helper,
-    /// Its address; 0 for `bpf_tail_call`.
+    /// Its address, as the gate calls it; 0 for `bpf_tail_call`.
     pub(super) func: u64,
     /// `insn.imm` of a call of it.
     imm: i32,
+    /// A helper's; null for kfuncs.
     proto: *const b::bpf_func_proto,
+    /// A kfunc's.
+    args: &'static [ArgKind],
 }
 
 impl Called {
-    /// The type of argument `index` (from 0), and its size if that is fixed.
-    pub(super) fn arg(&self, index: usize) -> (u32, u32) {
+    /// What argument `index` (from 0) is; `types` are the kernel's numbers.
+    pub(super) fn arg(&self, index: usize, types: &ArgTypeTable) -> Result<ArgKind, UnknownArg> {
+        if self.proto.is_null() {
+            return Ok(self.args.get(index).copied().unwrap_or(ArgKind::Unused));
+        }
         // SAFETY: prototypes are constants of the kernel. Of the second union `arg_size` is
-        // looked at by the caller only where the type says that it is a size.
-        unsafe {
+        // looked at only where the type says that it is a size.
+        let (arg_type, fixed) = unsafe {
             let proto = &*self.proto;
             (
                 proto.__bindgen_anon_1.arg_type[index],
                 proto.__bindgen_anon_2.arg_size[index] as u32,
             )
-        }
+        };
+        types.arg_kind(arg_type, fixed)
     }
 }
 
@@ -75,6 +91,20 @@ impl Helpers {
         let mut called: KVec<Called> = KVec::new();
         for id in set.iter() {
             let helper = catalog::helper(id).ok_or(Reason::UnknownHelper(id))?;
+            if let Some(kfunc) = catalog::kfuncs::by_id(id) {
+                let (func, direct) = kfuncs::addresses(id)?.ok_or(Reason::UnknownHelper(id))?;
+                let entry = Called {
+                    helper,
+                    func,
+                    imm: distance(direct),
+                    proto: ptr::null(),
+                    args: kfunc.args,
+                };
+                called
+                    .push(entry, GFP_KERNEL)
+                    .map_err(|_| Reason::NoMemory)?;
+                continue;
+            }
             let get_func_proto = get_func_proto.ok_or(Reason::UnknownHelper(id))?;
             // SAFETY: asked with the program and in the context in which the verifier asks.
             let proto = unsafe { get_func_proto(id, known.prog()) };
@@ -83,8 +113,7 @@ impl Helpers {
             }
             // SAFETY: `proto` is a constant of the kernel.
             let func = unsafe { (*proto).func }.map_or(0, |func| func as *const () as u64);
-            // SAFETY: returns an address.
-            let imm = func.wrapping_sub(unsafe { b::bailey_call_base() }) as i32;
+            let imm = distance(func);
             if func == 0 && id != catalog::id::TAIL_CALL {
                 return Err(Reason::UnknownHelper(id));
             }
@@ -96,6 +125,7 @@ impl Helpers {
                 func,
                 imm,
                 proto,
+                args: &[],
             };
             called
                 .push(entry, GFP_KERNEL)
@@ -104,7 +134,7 @@ impl Helpers {
         Ok(Self(called))
     }
 
-    /// The helper that a call with this `imm` calls.
+    /// The helper or kfunc that a call of one with this `imm` calls.
     pub(super) fn by_imm(&self, imm: i32) -> Option<&Called> {
         self.0
             .iter()
@@ -115,4 +145,10 @@ impl Helpers {
     pub(super) fn by_id(&self, id: u32) -> Option<&Called> {
         self.0.iter().find(|called| called.helper.id == id)
     }
+}
+
+/// What a call of the function at `addr` has as its `imm`.
+fn distance(addr: u64) -> i32 {
+    // SAFETY: returns an address.
+    addr.wrapping_sub(unsafe { b::bailey_call_base() }) as i32
 }

@@ -25,6 +25,7 @@ mod harmless;
 mod helpers;
 mod image;
 pub(crate) mod images;
+mod kfuncs;
 mod knowledge;
 mod plan;
 pub(crate) mod program;
@@ -39,7 +40,7 @@ pub(crate) use images::Image;
 pub(crate) use program::{isolated, Program, State};
 
 use crate::bindings as b;
-use crate::pure::catalog::{self, Gate};
+use crate::pure::catalog::{self, Callee, Gate};
 use crate::pure::rewrite::{survey, Known, Refusal};
 use helpers::HelperSet;
 use kernel::error::to_result;
@@ -65,9 +66,9 @@ pub(crate) enum Reason {
     NoJit,
     /// An instruction.
     Instruction(usize, Refusal),
-    /// A helper that the kernel gives no address of.
+    /// A helper or kfunc that the kernel gives no address of.
     UnknownHelper(u32),
-    /// A helper whose address another one has too.
+    /// A helper or kfunc whose address another one has too.
     Ambiguous(u32),
     /// An argument of a helper, with its `enum bpf_arg_type`.
     Argument(u32, u8, u32),
@@ -85,32 +86,31 @@ pub(crate) enum Reason {
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let helper = |id: u32| catalog::name(id).unwrap_or("unknown");
         match *self {
             Self::Type(prog_type) => write!(
                 f,
                 "programs of type {} are not isolated yet",
                 type_name(prog_type)
             ),
-            Self::Arguments => f.write_str(
-                "it replaces a function that takes more than the context",
-            ),
+            Self::Arguments => {
+                f.write_str("it replaces a function that takes more than the context")
+            }
             Self::Offloaded => f.write_str("programs bound to a device are not isolated"),
             Self::Sleepable => f.write_str("sleepable programs are not isolated yet"),
             Self::NoJit => f.write_str("the JIT is off"),
             Self::Instruction(index, refusal) => write!(f, "instruction {index}: {refusal}"),
             Self::UnknownHelper(id) => {
-                write!(f, "calls helper {}#{id}, which has no address", helper(id))
+                write!(f, "calls {}, which has no address", Callee(id))
             }
             Self::Ambiguous(id) => {
-                write!(f, "calls helper {}#{id}, which shares its address", helper(id))
+                write!(f, "calls {}, which shares its address", Callee(id))
             }
             Self::Argument(id, number, arg_type) => write!(
                 f,
-                "calls helper {}#{id}: argument {number} is of type {arg_type:#x}, which is not audited",
-                helper(id)
+                "calls {}: argument {number} is of type {arg_type:#x}, which is not audited",
+                Callee(id)
             ),
-            Self::Map(id) => write!(f, "calls helper {}#{id} with a map of another type", helper(id)),
+            Self::Map(id) => write!(f, "calls {} with a map of another type", Callee(id)),
             Self::Fields => f.write_str(
                 "a map's values hold timers, kernel pointers or other fields of the kernel's",
             ),
@@ -141,8 +141,12 @@ fn strict() -> bool {
 pub(crate) fn init() -> Result {
     stub::check_template()?;
     program::init()?;
+    kfuncs::init().inspect_err(|_| program::exit())?;
     // SAFETY: process context; everything the hooks lead to is set up.
-    to_result(unsafe { b::bailey_hook_install() }).inspect_err(|_| program::exit())
+    to_result(unsafe { b::bailey_hook_install() }).inspect_err(|_| {
+        program::exit();
+        kfuncs::exit();
+    })
 }
 
 /// Removes the hooks and frees what is left of records. No program that is
@@ -151,6 +155,7 @@ pub(crate) fn exit() {
     // SAFETY: installed by `init`; process context.
     unsafe { b::bailey_hook_remove() };
     program::exit();
+    kfuncs::exit();
 }
 
 /// Instead of `bpf_do_misc_fixups()`.
@@ -300,6 +305,7 @@ fn candidate(known: &Knowledge) -> Result<HelperSet, Reason> {
             .then_some(insns[index].imm as u32),
         timed_may_goto: false,
         throws: known.throws_by_number(index),
+        kfunc: kfuncs::name_by_number(known, index),
         ptr: known.pointer(index),
     })
     .map_err(at)?;
@@ -307,6 +313,7 @@ fn candidate(known: &Knowledge) -> Result<HelperSet, Reason> {
     for insn in insns.iter().filter(|insn| insn.is_helper_call()) {
         set.insert(insn.imm as u32);
     }
+    kfuncs::note(known, &mut set);
     Ok(set)
 }
 

@@ -422,21 +422,24 @@ fn known_functions(known: &Knowledge) -> Result<KVVec<Function>, Reason> {
 /// What is known of the instruction at `index`, helper numbers already gone.
 pub(super) fn facts_of(known: &Knowledge, helpers: &Helpers, index: usize) -> Known {
     let insn = known.insns()[index];
+    let called = helpers.by_imm(insn.imm).map(|called| called.helper.id);
+    let is_kfunc = insn.is_kfunc_call() && insn.off == 0;
     Known {
-        helper: insn
-            .is_helper_call()
-            .then(|| helpers.by_imm(insn.imm).map(|called| called.helper.id))
-            .flatten(),
+        helper: called.filter(|_| insn.is_helper_call()),
         timed_may_goto: false,
-        throws: insn.is_kfunc_call() && insn.off == 0 && insn.imm == throw_imm(),
+        throws: is_kfunc && insn.imm == throw_imm(),
+        kfunc: called
+            .filter(|_| is_kfunc)
+            .and_then(|id| Some(catalog::kfuncs::by_id(id)?.name)),
         ptr: known.pointer(index),
     }
 }
 
-/// The helper whose stub the instruction becomes a call of.
+/// The helper or kfunc whose stub the instruction becomes a call of.
 fn helper_of(insn: &Insn, known: &Known) -> Option<u32> {
     if insn.is_tail_call() {
         return Some(catalog::id::TAIL_CALL);
     }
-    known.helper
+    let kfunc = known.kfunc.and_then(catalog::kfuncs::by_name);
+    known.helper.or(kfunc.map(|kfunc| kfunc.call.id))
 }

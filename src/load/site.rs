@@ -97,8 +97,11 @@ pub(crate) mod effect {
     pub(crate) const THROWS: u16 = 0x200;
     /// No call leads through the site.
     pub(crate) const NEVER: u16 = 0x400;
+    /// What it acquires or releases has no address: it nests.
+    pub(crate) const NESTS: u16 = 0x800;
     /// What has a way of its own in the helper gate.
-    pub(crate) const SPECIAL: u16 = CALLS_BACK | THROWS | NEVER | PRINTK | TAIL_CALL | READS_TWICE;
+    pub(crate) const SPECIAL: u16 =
+        CALLS_BACK | THROWS | NEVER | PRINTK | TAIL_CALL | READS_TWICE | NESTS;
 }
 
 /// `bailey_site.resource`, where `effects` has ACQUIRES or RELEASES.
@@ -109,6 +112,10 @@ pub(crate) mod resource {
     pub(crate) const RINGBUF_RECORD: u8 = 2;
     /// A reference to a socket.
     pub(crate) const SOCKET: u8 = 3;
+    /// A read-side section of RCU.
+    pub(crate) const RCU_READ: u8 = 4;
+    /// Preemption that is off.
+    pub(crate) const PREEMPT_OFF: u8 = 5;
 }
 
 /// The running kernel's numbers of argument types.
@@ -160,8 +167,7 @@ pub(super) fn entry(
     known: &Knowledge,
 ) -> Result<b::bailey_site, Reason> {
     let helper = called.helper;
-    let is_map =
-        |&index: &usize| called.arg(index).0 & ARG_TYPES.base_mask == ARG_TYPES.const_map_ptr;
+    let is_map = |&index: &usize| called.arg(index, &ARG_TYPES) == Ok(ArgKind::Map);
     let map = (0..5)
         .find(is_map)
         .and_then(|index| known.map_argument(insn, index + 1));
@@ -185,9 +191,8 @@ pub(super) fn entry(
     };
 
     for (index, arg) in site.args.iter_mut().enumerate() {
-        let (arg_type, fixed) = called.arg(index);
-        let kind = ARG_TYPES
-            .arg_kind(arg_type, fixed)
+        let kind = called
+            .arg(index, &ARG_TYPES)
             .map_err(|unknown| Reason::Argument(helper.id, index as u8 + 1, unknown.arg_type))?;
         let write_flag = |write| if write { flag::WRITE } else { 0 };
         match kind {
@@ -240,8 +245,7 @@ pub(super) fn entry(
     for index in 0..site.args.len() {
         let length = site.args.get(index + 1).map(|arg| arg.kind);
         if site.args[index].kind == kind::MEM && length != Some(kind::SIZE) {
-            let (arg_type, _) = called.arg(index);
-            return Err(Reason::Argument(helper.id, index as u8 + 1, arg_type));
+            return Err(Reason::Argument(helper.id, index as u8 + 1, ARG_TYPES.mem));
         }
     }
 
@@ -264,6 +268,10 @@ pub(super) fn entry(
     if let Some(held) = helper.releases {
         site.effects |= effect::RELEASES;
         site.resource = number(held);
+    }
+    let held = helper.acquires.or(helper.releases);
+    if held.is_some_and(Resource::is_counted) {
+        site.effects |= effect::NESTS;
     }
     if helper.gate == Gate::Inline {
         site.effects |= effect::NEVER;
@@ -488,5 +496,7 @@ fn number(held: Resource) -> u8 {
         Resource::SpinLock => resource::SPIN_LOCK,
         Resource::RingbufRecord => resource::RINGBUF_RECORD,
         Resource::Socket => resource::SOCKET,
+        Resource::RcuRead => resource::RCU_READ,
+        Resource::PreemptOff => resource::PREEMPT_OFF,
     }
 }

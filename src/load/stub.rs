@@ -16,7 +16,7 @@ use kernel::prelude::*;
 /// Bytes from one stub to the next.
 pub(super) const SLOT: usize = 32;
 
-const INT3: u8 = 0xcc;
+pub(super) const INT3: u8 = 0xcc;
 
 // Holes of `bailey_stub_template` (helpers/gate.S).
 const SITE_OFFSET: usize = 2;
@@ -84,7 +84,7 @@ unsafe impl Sync for Stubs {}
 /// # Safety
 ///
 /// `area` has `size` writable bytes.
-unsafe extern "C" fn fill(area: *mut c_void, size: c_uint) {
+pub(super) unsafe extern "C" fn trap(area: *mut c_void, size: c_uint) {
     // SAFETY: bpf_prog_pack_alloc() hands in `size` writable bytes.
     unsafe { core::ptr::write_bytes(area.cast::<u8>(), INT3, size as usize) };
 }
@@ -95,9 +95,9 @@ impl Stubs {
         if count > rewrite::MAX_SITES as usize + 1 {
             return Err(Reason::NoMemory);
         }
-        // SAFETY: process context; `fill` fills what it is given.
+        // SAFETY: process context; `trap` fills what it is given.
         let base =
-            unsafe { b::bailey_k_bpf_prog_pack_alloc((count * SLOT) as u32, Some(fill), false) };
+            unsafe { b::bailey_k_bpf_prog_pack_alloc((count * SLOT) as u32, Some(trap), false) };
         if base.is_null() {
             return Err(Reason::NoMemory);
         }

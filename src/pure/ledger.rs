@@ -18,6 +18,17 @@ pub enum Kind {
     RingbufRecord,
     /// A reference to a socket.
     Socket,
+    /// A read-side section of RCU. They nest; none has an address.
+    RcuRead,
+    /// Preemption that is off, once more. The same.
+    PreemptOff,
+}
+
+impl Kind {
+    /// Whether nothing but how often it is held counts.
+    pub const fn is_counted(self) -> bool {
+        matches!(self, Self::RcuRead | Self::PreemptOff)
+    }
 }
 
 /// One thing a run holds.
@@ -25,7 +36,7 @@ pub enum Kind {
 pub struct Held {
     /// What it is.
     pub kind: Kind,
-    /// Its kernel address.
+    /// Its kernel address; 0 if it has none.
     pub addr: u64,
 }
 
@@ -179,7 +190,8 @@ mod tests {
         prop_oneof![
             Just(Kind::SpinLock),
             Just(Kind::RingbufRecord),
-            Just(Kind::Socket)
+            Just(Kind::Socket),
+            Just(Kind::RcuRead)
         ]
     }
 

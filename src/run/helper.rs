@@ -93,6 +93,9 @@ fn special(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5], kept: &Kep
     if site.effects & effect::THROWS != 0 {
         return function::throw(run, args[0]);
     }
+    if site.effects & effect::NESTS != 0 {
+        return nest(run, site, args);
+    }
     if site.effects & effect::NEVER != 0 {
         // Only a forged frame leads here with such a site, whose stub may have no way back.
         return refuse(0);
@@ -118,6 +121,41 @@ fn special(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5], kept: &Kep
         copies::call(site, args)?
     };
     settle(run, site, args, ctx, kept, result)
+}
+
+/// Calls what begins or ends a section that has no address: they nest, and all
+/// that counts is how many are open.
+#[inline(never)]
+fn nest(run: &mut Run, site: &b::bailey_site, args: &[u64; 5]) -> Audited<u64> {
+    let kind = kind_of(site.resource);
+    let ends = site.effects & effect::RELEASES != 0;
+    if ends && !holds(run, kind, 0) {
+        // A forged frame can lead to an end that no beginning led to.
+        return refuse(0);
+    }
+    let level = run.level().ok_or(Refused { addr: 0 })?;
+    if !ends && !level.ledger.has_room() {
+        return refuse(0);
+    }
+    // SAFETY: as in `call`; it takes no arguments.
+    let result = unsafe { b::bailey_call_helper(site.func, args.as_ptr()) };
+    let _ = if ends {
+        level.ledger.release(kind, 0)
+    } else {
+        level.ledger.acquire(kind, 0)
+    };
+    Ok(result)
+}
+
+/// What the ledger calls the resource of a site.
+fn kind_of(resource: u8) -> Held {
+    match resource {
+        resource::SPIN_LOCK => Held::SpinLock,
+        resource::RINGBUF_RECORD => Held::RingbufRecord,
+        resource::RCU_READ => Held::RcuRead,
+        resource::PREEMPT_OFF => Held::PreemptOff,
+        _ => Held::Socket,
+    }
 }
 
 /// Whether the run can hold one thing more.
@@ -387,7 +425,7 @@ fn settle(
         return refuse(ctx);
     }
     if site.effects & effect::RELEASES != 0 {
-        let (kind, at) = held_of(site, args);
+        let (kind, at) = (kind_of(site.resource), args[0]);
         if let Some(level) = run.level() {
             let released = level.ledger.release(kind, at);
             if released.is_err() && breach::without(b::BAILEY_WITHOUT_LEDGER) {
@@ -405,10 +443,11 @@ fn settle(
         }
     }
     if site.effects & effect::ACQUIRES != 0 {
-        let (kind, at) = match site.resource {
-            resource::SPIN_LOCK => (Held::SpinLock, args[0]),
-            resource::RINGBUF_RECORD => (Held::RingbufRecord, result),
-            _ => (Held::Socket, result),
+        let kind = kind_of(site.resource);
+        let at = if kind == Held::SpinLock {
+            args[0]
+        } else {
+            result
         };
         if at != 0 {
             if let Some(level) = run.level() {
@@ -480,15 +519,6 @@ fn settle(
     Ok(result)
 }
 
-fn held_of(site: &b::bailey_site, args: &[u64; 5]) -> (Held, u64) {
-    let kind = match site.resource {
-        resource::SPIN_LOCK => Held::SpinLock,
-        resource::RINGBUF_RECORD => Held::RingbufRecord,
-        _ => Held::Socket,
-    };
-    (kind, args[0])
-}
-
 /// Writes down a loan; if the set is full, the oldest that no live word of the
 /// program points into makes room.
 fn lend(run: &mut Run, kept: &Kept, loan: Loan) -> Audited<()> {
@@ -557,6 +587,8 @@ pub(super) fn give_back(level: &mut Level) {
                 Held::SpinLock => b::bailey_k_bpf_spin_unlock(held.addr, 0, 0, 0, 0),
                 Held::RingbufRecord => b::bailey_k_bpf_ringbuf_discard(held.addr, 0, 0, 0, 0),
                 Held::Socket => b::bailey_k_bpf_sk_release(held.addr, 0, 0, 0, 0),
+                Held::RcuRead => b::bailey_rcu_read_unlock(),
+                Held::PreemptOff => b::bailey_preempt_enable(),
             };
         }
     }

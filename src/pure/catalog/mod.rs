@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Helpers: which an isolated program may call, and what each one takes,
-//! gives, acquires and releases.
+//! Helpers and kfuncs: which an isolated program may call, and what each one
+//! takes, gives, acquires and releases.
 //!
 //! A helper that is not in [`ALLOWED`] is never called from a confined
 //! program. [`REFUSED`] says why, for each helper that an XDP program could
@@ -8,12 +8,15 @@
 //! `net/core/filter.c`, `bpf_base_func_proto()` in `kernel/bpf/helpers.c`).
 
 mod args;
+pub mod kfuncs;
 mod names;
 mod printk;
 
 pub use args::{ArgKind, ArgTypeTable, UnknownArg};
-pub use names::{name, LAST};
+pub use names::LAST;
 pub use printk::{printk_args, PrintkArg, PrintkFormat, PRINTK_ARGS};
+
+use core::fmt;
 
 /// Numbers of the helpers that code refers to (`enum bpf_func_id`).
 #[allow(missing_docs)]
@@ -120,7 +123,7 @@ pub use super::ledger::Kind as Resource;
 /// What is to be known of a helper.
 #[derive(Clone, Copy, Debug)]
 pub struct Helper {
-    /// `BPF_FUNC_*`.
+    /// `BPF_FUNC_*`, or a kfunc's number ([`kfuncs`]).
     pub id: u32,
     /// Its gate.
     pub gate: Gate,
@@ -432,8 +435,35 @@ pub static REFUSED: [(u32, &str); 53] = [
     (211, TASK),
 ];
 
-/// What is to be known of helper `id`, if an isolated program may call it.
+/// The name of helper `id`, without its `bpf_`, or of a kfunc.
+pub fn name(id: u32) -> Option<&'static str> {
+    match kfuncs::by_id(id) {
+        Some(kfunc) => Some(kfunc.name),
+        None => names::name(id),
+    }
+}
+
+/// What a number of ours is that of, as messages have it.
+#[derive(Clone, Copy, Debug)]
+pub struct Callee(pub u32);
+
+impl fmt::Display for Callee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = name(self.0).unwrap_or("unknown");
+        if self.0 >= kfuncs::FIRST {
+            write!(f, "kfunc {name}")
+        } else {
+            write!(f, "helper {name}#{}", self.0)
+        }
+    }
+}
+
+/// What is to be known of helper or kfunc `id`, if an isolated program may
+/// call it.
 pub fn helper(id: u32) -> Option<&'static Helper> {
+    if let Some(kfunc) = kfuncs::by_id(id) {
+        return Some(&kfunc.call);
+    }
     let at = ALLOWED.binary_search_by_key(&id, |helper| helper.id).ok()?;
     ALLOWED.get(at)
 }

@@ -509,7 +509,7 @@ impl<'a> Layout<'a> {
             let callback = self.leaps.callback;
             match callback.and_then(|callback| self.functions.get_mut(callback)) {
                 Some(callback) => callback.member = true,
-                None => return Err((0, Refusal::Kfunc)),
+                None => return Err((0, Refusal::Functions)),
             }
         }
         loop {
@@ -522,8 +522,12 @@ impl<'a> Layout<'a> {
                 if insn.is_tail_call() && number != self.entry {
                     return Err((index, Refusal::TailCallInFunction));
                 }
-                if insn.is_kfunc_call() && !(self.leaps.gated && self.leaps.is_throw(insn)) {
+                if self.leaps.is_jump(insn) {
                     self.find_callback(index, insn)?;
+                }
+                let last = index + 1 == self.function(number).end as usize;
+                if last && insn.is_kfunc_call() && !self.leaps.is_throw(insn) {
+                    return Err((index, Refusal::Functions));
                 }
                 if insn.is_gotox() {
                     let places = self.places_of(number).1.len();
@@ -574,7 +578,7 @@ impl<'a> Layout<'a> {
             .filter(|callback| *callback != self.entry && self.leaps.is_throw(call));
         match callback.and_then(|callback| self.functions.get_mut(callback)) {
             Some(callback) => callback.member = true,
-            None => return Err((index, Refusal::Kfunc)),
+            None => return Err((index, Refusal::Functions)),
         }
         Ok(())
     }

@@ -94,6 +94,8 @@ pub struct Known {
     pub timed_may_goto: bool,
     /// Calls: the target is `bpf_throw()`.
     pub throws: bool,
+    /// Calls of kfuncs: the name, if it is one of the kernel's own.
+    pub kfunc: Option<&'static str>,
     /// Loads and stores: the kind of pointer.
     pub ptr: PtrKind,
 }
@@ -114,7 +116,7 @@ pub enum Action {
     Throw,
     /// A jump through a table ([`jump_table`]).
     JumpTable,
-    /// A call of this helper: becomes a call of a site's helper stub.
+    /// A call of this helper or kfunc: becomes a call of a site's helper stub.
     Helper(u32),
     /// A tail call: becomes a call of a site's tail stub. The poke descriptor
     /// it may name is the caller's to give up.
@@ -157,8 +159,10 @@ pub enum Refusal {
     StackTooDeep,
     /// A callback makes a tail call or takes arguments on the stack.
     Callback,
-    /// It calls a kfunc.
-    Kfunc,
+    /// It calls this kfunc, which is not known as safe.
+    Kfunc(&'static str),
+    /// It calls a function of a module.
+    ModuleKfunc,
     /// It jumps through a table without places, or with too many.
     JumpTable,
     /// It uses an arena.
@@ -206,7 +210,12 @@ impl fmt::Display for Refusal {
             Self::FunctionArgument => f.write_str("a global function takes what is not audited"),
             Self::StackTooDeep => f.write_str("its functions need too much stack"),
             Self::Callback => f.write_str("a callback that makes tail calls is not isolated"),
-            Self::Kfunc => f.write_str("kfuncs are not isolated yet"),
+            Self::Kfunc(name) => write!(
+                f,
+                "kfunc {name} is not isolated: {}",
+                catalog::kfuncs::refusal(name).unwrap_or("not known as safe"),
+            ),
+            Self::ModuleKfunc => f.write_str("kfuncs of modules are not isolated"),
             Self::JumpTable => f.write_str("a jump table leads nowhere or to too many places"),
             Self::Arena => f.write_str("arenas are not isolated yet"),
             Self::PercpuAddress => f.write_str("per-CPU addresses are not isolated"),
@@ -351,7 +360,7 @@ fn call(insn: &Insn, known: &Known) -> Result<Action, Refusal> {
         0 => {}
         pseudo::CALL => return Ok(Action::Call),
         pseudo::KFUNC_CALL if known.throws => return Ok(Action::Throw),
-        pseudo::KFUNC_CALL => return Err(Refusal::Kfunc),
+        pseudo::KFUNC_CALL => return kfunc_call(known),
         _ => return Err(Refusal::UnknownOpcode(insn.code)),
     }
     if known.timed_may_goto {
@@ -362,11 +371,24 @@ fn call(insn: &Insn, known: &Known) -> Result<Action, Refusal> {
     };
     match catalog::helper(id) {
         None => Err(Refusal::Helper(id)),
-        Some(helper) => match helper.gate {
-            catalog::Gate::Scalar | catalog::Gate::Audited => Ok(Action::Helper(id)),
-            catalog::Gate::Inline => Ok(Action::SmpProcessorId),
-            catalog::Gate::TailCall => Ok(Action::TailCall),
-        },
+        Some(helper) => Ok(through(helper)),
+    }
+}
+
+fn kfunc_call(known: &Known) -> Result<Action, Refusal> {
+    let name = known.kfunc.ok_or(Refusal::ModuleKfunc)?;
+    match catalog::kfuncs::by_name(name) {
+        None => Err(Refusal::Kfunc(name)),
+        Some(kfunc) => Ok(through(&kfunc.call)),
+    }
+}
+
+/// What a call of `helper` becomes.
+fn through(helper: &catalog::Helper) -> Action {
+    match helper.gate {
+        catalog::Gate::Scalar | catalog::Gate::Audited => Action::Helper(helper.id),
+        catalog::Gate::Inline => Action::SmpProcessorId,
+        catalog::Gate::TailCall => Action::TailCall,
     }
 }
 
@@ -600,7 +622,15 @@ mod tests {
     fn what_cannot_be_isolated_is_refused_with_its_reason() {
         let none = Known::default();
         let cases = [
-            (Insn::new(0x85, 0, 2, 0, 3), none, Refusal::Kfunc),
+            (Insn::new(0x85, 0, 2, 1, 3), none, Refusal::ModuleKfunc),
+            (
+                Insn::new(0x85, 0, 2, 0, 3),
+                Known {
+                    kfunc: Some("bpf_rdonly_cast"),
+                    ..none
+                },
+                Refusal::Kfunc("bpf_rdonly_cast"),
+            ),
             (Insn::new(0x18, 2, 3, 0, 0), none, Refusal::KernelVariable),
             (Insn::new(0xbf, 2, 1, 1, 1), none, Refusal::Arena),
             (Insn::new(0xbf, 2, 1, -1, 0), none, Refusal::PercpuAddress),
@@ -695,6 +725,13 @@ mod tests {
         };
         let kfunc = Insn::new(0x85, 0, 2, 0, 3);
         assert_eq!(classify(&kfunc, &throws), Ok(Action::Throw));
+        let name = "bpf_rcu_read_lock";
+        let known = Known {
+            kfunc: Some(name),
+            ..none
+        };
+        let id = catalog::kfuncs::by_name(name).unwrap().call.id;
+        assert_eq!(classify(&kfunc, &known), Ok(Action::Helper(id)));
         for kept in [
             Insn::mov64_reg(1, 2),
             Insn::new(0xbf, 1, 2, 8, 0),
