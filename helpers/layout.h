@@ -245,7 +245,6 @@ struct bailey_site {
 	u8 resource;		/* what it acquires or releases */
 	u16 effects;
 	u32 size;
-	u32 lock;		/* offset of the bpf_spin_lock in a value of `map`, or all ones */
 	u64 values_kernel;	/* the values of `map` that are mapped in the domain: */
 	u64 values_domain;	/* the kernel's address, the domain's, how many bytes */
 	u64 values_len;

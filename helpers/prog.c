@@ -67,55 +67,6 @@ enum bailey_values_kind bailey_map_values(struct bpf_map *map, struct bailey_val
 	return BAILEY_VALUES_PAGES;
 }
 
-/* The offset of the bpf_spin_lock in the values of `map`, or all ones. */
-u32 bailey_map_lock(const struct bpf_map *map)
-{
-	if (IS_ERR_OR_NULL(map->record) || !btf_record_has_field(map->record, BPF_SPIN_LOCK))
-		return U32_MAX;
-	return map->record->spin_lock_off;
-}
-
-static int record_has_fields(const struct btf_record *record)
-{
-	int i;
-
-	for (i = 0; !IS_ERR_OR_NULL(record) && i < record->cnt; i++) {
-		if (record->fields[i].type != BPF_SPIN_LOCK)
-			return 1;
-	}
-	return 0;
-}
-
-/*
- * Whether values of `map`, or of the maps in it, hold anything but a
- * bpf_spin_lock that the kernel trusts: timers, kptrs, lists, ...
- */
-int bailey_map_has_fields(const struct bpf_map *map)
-{
-	return record_has_fields(map->record) ||
-	       (map->inner_map_meta && record_has_fields(map->inner_map_meta->record));
-}
-
-/* Whether `len` bytes at `offset` from the first value touch no field of the kernel's. */
-int bailey_map_spares(const struct bpf_map *map, u64 offset, u64 len)
-{
-	struct bpf_array *array = container_of(map, struct bpf_array, map);
-	u64 at = offset % array->elem_size;
-	int i;
-
-	if (IS_ERR_OR_NULL(map->record))
-		return 1;
-	if (at + len > array->elem_size)
-		return 0;
-	for (i = 0; i < map->record->cnt; i++) {
-		const struct btf_field *field = &map->record->fields[i];
-
-		if (at < field->offset + field->size && field->offset < at + len)
-			return 0;
-	}
-	return 1;
-}
-
 /* The program in slot `index` of a prog array, or NULL. */
 struct bpf_prog *bailey_prog_array_entry(struct bpf_map *map, u32 index)
 {

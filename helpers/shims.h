@@ -192,9 +192,6 @@ enum bailey_values_kind bailey_map_values(struct bpf_map *map, struct bailey_val
 enum { BAILEY_XDP_TAIL = SKB_DATA_ALIGN(sizeof(struct skb_shared_info)) };
 struct bpf_prog *bailey_prog_array_entry(struct bpf_map *map, u32 index);
 u32 bailey_run_prog(struct bpf_prog *prog, u64 ctx);
-u32 bailey_map_lock(const struct bpf_map *map);
-int bailey_map_has_fields(const struct bpf_map *map);
-int bailey_map_spares(const struct bpf_map *map, u64 offset, u64 len);
 u64 bailey_now(void);
 u32 bailey_cpu_number(void);
 u64 bailey_rcu_read_unlock(void);

@@ -468,39 +468,54 @@ static void objects(const struct breach *b)
 
 /*
  * Fields of a lent value that the kernel acts upon when the entry goes, or
- * believes before: no program may write them, by whatever pointer.
+ * believes before: no program may write or read them, by whatever pointer.
  */
 static void fields(const struct breach *b)
 {
 	static const struct {
-		const char *program, *name;
+		const char *of, *name;
 		__s64 from, to;
 	} list[] = {
-		{"write_beside_timer", "timer", 8, 24},
-		{"write_beside_lock", "lock", 8, 12},
-		{"write_beside_pointer", "kernel pointer", 8, 16},
+		{"timer", "timer in a lent value", 8, 24},
+		{"lock", "lock in a lent value", 8, 12},
+		{"pointer", "kernel pointer in a lent value", 8, 16},
+		{"global", "timer in global data", 8, 24},
+	};
+	static const struct {
+		const char *word, *done;
+		__s64 width;
+	} ways[] = {
+		{"write", "written", 1},
+		{"read", "read", 1},
+		{"pass", "passed to a helper", 8},
 	};
 
-	for (size_t i = 0; i < ARRAY_SIZE(list); i++) {
-		struct bpf_program *prog = bpf_object__find_program_by_name(b->obj, list[i].program);
-		int written = 0, refused = 0;
+	for (size_t i = 0; i < ARRAY_SIZE(list) * ARRAY_SIZE(ways); i++) {
+		size_t field = i / ARRAY_SIZE(ways), way = i % ARRAY_SIZE(ways);
+		int through = 0, refused = 0;
+		struct bpf_program *prog;
+		char name[64];
 
+		snprintf(name, sizeof(name), "%s_beside_%s", ways[way].word, list[field].of);
+		prog = bpf_object__find_program_by_name(b->obj, name);
+		if (!prog)
+			die("no program %s", name);
 		if (expect != HARMLESS && !is_isolated(prog)) {
-			printf("# %s is not isolated: not tried\n", list[i].program);
+			printf("# %s is not isolated: not tried\n", name);
 			continue;
 		}
-		for (__s64 at = 0; at < 32; at++) {
+		for (__s64 at = 0; at + ways[way].width <= 32; at++) {
 			struct outcome out = attempt_beside(b, bpf_program__fd(prog), at, 0);
 
-			if (at >= list[i].from && at < list[i].to)
-				written += !was_ended(&out);
+			if (at + ways[way].width > list[field].from && at < list[field].to)
+				through += !was_ended(&out);
 			else
 				refused += !out.order.done;
 		}
 		if (expect == HARMLESS)
 			continue;
-		report(!written && !refused, "a %s in a lent value cannot be written, what stands "
-		       "beside it can (%d, %d)", list[i].name, written, refused);
+		report(!through && !refused, "a %s cannot be %s, what stands beside it can "
+		       "(%d, %d)", list[field].name, ways[way].done, through, refused);
 	}
 }
 

@@ -8,6 +8,7 @@
 //! of the domain lives.
 
 pub(crate) mod arrays;
+pub(crate) mod fields;
 mod frames;
 pub(crate) mod values;
 

@@ -6,6 +6,7 @@
 //! domain shows pages of ours in the place of the kernel's: what stands there
 //! are numbers, and programs only read them.
 
+use super::fields::Fields;
 use super::Domain;
 use crate::bindings as b;
 use crate::pure::region::{Part, PAGE};
@@ -43,6 +44,8 @@ pub(crate) struct Mapped {
     lent: u64,
     /// Bytes from one value to the next.
     stride: u64,
+    /// What the kernel keeps in each of them, if they are lent.
+    fields: Fields,
     /// What the domain shows in the place of a jump table's values: whole pages
     /// from [`VVec`], `None` for other maps.
     table: Option<NonNull<u64>>,
@@ -71,11 +74,6 @@ impl Mapped {
         (self.id, self.map_type, name)
     }
 
-    /// The map, of an entry with values that are lent.
-    pub(crate) fn map(&self) -> *mut b::bpf_map {
-        self.map
-    }
-
     /// Where programs see the values, and how many bytes: (0, 0) if each value
     /// is a loan of its own.
     pub(crate) fn place(&self) -> (u64, u64) {
@@ -93,10 +91,25 @@ impl Mapped {
         (at < self.lent).then(|| addr - at % self.stride.max(1))
     }
 
+    /// What the kernel keeps in each value, of an entry with values that are lent.
+    pub(crate) fn fields(&self) -> Fields {
+        self.fields
+    }
+
     /// The kernel's address of the first value, the domain's, and their length
     /// in bytes.
     pub(crate) fn addresses(&self) -> (u64, u64, u64) {
         (self.kernel, self.domain, self.len)
+    }
+
+    /// Whether `len` bytes, `at` bytes into values that are lent, are none of the
+    /// kernel's fields in them. Over the end of a value with fields, none are.
+    fn spares_fields(&self, at: u64, len: u64) -> bool {
+        if self.fields == Fields::NONE {
+            return true;
+        }
+        let at = at % self.stride.max(1);
+        len <= self.stride - at && self.fields.spare(at, len)
     }
 
     /// Whether the values have addresses in the domain.
@@ -132,6 +145,7 @@ impl Values {
                 writable: false,
                 lent: 0,
                 stride: 0,
+                fields: Fields::NONE,
                 table: None,
             })
         }; MAPS];
@@ -179,15 +193,14 @@ impl Values {
 
     /// Whether `len` bytes at the kernel's address `addr` are values of an
     /// array of the domain that is not mapped: its programs' global data, with
-    /// a lock in it. The lock itself is nobody's to write.
+    /// a lock in it. The lock itself is nobody's.
     pub(crate) fn lends(&self, addr: u64, len: u64, write: bool) -> bool {
         self.iter().any(|entry| {
             addr.checked_sub(entry.kernel).is_some_and(|at| {
                 at < entry.lent
                     && len <= entry.lent - at
                     && (entry.writable || !write)
-                    // SAFETY: the domain holds a reference to the map.
-                    && (!write || unsafe { b::bailey_map_spares(entry.map, at, len) } != 0)
+                    && entry.spares_fields(at, len)
             })
         })
     }
@@ -229,6 +242,7 @@ impl Values {
             writable: false,
             lent: 0,
             stride: 0,
+            fields: Fields::NONE,
             table: None,
         };
         let mut layout = b::bailey_values::default();
@@ -239,6 +253,8 @@ impl Values {
             entry.lent = layout.len;
             entry.stride = layout.stride;
             entry.writable = layout.writable != 0;
+            // SAFETY: the reference below keeps the map as long as the entry.
+            entry.fields = unsafe { Fields::of(map) };
         } else if placed == b::bailey_values_kind_BAILEY_VALUES_PAGES
             || placed == b::bailey_values_kind_BAILEY_VALUES_TABLE
         {

@@ -74,7 +74,7 @@ pub(crate) enum Reason {
     Argument(u32, u8, u32),
     /// A map that a helper is not known to be for.
     Map(u32),
-    /// A map whose values hold more for the kernel than a spin lock.
+    /// A map whose values hold fields that programs load from.
     Fields,
     /// It refers to too many modules for one more.
     Modules,
@@ -112,7 +112,7 @@ impl fmt::Display for Reason {
             ),
             Self::Map(id) => write!(f, "calls {} with a map of another type", Callee(id)),
             Self::Fields => f.write_str(
-                "a map's values hold timers, kernel pointers or other fields of the kernel's",
+                "a map's values hold kernel pointers (kptr)",
             ),
             Self::Modules => f.write_str("it refers to too many modules"),
             Self::Domain(error) => write!(f, "no domain ({})", error.to_errno()),

@@ -17,6 +17,7 @@ use super::{site, Reason};
 use crate::bindings as b;
 use crate::breach;
 use crate::domain;
+use crate::domain::fields::Fields;
 use crate::pure::catalog;
 use crate::pure::insn::{Insn, REG_1, REG_FP};
 use crate::pure::rewrite::functions::{
@@ -116,8 +117,12 @@ pub(super) fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
     };
 
     for &map in known.maps() {
-        // SAFETY: a map that `env` holds a reference to.
-        if unsafe { b::bailey_map_has_fields(map) } != 0 {
+        // SAFETY: a map that `env` holds a reference to, and the template of the maps in it.
+        let are_kept = unsafe {
+            let inner = (*map).inner_map_meta;
+            Fields::of(map).are_kept() && (inner.is_null() || Fields::of(inner).are_kept())
+        };
+        if !are_kept {
             return Err(Reason::Fields);
         }
     }

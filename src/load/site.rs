@@ -296,7 +296,6 @@ pub(super) fn entry(
         }
         // SAFETY: a map that `env` holds a reference to.
         unsafe {
-            site.lock = b::bailey_map_lock(map);
             let read_only = (*map).map_flags & b::BPF_F_RDONLY_PROG != 0
                 || (*map).map_type == b::bpf_map_type_BPF_MAP_TYPE_XSKMAP;
             if read_only {
@@ -327,7 +326,6 @@ pub(super) fn function(
         insn: insn as u32,
         effects: effect::CALLS_BACK,
         size: image as u32,
-        lock: u32::MAX,
         ..Default::default()
     };
     for arg in site.args.iter_mut() {

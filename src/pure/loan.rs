@@ -53,8 +53,8 @@ pub struct Loan {
     pub write: bool,
     /// What it is.
     pub kind: Kind,
-    /// The caller's, for example which map.
-    pub tag: u32,
+    /// The caller's: which of its bytes are not lent.
+    pub tag: u64,
 }
 
 impl Loan {
@@ -65,6 +65,17 @@ impl Loan {
             None => false,
         }
     }
+}
+
+/// Whether two ranges, each a start and a length, have no byte in common. A range
+/// of no bytes lies apart from any.
+pub const fn apart(start: u64, len: u64, other: u64, other_len: u64) -> bool {
+    let (low, low_len, high, high_len) = if start <= other {
+        (start, len, other, other_len)
+    } else {
+        (other, other_len, start, len)
+    };
+    low_len <= high - low || high_len == 0
 }
 
 /// Why a loan was not taken into the set.
@@ -359,6 +370,17 @@ mod tests {
             prop_assert!(loans.insert(value(8, 8)).is_ok());
         }
 
+        /// Byte by byte.
+        #[test]
+        fn ranges_lie_apart_if_they_share_no_byte(
+            start in 0u64..40, len in 0u64..20, other in 0u64..40, other_len in 0u64..20,
+        ) {
+            let shared = (start..start + len).any(|at| (other..other + other_len).contains(&at));
+            prop_assert_eq!(apart(start, len, other, other_len), !shared);
+            let end = u64::MAX - 64;
+            prop_assert_eq!(apart(end + start, len, end + other, other_len), !shared);
+        }
+
         /// Against a plain list that never forgets.
         #[test]
         fn find_grants_exactly_what_was_lent(
@@ -368,7 +390,7 @@ mod tests {
         ) {
             let mut loans = Loans::new();
             for (index, &(start, len, write)) in lent.iter().enumerate() {
-                loans.insert(Loan { write, tag: index as u32, ..value(start, len) }).unwrap();
+                loans.insert(Loan { write, tag: index as u64, ..value(start, len) }).unwrap();
             }
             let granted = lent.iter().any(|&(start, len, may_write)| {
                 addr >= start

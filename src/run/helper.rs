@@ -11,6 +11,7 @@ use super::level::Level;
 use super::{copies, function, tail, Run};
 use crate::bindings as b;
 use crate::breach;
+use crate::domain::fields::Fields;
 use crate::event::frame::byte;
 use crate::event::violation;
 use crate::load::site::{effect, flag, is_of, kind, resource, returns};
@@ -193,17 +194,21 @@ fn reachable(run: &mut Run, addr: u64, len: u64, write: bool) -> bool {
         level
             .loans
             .find(addr, len, write)
-            .is_some_and(|loan| !write || spares_lock(loan, addr, len))
+            .is_some_and(|loan| spares_fields(loan, addr, len))
     })
 }
 
-/// Whether a write of `len` bytes at `addr` leaves the value's lock alone.
-pub(super) fn spares_lock(loan: &Loan, addr: u64, len: u32) -> bool {
-    if loan.kind != Lent::MapValue || loan.tag == NO_LOCK {
-        return true;
-    }
-    let lock = loan.start + u64::from(loan.tag);
-    addr + u64::from(len) <= lock || addr >= lock + size_of::<b::bpf_spin_lock>() as u64
+/// Whether `len` bytes at `addr`, which are on loan, are none of the kernel's own
+/// fields in the value.
+pub(super) fn spares_fields(loan: &Loan, addr: u64, len: u32) -> bool {
+    loan.tag == 0 || fields_of(loan).spare(addr - loan.start, len.into())
+}
+
+/// The fields in what is on loan.
+fn fields_of(loan: &Loan) -> Fields {
+    // SAFETY: the tags of this run's loans are those of its maps, which outlive it: programs hold
+    // theirs, and inner maps are freed after an RCU grace period.
+    unsafe { Fields::of_tag(loan.tag) }
 }
 
 /// Replaces what must be replaced and refuses what is not the run's.
@@ -275,7 +280,8 @@ pub(super) fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -
             kind::SPIN_LOCK => {
                 // A forged frame can lead to an unlock that nothing led to.
                 let unlocks = site.effects & effect::RELEASES != 0;
-                let may = is_spin_lock(run, value) && unlocks == holds(run, Held::SpinLock, value);
+                let is_lock = field(run, value, b::btf_field_type_BPF_SPIN_LOCK).is_some();
+                let may = is_lock && unlocks == holds(run, Held::SpinLock, value);
                 if !may && !breach::without(b::BAILEY_WITHOUT_LEDGER) {
                     return refuse(value);
                 }
@@ -308,28 +314,26 @@ pub(super) fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -
     Ok(())
 }
 
-/// Whether `addr` is the lock of a map value that is on loan to this run, or
-/// of the program's global data.
-fn is_spin_lock(run: &mut Run, addr: u64) -> bool {
-    let at = |start: u64, lock: u32| lock != NO_LOCK && addr == start + u64::from(lock);
-    if run.used_level().is_some_and(|level| {
-        let mut loans = level.loans.all().iter();
-        loans.any(|loan| loan.kind == Lent::MapValue && at(loan.start, loan.tag))
-    }) {
-        return true;
-    }
-    let values = run.program().values();
-    values.is_some_and(|values| {
-        values.iter().any(|map| {
-            map.value_start(addr)
-                // SAFETY: the domain holds a reference to each of its maps.
-                .is_some_and(|start| at(start, unsafe { b::bailey_map_lock(map.map()) }))
+/// The fields of the value in which `addr` is the one of type `field_type`: a
+/// value on loan to this run, or one of the domain's arrays that are lent.
+fn field(run: &mut Run, addr: u64, field_type: u32) -> Option<Fields> {
+    let is_it = |start: u64, fields: &Fields| {
+        let offset = fields.offset(field_type);
+        offset.is_some_and(|offset| start.checked_add(offset) == Some(addr))
+    };
+    let lent = run.used_level().and_then(|level| {
+        let values = level.loans.all().iter().rev();
+        let mut values = values.filter(|loan| loan.kind == Lent::MapValue);
+        let found = values.find(|loan| is_it(loan.start, &fields_of(loan)))?;
+        Some(fields_of(found))
+    });
+    lent.or_else(|| {
+        run.program().values()?.iter().find_map(|map| {
+            let start = map.value_start(addr)?;
+            Some(map.fields()).filter(|fields| is_it(start, fields))
         })
     })
 }
-
-/// What `bailey_map_lock` says of a map whose values hold no lock.
-const NO_LOCK: u32 = u32::MAX;
 
 fn holds(run: &mut Run, kind: Held, addr: u64) -> bool {
     run.used_level()
@@ -463,7 +467,7 @@ fn settle(
         len,
         write,
         kind,
-        tag: NO_LOCK,
+        tag: 0,
     };
     match site.returns {
         returns::MAP_VALUE if site.map != 0 => {
@@ -475,7 +479,8 @@ fn settle(
             }
             let write = site.effects & effect::READ_ONLY == 0;
             let mut value = loan(result, site.size, write, Lent::MapValue);
-            value.tag = site.lock;
+            // SAFETY: a map that the program holds.
+            value.tag = unsafe { Fields::of(site.map as *const b::bpf_map) }.tag();
             lend(run, kept, value)?;
         }
         returns::INNER_MAP if site.map != 0 => lend(run, kept, loan(result, 1, false, Lent::Map))?,
@@ -559,11 +564,11 @@ pub(super) fn give_value(
         return Ok(addr);
     }
     // SAFETY: the caller has found `map` to be one of this run's.
-    let (size, write, lock) = unsafe {
+    let (size, write, fields) = unsafe {
         (
             (*map).value_size,
             (*map).map_flags & b::BPF_F_RDONLY_PROG == 0,
-            b::bailey_map_lock(map),
+            Fields::of(map),
         )
     };
     let loan = Loan {
@@ -571,7 +576,7 @@ pub(super) fn give_value(
         len: size,
         write,
         kind: Lent::MapValue,
-        tag: lock,
+        tag: fields.tag(),
     };
     lend(run, kept, loan)?;
     Ok(value)

@@ -3,7 +3,7 @@
 //! kernel's; it is decoded, checked against what this run was lent, and carried
 //! out here, atomically where it is atomic.
 
-use super::helper::spares_lock;
+use super::helper::spares_fields;
 use super::{this_cpu, Run};
 use crate::bindings as b;
 use crate::breach;
@@ -128,7 +128,7 @@ fn lent(run: &mut Run, addr: u64, size: u32, write: bool) -> bool {
         level
             .loans
             .find(addr, size, write)
-            .is_some_and(|loan| !write || spares_lock(loan, addr, size))
+            .is_some_and(|loan| spares_fields(loan, addr, size))
     });
     on_level
         || run
