@@ -16,6 +16,7 @@
 static const char *const defences[] = {
 	"rip", "landing", "begin", "flags", "selectors", "rsp", "slots",
 	"shadow", "loans", "ledger", "reread", "format", "string", "headers",
+	"roots", "flush", "local",
 };
 
 u32 bailey_test_undefended;

@@ -74,6 +74,11 @@ void bailey_cpu_read_ist(unsigned int cpu, u64 ist[4])
 		ist[i] = per_cpu(cpu_tss_rw, cpu).x86_tss.ist[i];
 }
 
+u64 bailey_cpu_tss_ist(unsigned int cpu)
+{
+	return (u64)&per_cpu(cpu_tss_rw, cpu).x86_tss.ist[4];
+}
+
 unsigned int bailey_cpu_possible(void)
 {
 	return nr_cpu_ids;

@@ -88,6 +88,7 @@ SYM_INNER_LABEL(bailey_event_z, SYM_L_GLOBAL)
 	movl	$BAILEY_PHASE_EVENT, PCPU(CPU_PHASE)
 SYM_INNER_LABEL(bailey_event_again, SYM_L_GLOBAL)
 	ANNOTATE_NOENDBR
+	ROOT_TO_KERNEL
 	IST_KERNEL
 	movq	PCPU(CPU_RUN), %rsp
 	HINT_RUN
@@ -301,7 +302,10 @@ SYM_INNER_LABEL(bailey_landed, SYM_L_GLOBAL)
 	leaq	bailey_landed(%rip), %rcx
 .Lrestart:
 	movq	%rcx, %rdx
+	ROOT_TO_KERNEL
+	movq	%rsp, %rcx
 	IST_KERNEL
+	movq	%rcx, %rsp
 	movl	$BAILEY_PHASE_NONE, PCPU(CPU_PHASE)
 	incq	PCPU(CPU_LANDINGS)
 	movq	PCPU(CPU_RUN), %rcx

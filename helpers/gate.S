@@ -98,15 +98,18 @@ SYM_CODE_START(bailey_enter)
 SYM_INNER_LABEL(bailey_tail, SYM_L_GLOBAL)
 	HINT_RUN
 	ANNOTATE_NOENDBR
+	movq	PCPU(CPU_SLOT), %rcx
+	movq	%r11, SLOT_OUT(%rcx)
+	movq	%rax, SLOT_RAX(%rcx)
+SYM_INNER_LABEL(bailey_replay, SYM_L_GLOBAL)
+	HINT_RUN
+	ANNOTATE_NOENDBR
 	movq	RUN_FRAME(%rsp), %rdx
 	movq	RUN_DOM_RBP(%rsp), %rbp
-	movq	PCPU(CPU_SLOT), %rsp
-	UNWIND_HINT_UNDEFINED
-	movq	%r11, SLOT_OUT(%rsp)
-	movq	%rax, SLOT_RAX(%rsp)
-.Ltail_slot:
 	movl	$BAILEY_PHASE_IN, PCPU(CPU_PHASE)
+	UNWIND_HINT_UNDEFINED
 	IST_LANDING
+	movq	PCPU(CPU_SLOT), %rsp
 	incq	PCPU(CPU_ENTRIES)
 	KEY_TO_DOMAIN_PREPARE
 	/*
@@ -114,15 +117,6 @@ SYM_INNER_LABEL(bailey_tail, SYM_L_GLOBAL)
 	 * the stack now, and its first word the way out.
 	 */
 	RET
-
-SYM_INNER_LABEL(bailey_replay, SYM_L_GLOBAL)
-	HINT_RUN
-	ANNOTATE_NOENDBR
-	movq	RUN_FRAME(%rsp), %rdx
-	movq	RUN_DOM_RBP(%rsp), %rbp
-	movq	PCPU(CPU_SLOT), %rsp
-	UNWIND_HINT_UNDEFINED
-	jmp	.Ltail_slot
 
 /*
  * The way out for events and for runs with interrupts off: all from the slot.
@@ -291,6 +285,7 @@ SYM_INNER_LABEL(bailey_exit_z, SYM_L_GLOBAL)
 	movl	$BAILEY_PHASE_EXIT, PCPU(CPU_PHASE)
 SYM_INNER_LABEL(bailey_exit_z_end, SYM_L_GLOBAL)
 	ANNOTATE_NOENDBR
+	ROOT_TO_KERNEL
 	IST_KERNEL
 	movq	PCPU(CPU_RUN), %rsp
 	HINT_RUN
@@ -382,6 +377,7 @@ SYM_INNER_LABEL(bailey_helper_z, SYM_L_GLOBAL)
 	movl	$BAILEY_PHASE_HELPER, PCPU(CPU_PHASE)
 SYM_INNER_LABEL(bailey_helper_z_end, SYM_L_GLOBAL)
 	ANNOTATE_NOENDBR
+	ROOT_TO_KERNEL
 	IST_KERNEL
 	movq	PCPU(CPU_RUN), %rsp
 	HINT_RUN

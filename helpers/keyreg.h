@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The few steps that know which register holds the key, and where a CPU's
- * landing stacks are installed. Another back end (page-table roots, DESIGN
+ * landing stacks are installed. Another back end (page-table roots alone, DESIGN
  * 9.4) is another set of these macros; gate.S and event.S stay as they are.
  *
  * All of them clobber rax, rcx and rdx, which are dead at every window of the
@@ -12,6 +12,8 @@
 
 #include <linux/linkage.h>
 #include <asm/asm.h>
+#include <asm/alternative.h>
+#include <asm/cpufeatures.h>
 #include <asm/percpu.h>
 #include <asm/nospec-branch.h>
 #include <asm/segment.h>
@@ -19,7 +21,6 @@
 #include "layout.h"
 
 #define PCPU(off)	PER_CPU_VAR(bailey_cpu + off)
-#define TSS_IST(n)	PER_CPU_VAR(cpu_tss_rw + BAILEY_TSS_IST + 8 * (n))
 
 /*
  * Confined -> kernel: all keys open. Interrupts must be off. WRMSR to
@@ -39,11 +40,16 @@
 .endm
 
 /*
- * Load what KEY_TO_DOMAIN_COMMIT needs for the frame in rdx; the commit itself
- * is the one instruction after which the CPU is confined.
+ * Load what KEY_TO_DOMAIN_COMMIT needs for the frame in rdx, which is read
+ * before a root can be loaded; the commit itself is the one instruction after
+ * which the CPU is confined.
  */
 .macro KEY_TO_DOMAIN_PREPARE
 	movl	FRAME_PKRS(%rdx), %eax
+	cmpq	$0, FRAME_ROOT(%rdx)
+	je	.Lno_root\@
+	ROOT_TO_DOMAIN
+.Lno_root\@:
 	movl	$BAILEY_MSR_PKRS, %ecx
 	xorl	%edx, %edx
 .endm
@@ -53,30 +59,56 @@
 .endm
 
 /*
+ * Domains that share a key run on page tables of their own, in which they find
+ * nothing of each other (DESIGN 9.4, helpers/root.c). The root is loaded while
+ * the landing stacks are installed and the key is still the kernel's, and the
+ * kernel's own CR3 is back before its event stacks are: so no code but that of
+ * gates and stubs ever runs on a root, and what these touch there is the per-CPU
+ * words and the slot alone. CR3 is read each time, since an interrupt may change
+ * it (switch_mm_irqs_off() of a CPU that was lazy). Loading a root flushes its
+ * PCID, which all roots have in common: no translation outlives a run. Coming
+ * back flushes nothing.
+ *
+ * rdx = frame, with a root; clobbers rcx and rdx.
+ */
+.macro ROOT_TO_DOMAIN
+	movq	%cr3, %rcx
+	ALTERNATIVE "", "btsq $63, %rcx", X86_FEATURE_PCID
+	movq	%rcx, PCPU(CPU_KERNEL_CR3)
+	movq	FRAME_ROOT(%rdx), %rdx
+	movq	%rdx, %cr3
+.endm
+
+/* Where the CPU may be on a root. May run twice. Clobbers rax. */
+.macro ROOT_TO_KERNEL
+	cmpq	$0, PCPU(CPU_KERNEL_CR3)
+	je	.Lno_root\@
+	movq	PCPU(CPU_KERNEL_CR3), %rax
+	movq	%rax, %cr3
+	movq	$0, PCPU(CPU_KERNEL_CR3)
+.Lno_root\@:
+.endm
+
+/*
  * The IST entries DF, NMI, DB and MCE are the first four of the TSS
- * (arch/x86/include/asm/page_64_types.h).
+ * (arch/x86/include/asm/page_64_types.h). They are pushed there: interrupts are
+ * off, and what can come nevertheless has a stack of its own. Clobbers rsp.
  */
 .macro IST_KERNEL
-	movq	PCPU(CPU_IST), %rax
-	movq	%rax, TSS_IST(0)
-	movq	PCPU(CPU_IST + 8), %rax
-	movq	%rax, TSS_IST(1)
-	movq	PCPU(CPU_IST + 16), %rax
-	movq	%rax, TSS_IST(2)
-	movq	PCPU(CPU_IST + 24), %rax
-	movq	%rax, TSS_IST(3)
+	movq	PCPU(CPU_TSS_IST), %rsp
+	pushq	PCPU(CPU_IST + 24)
+	pushq	PCPU(CPU_IST + 16)
+	pushq	PCPU(CPU_IST + 8)
+	pushq	PCPU(CPU_IST)
 .endm
 
 /* rdx = frame */
 .macro IST_LANDING
-	movq	FRAME_LANDING(%rdx), %rax
-	movq	%rax, TSS_IST(0)
-	movq	FRAME_LANDING + 8(%rdx), %rax
-	movq	%rax, TSS_IST(1)
-	movq	FRAME_LANDING + 16(%rdx), %rax
-	movq	%rax, TSS_IST(2)
-	movq	FRAME_LANDING + 24(%rdx), %rax
-	movq	%rax, TSS_IST(3)
+	movq	PCPU(CPU_TSS_IST), %rsp
+	pushq	FRAME_LANDING + 24(%rdx)
+	pushq	FRAME_LANDING + 16(%rdx)
+	pushq	FRAME_LANDING + 8(%rdx)
+	pushq	FRAME_LANDING(%rdx)
 .endm
 
 /* The stack pointer is struct bailey_run on the kernel stack, plus `extra`. */

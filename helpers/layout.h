@@ -37,12 +37,15 @@
 #define CPU_NO_FRAME		0x58
 #define CPU_LANDINGS		0x60
 #define CPU_RESTART		0x68
+#define CPU_KERNEL_CR3		0x70	/* to be loaded on the way out; 0: it is loaded */
+#define CPU_TSS_IST		0x78	/* address behind TSS.IST[3], the MCE entry */
 
 /* struct bailey_frame: one domain's memory on one CPU */
 #define FRAME_LANDING		0x00	/* DF, NMI, DB, MCE: in the domain */
 #define FRAME_CURSOR		0x20
 #define FRAME_BOTTOM		0x28
 #define FRAME_PKRS		0x30
+#define FRAME_ROOT		0x38	/* CR3 while confined, or 0: the kernel's */
 
 /* struct bailey_prog */
 #define PROG_STATE		0x00
@@ -177,6 +180,9 @@
 #define BAILEY_WITHOUT_FORMAT	0x800	/* a format is copied before it is read */
 #define BAILEY_WITHOUT_STRING	0x1000	/* a string argument is constant */
 #define BAILEY_WITHOUT_HEADERS	0x2000	/* what a helper reads twice is copied */
+#define BAILEY_WITHOUT_ROOTS	0x4000	/* who shares a key runs on a root */
+#define BAILEY_WITHOUT_FLUSH	0x8000	/* what is unmapped or gets another key is flushed */
+#define BAILEY_WITHOUT_LOCAL	0x10000	/* domain memory is not global in TLBs */
 
 #ifndef __ASSEMBLY__
 #include <linux/types.h>
@@ -194,6 +200,7 @@ struct bailey_frame {
 	u64 bottom;
 	u32 pkrs;
 	u32 domain;
+	u64 root;		/* changes as src/domain/shift.rs says, like pkrs */
 	u64 top;
 };
 
@@ -297,6 +304,8 @@ struct bailey_cpu {
 	u64 no_frame;		/* runs turned away for lack of stack */
 	u64 landings;		/* events on a landing stack with the kernel's key */
 	u64 restart;		/* the label that a landing has chosen */
+	u64 kernel_cr3;		/* what a domain's root stands in the place of */
+	u64 tss_ist;
 	/* below: C and Rust only */
 	u64 slot_base;
 	u64 bytes_copied;

@@ -108,3 +108,23 @@ void bailey_work_destroy(void *queue)
 {
 	destroy_workqueue(queue);
 }
+
+/* Rounds of the policy for keys: one a second, while domains share one. */
+static void do_round(struct work_struct *work);
+static DECLARE_DELAYED_WORK(next_round, do_round);
+
+void bailey_rounds_start(void)
+{
+	queue_delayed_work(system_dfl_wq, &next_round, HZ);
+}
+
+static void do_round(struct work_struct *work)
+{
+	if (bailey_round())
+		bailey_rounds_start();
+}
+
+void bailey_rounds_stop(void)
+{
+	cancel_delayed_work_sync(&next_round);
+}

@@ -75,6 +75,11 @@ static pte_t region_pte(struct page *page, unsigned int key)
 {
 	pteval_t val = pte_val(mk_pte(page, PAGE_KERNEL));
 
+#ifdef BAILEY_BREACH
+	/* The control; where page tables are isolated no entry is global. */
+	if (READ_ONCE(bailey_test_undefended) & BAILEY_WITHOUT_LOCAL)
+		return __pte(((val | _PAGE_GLOBAL) & ~KEY_MASK) | KEY_BITS(key));
+#endif
 	/* Never global: a global entry outlives the switch to another domain's root. */
 	return __pte((val & ~(pteval_t)_PAGE_GLOBAL & ~KEY_MASK) | KEY_BITS(key));
 }
@@ -148,6 +153,25 @@ int bailey_region_map_page(unsigned long addr, void *kaddr, unsigned int key, in
 				   map_given, &args);
 }
 
+static int key_one(pte_t *pte, unsigned long addr, void *data)
+{
+	struct map_args *args = data;
+
+	if (pte_present(*pte))
+		set_pte(pte, __pte((pte_val(*pte) & ~KEY_MASK) | KEY_BITS(args->key)));
+	return 0;
+}
+
+/* Another key for mapped pages of the region, in use or not. The caller flushes. */
+void bailey_region_set_key(unsigned long addr, unsigned long pages, unsigned int key)
+{
+	struct map_args args = { .key = key };
+
+	/* What is mapped has its tables, so there is nothing that can fail. */
+	apply_to_page_range((struct mm_struct *)bailey_init_mm, addr, pages << PAGE_SHIFT, key_one,
+			    &args);
+}
+
 /*
  * Pages go back only after no CPU can hold a translation of them: flush_tlb_all
  * reaches every PCID, flush_tlb_kernel_range does not (DESIGN 9.4).
@@ -160,6 +184,9 @@ void bailey_region_unmap(unsigned long addr, unsigned long pages)
 
 	apply_to_page_range(mm, addr, pages << PAGE_SHIFT, put_one, &next);
 	apply_to_page_range(mm, addr, pages << PAGE_SHIFT, unmap_one, NULL);
+#ifdef BAILEY_BREACH
+	if (!(READ_ONCE(bailey_test_undefended) & BAILEY_WITHOUT_FLUSH))
+#endif
 	bailey_k_flush_tlb_all();
 	for (put = list; put < next; put++)
 		put_page(*put);

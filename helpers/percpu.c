@@ -25,11 +25,14 @@ IS_AT(cpu, refused, CPU_REFUSED);
 IS_AT(cpu, no_frame, CPU_NO_FRAME);
 IS_AT(cpu, landings, CPU_LANDINGS);
 IS_AT(cpu, restart, CPU_RESTART);
+IS_AT(cpu, kernel_cr3, CPU_KERNEL_CR3);
+IS_AT(cpu, tss_ist, CPU_TSS_IST);
 
 IS_AT(frame, landing, FRAME_LANDING);
 IS_AT(frame, cursor, FRAME_CURSOR);
 IS_AT(frame, bottom, FRAME_BOTTOM);
 IS_AT(frame, pkrs, FRAME_PKRS);
+IS_AT(frame, root, FRAME_ROOT);
 
 IS_AT(prog, state, PROG_STATE);
 IS_AT(prog, flags, PROG_FLAGS);

@@ -102,6 +102,7 @@ enum bailey_cpu_refusal bailey_cpu_check(void);
 void bailey_cpu_enable(void);	/* on this CPU, interrupts off */
 void bailey_cpu_disable(void);
 void bailey_cpu_read_ist(unsigned int cpu, u64 ist[4]);
+u64 bailey_cpu_tss_ist(unsigned int cpu);	/* the address behind the fourth entry */
 unsigned int bailey_cpu_possible(void);	/* nr_cpu_ids */
 int bailey_cpu_is_possible(unsigned int cpu);
 void bailey_cpu_flush_global(void);	/* on every CPU, global pages too */
@@ -126,10 +127,19 @@ void bailey_region_release(void *area);
 int bailey_region_map(unsigned long addr, unsigned long pages, unsigned int key, int node);
 int bailey_region_map_page(unsigned long addr, void *kaddr, unsigned int key, int writable);
 void bailey_region_unmap(unsigned long addr, unsigned long pages);
+void bailey_region_set_key(unsigned long addr, unsigned long pages, unsigned int key);
 unsigned long bailey_cea_gdt(unsigned int cpu);
 unsigned long bailey_cea_tss(unsigned int cpu, unsigned int *pages);
 void *bailey_keyed_page(unsigned int key, void **page);
 void bailey_keyed_page_free(void *addr, void *page);
+
+/* root.c: page tables for a domain that shares its key */
+struct bailey_root {
+	unsigned long tables[3];
+	u64 cr3;		/* to be written as it is: the root's PCID is flushed */
+};
+int bailey_root_make(struct bailey_root *root, unsigned long span);
+void bailey_root_free(struct bailey_root *root);
 
 /* user_tree.c: with page-table isolation, the page tables of user mode */
 int bailey_user_tree_exists(void);
@@ -219,5 +229,8 @@ void bailey_stats_add(struct bailey_stats __percpu *stats, u64 runs, u64 helper_
 void bailey_stats_sum(struct bailey_stats __percpu *stats, struct bailey_stats *sum);
 void *bailey_work_create(void);
 void bailey_work_destroy(void *queue);
+void bailey_rounds_start(void);	/* no matter whether one is due already */
+void bailey_rounds_stop(void);	/* waits for one that is under way */
+int bailey_round(void);	/* Rust: whether there shall be another */
 
 #endif

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use bailey::pure::pkrs::Key;
-use bailey::pure::pool::{KeyPool, Lease, PoolError, State, FIRST, POOL};
+use bailey::pure::pool::{KeyPool, Lease, PoolError, State, FIRST, OWN, POOL, SHARED};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::{HashMap, HashSet};
@@ -14,6 +14,8 @@ enum Step {
     Acquire,
     /// The domain at this place among the living goes.
     Release(prop::sample::Index),
+    /// The domain at this place moves to a key of its own, or to the shared one.
+    Move(prop::sample::Index),
     /// One key is flushed.
     Flush(u8),
     FlushAll,
@@ -23,6 +25,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         6 => Just(Step::Acquire),
         4 => any::<prop::sample::Index>().prop_map(Step::Release),
+        2 => any::<prop::sample::Index>().prop_map(Step::Move),
         2 => (0u8..16).prop_map(Step::Flush),
         1 => Just(Step::FlushAll),
     ];
@@ -52,8 +55,15 @@ fn invariants(pool: &KeyPool, living: &[Lease], dirty: &HashSet<Key>) {
             State::Own => assert_eq!(count, 1),
             State::Shared { holders } => assert_eq!(count, holders),
         }
-        // No two domains hold one key unless it is marked shared.
-        assert!(count <= 1 || pool.is_shared(key));
+        // No two domains hold one key unless both are marked shared, and who is so marked holds
+        // the one key for it.
+        let marked = living
+            .iter()
+            .filter(|lease| lease.key() == key && lease.is_shared())
+            .count() as u32;
+        assert!(count <= 1 || marked == count);
+        assert_eq!(marked > 0, pool.is_shared(key));
+        assert!(marked == 0 || key.number() == SHARED);
         assert_eq!(state == State::Dirty, dirty.contains(&key), "{key:?}");
     }
     assert_eq!(
@@ -61,6 +71,37 @@ fn invariants(pool: &KeyPool, living: &[Lease], dirty: &HashSet<Key>) {
         stats.own + stats.sharers,
         "every living domain is counted"
     );
+    // Every hand-out but a sharer's and the key's first follows a flush of that key.
+    for key in (FIRST..SHARED).filter_map(Key::new) {
+        let counts = pool.counts(key).unwrap();
+        let first = u64::from(counts.handouts > 0);
+        assert_eq!(counts.handouts, counts.recyclings + first);
+        assert!(counts.recyclings <= counts.flushes);
+    }
+}
+
+/// A key is never handed out dirty, and no way to get one has another reason to fail.
+fn acquired(
+    pool: &mut KeyPool,
+    dirty: &HashSet<Key>,
+    acquire: fn(&mut KeyPool) -> Result<Lease, PoolError>,
+) -> Option<Lease> {
+    let before = pool.stats();
+    match acquire(pool) {
+        Ok(lease) => {
+            assert!(!dirty.contains(&lease.key()), "a dirty key handed out");
+            Some(lease)
+        }
+        Err(PoolError::FlushFirst) => {
+            assert!(before.dirty > 0);
+            None
+        }
+        Err(PoolError::NoneLeft) => {
+            assert_eq!(before.own as usize, OWN);
+            None
+        }
+        Err(error) => panic!("{error:?}"),
+    }
 }
 
 proptest! {
@@ -77,24 +118,14 @@ proptest! {
         for step in steps {
             let before = pool.stats();
             match step {
-                Step::Acquire => match pool.acquire() {
-                    Ok(lease) => {
-                        prop_assert!(!dirty.contains(&lease.key()), "a dirty key handed out");
-                        if before.free > 0 {
-                            prop_assert!(!pool.is_shared(lease.key()), "shared while keys are free");
-                        } else {
-                            prop_assert!(pool.is_shared(lease.key()));
-                            prop_assert_eq!(before.dirty, 0, "shared while a flush would do");
-                        }
+                Step::Acquire => {
+                    if let Some(lease) = acquired(&mut pool, &dirty, KeyPool::acquire) {
+                        prop_assert_eq!(lease.is_shared(), before.own as usize == OWN,
+                            "shared while there is a key, or a flush would make one");
                         living.push(lease);
                     }
-                    Err(error) => {
-                        prop_assert_eq!(error, PoolError::FlushFirst);
-                        prop_assert_eq!(before.free, 0);
-                        prop_assert!(before.dirty > 0);
-                    }
-                },
-                Step::Release(_) if living.is_empty() => {}
+                }
+                Step::Release(_) | Step::Move(_) if living.is_empty() => {}
                 Step::Release(index) => {
                     let lease = living.swap_remove(index.index(living.len()));
                     let key = lease.key();
@@ -102,6 +133,25 @@ proptest! {
                     prop_assert_eq!(pool.release(lease), last);
                     if last {
                         dirty.insert(key);
+                    }
+                }
+                Step::Move(index) => {
+                    let index = index.index(living.len());
+                    let way = if living[index].is_shared() {
+                        KeyPool::acquire_own
+                    } else {
+                        KeyPool::acquire_shared
+                    };
+                    if let Some(lease) = acquired(&mut pool, &dirty, way) {
+                        prop_assert_ne!(lease.is_shared(), living[index].is_shared());
+                        let moves = pool.counts(lease.key()).unwrap().moves;
+                        pool.moved(&lease);
+                        prop_assert_eq!(pool.counts(lease.key()).unwrap().moves, moves + 1);
+                        let old = std::mem::replace(&mut living[index], lease);
+                        let key = old.key();
+                        if pool.release(old) {
+                            dirty.insert(key);
+                        }
                     }
                 }
                 Step::Flush(number) => {

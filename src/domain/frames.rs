@@ -15,7 +15,6 @@ const LANDING: u64 = 1024;
 const _: () = assert!(4 * LANDING <= PAGE * super::LANDING_PAGES as u64);
 
 pub(crate) struct Frames {
-    key: Key,
     by_cpu: KVec<*mut b::bailey_frame>,
     records: KVec<KBox<b::bailey_frame>>,
     mapped: KVec<Part>,
@@ -23,14 +22,14 @@ pub(crate) struct Frames {
 
 // SAFETY: the pointers are into `records`, which this owns.
 unsafe impl Send for Frames {}
-// SAFETY: shared use is reading addresses; the gates write a frame's cursor on its own CPU alone.
+// SAFETY: shared use is reading addresses; the gates write a frame's cursor on its own CPU alone,
+// and `set_pkrs` and `set_root` single words that gates read.
 unsafe impl Sync for Frames {}
 
 impl Frames {
     /// Maps a frame for every possible CPU in `span`.
     pub(crate) fn new(span: &Span, key: Key, pkrs: u32, domain: u32) -> Result<Self> {
         let mut frames = Self {
-            key,
             by_cpu: KVec::new(),
             records: KVec::new(),
             mapped: KVec::new(),
@@ -41,8 +40,8 @@ impl Frames {
         }
         for cpu in cpus::possible() {
             let at = span.frame(cpu).ok_or(EINVAL)?;
-            frames.map(at.landing)?;
-            frames.map(at.stack)?;
+            frames.map(at.landing, key)?;
+            frames.map(at.stack, key)?;
             let mut record = KBox::new(
                 b::bailey_frame {
                     landing: [0; 4],
@@ -50,6 +49,7 @@ impl Frames {
                     bottom: at.stack.start,
                     pkrs,
                     domain,
+                    root: 0,
                     top: at.stack.end,
                 },
                 GFP_KERNEL,
@@ -64,23 +64,45 @@ impl Frames {
         Ok(frames)
     }
 
-    fn map(&mut self, part: Part) -> Result {
+    fn map(&mut self, part: Part, key: Key) -> Result {
         let pages = part.len() / PAGE;
         self.mapped.reserve(1, GFP_KERNEL)?;
         // SAFETY: the part lies in the reserved region and is unmapped: its domain is new.
         let err = unsafe {
-            b::bailey_region_map(
-                part.start as usize,
-                pages as usize,
-                self.key.number().into(),
-                -1,
-            )
+            b::bailey_region_map(part.start as usize, pages as usize, key.number().into(), -1)
         };
         if err != 0 {
             return Err(Error::from_errno(err));
         }
         self.mapped.push(part, GFP_KERNEL)?;
         Ok(())
+    }
+
+    /// What ways into confinement write to PKRS from now on.
+    pub(crate) fn set_pkrs(&self, pkrs: u32) {
+        for frame in self.each() {
+            // SAFETY: a record of ours; one aligned word, which gates only read.
+            unsafe { (&raw mut (*frame).pkrs).write_volatile(pkrs) };
+        }
+    }
+
+    /// What they write to CR3 from now on; 0: nothing.
+    pub(crate) fn set_root(&self, cr3: u64) {
+        for frame in self.each() {
+            // SAFETY: as above.
+            unsafe { (&raw mut (*frame).root).write_volatile(cr3) };
+        }
+    }
+
+    fn each(&self) -> impl Iterator<Item = *mut b::bailey_frame> + '_ {
+        self.by_cpu.iter().copied().filter(|frame| !frame.is_null())
+    }
+
+    /// Gives every page another key. The caller flushes.
+    pub(crate) fn tag(&self, key: Key) {
+        for part in &self.mapped {
+            super::tag(part.start, part.len() / PAGE, key);
+        }
     }
 
     /// By index of the CPU (struct bailey_cpu); null where there is no such CPU.

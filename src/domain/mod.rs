@@ -10,20 +10,24 @@
 pub(crate) mod arrays;
 pub(crate) mod fields;
 mod frames;
+mod shift;
 pub(crate) mod values;
 
 use crate::bindings as b;
 use crate::breach;
 use crate::event::stubs;
 use crate::hw::cpus;
+use crate::hw::root::Root;
+use crate::pure::heat::{Candidate, Heat, Move, Policy};
 use crate::pure::pkrs::{self, Key};
-use crate::pure::pool::{KeyPool, Lease, PoolError, State};
+use crate::pure::pool::{Counts, KeyPool, Lease, PoolError, State, OWN};
 use crate::pure::region::{Layout, Levels, SPAN};
 use core::mem::ManuallyDrop;
 use core::ops::Deref;
 use core::ptr;
 use frames::Frames;
 use kernel::prelude::*;
+use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel::sync::{Arc, SetOnce};
 use values::Values;
 
@@ -35,7 +39,8 @@ pub(crate) const STACK_PAGES: u32 = 32;
 /// A domain. Freed when the last program of it is.
 pub(crate) struct Domain {
     id: u32,
-    key: Key,
+    /// Its number; changed under the registry's mutex.
+    key: Atomic<u32>,
     frames: Frames,
     values: Values,
     /// Keeps the event stubs in the IDT. Last: released after the pages are gone.
@@ -50,7 +55,7 @@ impl Domain {
 
     /// The protection key its pages carry.
     pub(crate) fn key(&self) -> Key {
-        self.key
+        Key::new(self.key.load(Relaxed) as u8).unwrap_or(Key::KERNEL)
     }
 
     /// Its frames by CPU number, as the enter gate reads them.
@@ -83,11 +88,15 @@ impl Deref for Member {
 struct Entry {
     lease: Lease,
     domain: Arc<Domain>,
+    /// Its page tables while its key is the one for sharing.
+    root: Option<Root>,
     members: u32,
+    heat: Heat,
 }
 
 struct Registry {
     pool: KeyPool,
+    policy: Policy,
     entries: KVec<Entry>,
 }
 
@@ -95,6 +104,7 @@ kernel::sync::global_lock! {
     // SAFETY: initialized by `Region::new`, before any program is loaded.
     unsafe(uninit) static REGISTRY: Mutex<Registry> = Registry {
         pool: KeyPool::new(),
+        policy: Policy::new(),
         entries: KVec::new(),
     };
 }
@@ -174,15 +184,9 @@ pub(crate) fn for_maps(maps: &[*mut b::bpf_map]) -> Result<Member> {
         }
         None => {
             registry.entries.reserve(1, GFP_KERNEL)?;
-            let (lease, domain) = create(registry)?;
-            registry.entries.push(
-                Entry {
-                    lease,
-                    domain: domain.clone(),
-                    members: 1,
-                },
-                GFP_KERNEL,
-            )?;
+            let entry = create(registry)?;
+            let domain = entry.domain.clone();
+            registry.entries.push(entry, GFP_KERNEL)?;
             domain
         }
     };
@@ -195,35 +199,82 @@ pub(crate) fn for_maps(maps: &[*mut b::bpf_map]) -> Result<Member> {
     Ok(Member(ManuallyDrop::new(domain)))
 }
 
-fn create(registry: &mut Registry) -> Result<(Lease, Arc<Domain>)> {
-    let lease = match registry.pool.acquire() {
-        Ok(lease) => lease,
-        Err(PoolError::FlushFirst) => {
-            // SAFETY: process context.
-            unsafe { b::bailey_k_flush_tlb_all() };
-            registry.pool.flushed_all();
-            registry.pool.acquire().map_err(|_| ENOSPC)?
+/// No TLB holds any translation of before.
+fn flush() {
+    if breach::without(b::BAILEY_WITHOUT_FLUSH) {
+        return;
+    }
+    // SAFETY: process context. It reaches global entries and every PCID.
+    unsafe { b::bailey_k_flush_tlb_all() };
+}
+
+/// Gives pages of the region another key. The caller flushes.
+fn tag(addr: u64, pages: u64, key: Key) {
+    // SAFETY: pages that this domain has mapped; whoever uses them meanwhile can do with the old
+    // key or with the new one.
+    unsafe { b::bailey_region_set_key(addr as usize, pages as usize, key.number().into()) };
+}
+
+/// PKRS for runs that open `keys`.
+fn rights(keys: &[Key]) -> u32 {
+    let closed = keys.iter().fold(u32::MAX, |pkrs, &key| {
+        pkrs & pkrs::confined(key, Key::EVENTS)
+    });
+    breach::pkrs(closed)
+}
+
+impl KeyPool {
+    /// A key by one of the pool's ways to get one, after a flush if it needs one.
+    fn get(&mut self, take: fn(&mut Self) -> Result<Lease, PoolError>) -> Result<Lease> {
+        match take(self) {
+            Err(PoolError::FlushFirst) => {
+                flush();
+                self.flushed_all();
+                take(self)
+            }
+            other => other,
         }
-        Err(_) => return Err(ENOSPC),
-    };
+        .map_err(|_| ENOSPC)
+    }
+}
+
+fn create(registry: &mut Registry) -> Result<Entry> {
+    let lease = registry.pool.get(KeyPool::acquire)?;
     let id = (0..)
         .find(|id| registry.entries.iter().all(|entry| entry.domain.id != *id))
         .ok_or(ENOSPC)?;
     let key = lease.key();
-    let build = || -> Result<Arc<Domain>> {
+    let build = || -> Result<(Arc<Domain>, Option<Root>)> {
         let span = layout()?.span(id).ok_or(ENOSPC)?;
-        let pkrs = breach::pkrs(pkrs::confined(key, Key::EVENTS));
         let domain = Domain {
             id,
-            key,
-            frames: Frames::new(&span, key, pkrs, id)?,
+            key: Atomic::new(key.number().into()),
+            frames: Frames::new(&span, key, rights(&[key]), id)?,
             values: Values::new(span.maps())?,
             _events: stubs::hold()?,
         };
-        Ok(Arc::new(domain, GFP_KERNEL)?)
+        // After the frames, which give the span tables to share.
+        let root = if lease.is_shared() {
+            let root = Root::new(span.base())?;
+            if !breach::without(b::BAILEY_WITHOUT_ROOTS) {
+                domain.frames.set_root(root.cr3());
+            }
+            // SAFETY: process context; `load::exit` stops it after the last domain.
+            unsafe { b::bailey_rounds_start() };
+            Some(root)
+        } else {
+            None
+        };
+        Ok((Arc::new(domain, GFP_KERNEL)?, root))
     };
     match build() {
-        Ok(domain) => Ok((lease, domain)),
+        Ok((domain, root)) => Ok(Entry {
+            lease,
+            domain,
+            root,
+            members: 1,
+            heat: Heat::default(),
+        }),
         Err(err) => {
             registry.pool.release(lease);
             Err(err)
@@ -249,12 +300,68 @@ fn leave(registry: &mut Registry, domain: Arc<Domain>) {
     if entry.members > 0 {
         return;
     }
-    let Ok(Entry { lease, domain, .. }) = registry.entries.remove(index) else {
+    let Ok(Entry {
+        lease,
+        domain,
+        root,
+        ..
+    }) = registry.entries.remove(index)
+    else {
         return;
     };
     // The last reference: its pages are unmapped and flushed before the key is anybody else's.
     drop(domain);
+    drop(root);
     registry.pool.release(lease);
+}
+
+/// How many domains there are, and how many of them share a key.
+pub(crate) fn count() -> (usize, usize) {
+    let registry = REGISTRY.lock();
+    let sharers = registry.pool.stats().sharers;
+    (registry.entries.len(), sharers as usize)
+}
+
+/// A round has ended: domains with `crossings` as given, by their numbers. Those
+/// for which a key of their own pays may get one.
+pub(crate) fn rebalance(crossings: &[(u32, u64)]) {
+    let mut registry = REGISTRY.lock();
+    let Registry {
+        pool,
+        policy,
+        entries,
+    } = &mut *registry;
+    for entry in entries.iter_mut() {
+        let of = |&&(id, _): &&(u32, u64)| id == entry.domain.id;
+        if let Some(&(_, total)) = crossings.iter().find(of) {
+            entry.heat.round(total);
+        }
+    }
+    let stats = pool.stats();
+    // A key that waits for a flush is as good; that for sharing is in use, if there is a move.
+    let free = stats.own < OWN as u32;
+    let candidates = entries.iter().map(|entry| Candidate {
+        domain: entry.domain.id,
+        shares: entry.lease.is_shared(),
+        heat: entry.heat.mean(),
+    });
+    let Some(decision) = policy.decide(candidates, free) else {
+        return;
+    };
+    let mut with = |id: u32, change: fn(&mut KeyPool, &mut Entry) -> Result| match entries
+        .iter_mut()
+        .find(|entry| entry.domain.id == id)
+    {
+        Some(entry) => change(pool, entry),
+        None => Err(ENOENT),
+    };
+    let done = match decision {
+        Move::Promote(hot) => with(hot, shift::promote),
+        Move::Swap(cold, hot) => with(cold, shift::demote).and_then(|()| with(hot, shift::promote)),
+    };
+    if let Err(err) = done {
+        pr_warn!("a domain did not get another key ({})\n", err.to_errno());
+    }
 }
 
 impl Drop for Member {
@@ -272,7 +379,8 @@ pub(crate) struct Summary<'a> {
     pub(crate) id: u32,
     /// Its key's number.
     pub(crate) key: u8,
-    /// Whether the key is shared with another domain.
+    /// Whether its key is the one for sharing: its programs run on page tables
+    /// of its own.
     pub(crate) shared: bool,
     /// How many programs are its members.
     pub(crate) members: u32,
@@ -294,7 +402,7 @@ pub(crate) fn for_each(mut report: impl FnMut(&Summary<'_>)) {
         report(&Summary {
             id: entry.domain.id,
             key: entry.domain.key().number(),
-            shared: registry.pool.is_shared(entry.domain.key()),
+            shared: entry.lease.is_shared(),
             members: entry.members,
             values: &entry.domain.values,
             base: span.map_or(0, |span| span.base()),
@@ -304,9 +412,9 @@ pub(crate) fn for_each(mut report: impl FnMut(&Summary<'_>)) {
 }
 
 /// Calls `report` for each key of the pool.
-pub(crate) fn for_each_key(mut report: impl FnMut(Key, State)) {
+pub(crate) fn for_each_key(mut report: impl FnMut(Key, State, Counts)) {
     let registry = REGISTRY.lock();
     for (key, state) in registry.pool.iter() {
-        report(key, state);
+        report(key, state, registry.pool.counts(key).unwrap_or_default());
     }
 }

@@ -9,6 +9,7 @@
 use super::fields::Fields;
 use super::Domain;
 use crate::bindings as b;
+use crate::pure::pkrs::Key;
 use crate::pure::region::{Part, PAGE};
 use crate::pure::rewrite::jump_table::NOWHERE;
 use core::cell::UnsafeCell;
@@ -309,6 +310,14 @@ impl Values {
 }
 
 impl Values {
+    /// Gives every page another key. The caller holds the registry's mutex, and
+    /// flushes.
+    pub(super) fn tag(&self, key: Key) {
+        for entry in self.iter().filter(|entry| entry.is_mapped()) {
+            super::tag(entry.domain, entry.len.div_ceil(PAGE), key);
+        }
+    }
+
     /// Writes what programs read in the jump table `map`. `ENOSPC` if the
     /// domain had no room to show it.
     ///

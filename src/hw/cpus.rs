@@ -81,6 +81,7 @@ impl Cpus {
                 (*words).slot = slots as u64;
                 (*words).levels = (&raw const *levels) as u64;
                 (*words).callers = (&raw const *callers) as u64;
+                (*words).tss_ist = b::bailey_cpu_tss_ist(cpu);
                 b::bailey_cpu_read_ist(cpu, (&raw mut (*words).ist).cast());
             }
             cpus.words.push(

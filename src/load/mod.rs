@@ -22,6 +22,7 @@
 mod attach;
 pub(crate) mod decoder;
 mod harmless;
+mod heat;
 mod helpers;
 mod image;
 pub(crate) mod images;
@@ -154,6 +155,7 @@ pub(crate) fn init() -> Result {
 pub(crate) fn exit() {
     // SAFETY: installed by `init`; process context.
     unsafe { b::bailey_hook_remove() };
+    heat::stop();
     program::exit();
     kfuncs::exit();
 }

@@ -24,6 +24,7 @@
 
 pub mod access;
 pub mod catalog;
+pub mod heat;
 pub mod image;
 pub mod insn;
 pub mod ledger;
@@ -32,5 +33,6 @@ pub mod pkrs;
 pub mod pool;
 pub mod region;
 pub mod rewrite;
+pub mod shift;
 pub mod violation;
 pub mod x86;

@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Who holds which protection key.
 //!
-//! A domain gets a key of its own while there is one. When none is left, new
-//! domains share one key; it stays marked shared until its last holder goes,
-//! and [`KeyPool::stats`] shows it. A key that comes back is dirty: CPUs may
-//! still hold translations that carry it, so it is handed out again only after
-//! [`KeyPool::flushed`].
+//! A domain gets a key of its own while there is one. When none is left, it gets
+//! the one key that is kept for sharing, [`SHARED`]. A key does not keep apart
+//! those who share it: each of them runs on a page-table root of its own, and so
+//! does a domain that is the only one to hold that key, for others may come at
+//! any time.
+//!
+//! A key that comes back is dirty: CPUs may still hold translations that carry
+//! it, so it is handed out again only after [`KeyPool::flushed`].
+//!
+//! A domain moves from one kind of key to the other by taking the new one,
+//! having its pages moved ([`super::shift`]), and giving the old one back.
 //!
 //! The pool does not lock itself.
 
@@ -17,6 +23,15 @@ pub const FIRST: u8 = 2;
 
 /// How many keys domains get.
 pub const POOL: usize = (KEYS - FIRST) as usize;
+
+/// How many of them a domain can have for its own.
+pub const OWN: usize = POOL - 1;
+
+/// The place in the pool of the key for sharing: the last.
+const SHARING: u8 = OWN as u8;
+
+/// The key for sharing.
+pub const SHARED: u8 = FIRST + SHARING;
 
 /// A key as one domain holds it. To be given back with [`KeyPool::release`].
 #[derive(Debug, PartialEq, Eq)]
@@ -30,6 +45,11 @@ impl Lease {
     pub const fn key(&self) -> Key {
         self.key
     }
+
+    /// Whether others may hold the key, too: who has this lease needs a root.
+    pub const fn is_shared(&self) -> bool {
+        self.key.number() == SHARED
+    }
 }
 
 /// Why there is no key.
@@ -40,6 +60,8 @@ pub enum PoolError {
     FlushFirst,
     /// The shared key has as many holders as can be counted.
     TooMany,
+    /// Every key of the kind is somebody's own.
+    NoneLeft,
 }
 
 /// One key's state.
@@ -49,8 +71,7 @@ pub enum State {
     Free,
     /// One domain's own.
     Own,
-    /// Several domains', or was: it had more than one holder since it was
-    /// last free.
+    /// The key for sharing, and somebody's.
     Shared {
         /// How many domains hold it.
         holders: u32,
@@ -74,81 +95,114 @@ pub struct Stats {
     pub dirty: u32,
 }
 
+/// What has happened to one key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Times it was given to a domain.
+    pub handouts: u64,
+    /// Times it was given to one after it had been another's, and flushed.
+    pub recyclings: u64,
+    /// Times a living domain moved to it: a promotion, or, to the key for
+    /// sharing, the opposite.
+    pub moves: u64,
+    /// Times a flush made it free.
+    pub flushes: u64,
+}
+
+/// One key.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    state: State,
+    counts: Counts,
+}
+
 /// The keys that domains get.
 #[derive(Debug)]
 pub struct KeyPool {
-    keys: [State; POOL],
-    /// Which key newcomers share, as an index.
-    shared: Option<u8>,
+    keys: [Slot; POOL],
 }
 
 impl KeyPool {
     /// A pool in which every key is free.
     pub const fn new() -> Self {
         Self {
-            keys: [State::Free; POOL],
-            shared: None,
+            keys: [Slot {
+                state: State::Free,
+                counts: Counts {
+                    handouts: 0,
+                    recyclings: 0,
+                    moves: 0,
+                    flushes: 0,
+                },
+            }; POOL],
         }
     }
 
-    /// A key for a new domain: one of its own, else the shared one.
-    ///
-    /// The lowest free key is taken. The first to find none shares with the
-    /// domain that holds the highest key.
+    /// A key for a new domain: one of its own, else the one for sharing.
     pub fn acquire(&mut self) -> Result<Lease, PoolError> {
+        match self.acquire_own() {
+            Err(PoolError::NoneLeft) => self.acquire_shared(),
+            other => other,
+        }
+    }
+
+    /// A key that is nobody else's, the lowest there is.
+    pub fn acquire_own(&mut self) -> Result<Lease, PoolError> {
         let mut dirty = false;
-        for (index, state) in (0u8..).zip(self.keys.iter_mut()) {
-            match state {
+        for (index, slot) in (0u8..SHARING).zip(self.keys.iter_mut()) {
+            match slot.state {
                 State::Free => {
-                    *state = State::Own;
-                    return Ok(Self::lease(index));
+                    return Ok(slot.hand_out(index, State::Own));
                 }
                 State::Dirty => dirty = true,
                 State::Own | State::Shared { .. } => {}
             }
         }
-        if dirty {
-            return Err(PoolError::FlushFirst);
-        }
-        let index = self.shared.unwrap_or(POOL as u8 - 1);
-        let state = self
+        Err(if dirty {
+            PoolError::FlushFirst
+        } else {
+            PoolError::NoneLeft
+        })
+    }
+
+    /// The key for sharing.
+    pub fn acquire_shared(&mut self) -> Result<Lease, PoolError> {
+        let slot = self
             .keys
-            .get_mut(usize::from(index))
-            .ok_or(PoolError::TooMany)?;
-        let holders = match *state {
-            State::Own => 2,
+            .get_mut(usize::from(SHARING))
+            .ok_or(PoolError::NoneLeft)?;
+        let holders = match slot.state {
+            State::Free => 1,
             State::Shared { holders } => holders.checked_add(1).ok_or(PoolError::TooMany)?,
-            // Every key is held, or we would not be here.
-            State::Free | State::Dirty => return Err(PoolError::FlushFirst),
+            State::Dirty => return Err(PoolError::FlushFirst),
+            // Nobody gets it so.
+            State::Own => return Err(PoolError::NoneLeft),
         };
-        *state = State::Shared { holders };
-        self.shared = Some(index);
-        Ok(Self::lease(index))
+        Ok(slot.hand_out(SHARING, State::Shared { holders }))
+    }
+
+    /// A living domain has moved to the key of `lease`.
+    pub fn moved(&mut self, lease: &Lease) {
+        if let Some(slot) = self.slot_mut(lease.key) {
+            slot.counts.moves += 1;
+        }
     }
 
     /// Takes a key back. Returns whether it is dirty now: its last holder has
     /// gone, and a flush makes it free.
     pub fn release(&mut self, lease: Lease) -> bool {
-        let Some(index) = lease.key.number().checked_sub(FIRST) else {
+        let Some(slot) = self.slot_mut(lease.key) else {
             return false;
         };
-        let Some(state) = self.keys.get_mut(usize::from(index)) else {
-            return false;
-        };
-        match *state {
+        match slot.state {
             State::Shared { holders } if holders > 1 => {
-                *state = State::Shared {
+                slot.state = State::Shared {
                     holders: holders - 1,
                 };
                 false
             }
-            State::Shared { .. } => {
-                *state = State::Dirty;
-                self.shared = None;
-                true
-            }
-            State::Own => {
-                *state = State::Dirty;
+            State::Shared { .. } | State::Own => {
+                slot.state = State::Dirty;
                 true
             }
             // No lease of such a key exists.
@@ -159,53 +213,44 @@ impl KeyPool {
     /// No CPU holds a translation with `key` any more. Returns whether that
     /// made it free.
     pub fn flushed(&mut self, key: Key) -> bool {
-        let state = key
-            .number()
-            .checked_sub(FIRST)
-            .and_then(|index| self.keys.get_mut(usize::from(index)));
-        match state {
-            Some(state) if *state == State::Dirty => {
-                *state = State::Free;
-                true
-            }
-            _ => false,
-        }
+        self.slot_mut(key).is_some_and(Slot::flushed)
     }
 
     /// Every key that is dirty at this moment becomes free. Only right if no
     /// key was released since the flush began.
     pub fn flushed_all(&mut self) {
-        for state in &mut self.keys {
-            if *state == State::Dirty {
-                *state = State::Free;
-            }
+        for slot in &mut self.keys {
+            slot.flushed();
         }
     }
 
-    /// Whether more than one domain holds `key`, or did since it was last
-    /// free.
+    /// Whether `key` is the one for sharing, and held.
     pub fn is_shared(&self, key: Key) -> bool {
         matches!(self.state(key), Some(State::Shared { .. }))
     }
 
     /// The state of `key`, or `None` if it is none of the pool's.
     pub fn state(&self, key: Key) -> Option<State> {
-        let index = key.number().checked_sub(FIRST)?;
-        self.keys.get(usize::from(index)).copied()
+        Some(self.slot(key)?.state)
+    }
+
+    /// What has happened to `key`.
+    pub fn counts(&self, key: Key) -> Option<Counts> {
+        Some(self.slot(key)?.counts)
     }
 
     /// Every key of the pool with its state, by rising number.
     pub fn iter(&self) -> impl Iterator<Item = (Key, State)> + '_ {
         (FIRST..KEYS)
             .filter_map(Key::new)
-            .zip(self.keys.iter().copied())
+            .zip(self.keys.iter().map(|slot| slot.state))
     }
 
     /// Counts for a report.
     pub fn stats(&self) -> Stats {
         let mut stats = Stats::default();
-        for state in &self.keys {
-            match *state {
+        for slot in &self.keys {
+            match slot.state {
                 State::Free => stats.free = stats.free.saturating_add(1),
                 State::Own => stats.own = stats.own.saturating_add(1),
                 State::Shared { holders } => {
@@ -218,11 +263,37 @@ impl KeyPool {
         stats
     }
 
-    fn lease(index: u8) -> Lease {
+    fn slot(&self, key: Key) -> Option<&Slot> {
+        self.keys.get(usize::from(key.number().checked_sub(FIRST)?))
+    }
+
+    fn slot_mut(&mut self, key: Key) -> Option<&mut Slot> {
+        self.keys
+            .get_mut(usize::from(key.number().checked_sub(FIRST)?))
+    }
+}
+
+impl Slot {
+    fn hand_out(&mut self, index: u8, state: State) -> Lease {
+        self.counts.handouts += 1;
+        // It was another's before, if a flush has made it free.
+        if self.state == State::Free && self.counts.flushes > 0 {
+            self.counts.recyclings += 1;
+        }
+        self.state = state;
         // FIRST + index is below KEYS: the array has no more elements.
         Lease {
             key: Key::new(index.saturating_add(FIRST)).unwrap_or(Key::KERNEL),
         }
+    }
+
+    fn flushed(&mut self) -> bool {
+        let dirty = self.state == State::Dirty;
+        if dirty {
+            self.state = State::Free;
+            self.counts.flushes += 1;
+        }
+        dirty
     }
 }
 
@@ -239,23 +310,25 @@ mod tests {
     use std::vec::Vec;
 
     #[test]
-    fn fourteen_domains_have_a_key_of_their_own() {
+    fn thirteen_domains_have_a_key_of_their_own() {
         let mut pool = KeyPool::new();
-        let leases: Vec<_> = (0..POOL).map(|_| pool.acquire().unwrap()).collect();
+        let leases: Vec<_> = (0..OWN).map(|_| pool.acquire().unwrap()).collect();
         let numbers: Vec<_> = leases.iter().map(|lease| lease.key().number()).collect();
-        assert_eq!(numbers, (2..16).collect::<Vec<_>>());
-        assert!(leases.iter().all(|lease| !pool.is_shared(lease.key())));
+        assert_eq!(numbers, (2..15).collect::<Vec<_>>());
+        assert!(leases
+            .iter()
+            .all(|lease| !pool.is_shared(lease.key()) && !lease.is_shared()));
     }
 
     #[test]
-    fn the_fifteenth_domain_shares_and_it_shows() {
+    fn the_fourteenth_domain_knows_that_others_may_come() {
         let mut pool = KeyPool::new();
-        let mut leases: Vec<_> = (0..POOL).map(|_| pool.acquire().unwrap()).collect();
-        leases.push(pool.acquire().unwrap());
-        leases.push(pool.acquire().unwrap());
-        let key = leases[14].key();
-        assert_eq!(key, leases[15].key());
-        assert!(pool.is_shared(key));
+        let leases: Vec<_> = (0..OWN).map(|_| pool.acquire().unwrap()).collect();
+        let mut sharers: Vec<_> = (0..3).map(|_| pool.acquire().unwrap()).collect();
+        for lease in &sharers {
+            assert_eq!(lease.key().number(), SHARED);
+            assert!(lease.is_shared() && pool.is_shared(lease.key()));
+        }
         assert_eq!(
             pool.stats(),
             Stats {
@@ -267,14 +340,14 @@ mod tests {
             }
         );
         // It stays shared down to the last holder.
-        let (mut sharers, others): (Vec<_>, Vec<_>) =
-            leases.into_iter().partition(|lease| lease.key() == key);
+        let key = sharers[0].key();
         assert!(!pool.release(sharers.pop().unwrap()));
         assert!(!pool.release(sharers.pop().unwrap()));
         assert!(pool.is_shared(key));
         assert!(pool.release(sharers.pop().unwrap()));
         assert_eq!(pool.state(key), Some(State::Dirty));
-        for lease in others {
+        assert_eq!(pool.acquire(), Err(PoolError::FlushFirst));
+        for lease in leases {
             assert!(pool.release(lease));
         }
     }
@@ -282,14 +355,25 @@ mod tests {
     #[test]
     fn a_dirty_key_is_handed_out_only_after_a_flush() {
         let mut pool = KeyPool::new();
-        let mut leases: Vec<_> = (0..POOL).map(|_| pool.acquire().unwrap()).collect();
+        let mut leases: Vec<_> = (0..OWN).map(|_| pool.acquire().unwrap()).collect();
         let lease = leases.remove(3);
         let key = lease.key();
         assert!(pool.release(lease));
         assert_eq!(pool.acquire(), Err(PoolError::FlushFirst));
         assert!(pool.flushed(key));
         assert!(!pool.flushed(key));
-        assert_eq!(pool.acquire().unwrap().key(), key);
+        let again = pool.acquire().unwrap();
+        assert_eq!(again.key(), key);
+        assert_eq!(
+            pool.counts(key),
+            Some(Counts {
+                handouts: 2,
+                recyclings: 1,
+                moves: 0,
+                flushes: 1
+            })
+        );
+        let _ = pool.release(again);
         for lease in leases {
             let _ = pool.release(lease);
         }

@@ -42,7 +42,7 @@ impl Writer for Status {
         let mut domains = 0;
         domain::for_each(|_| domains += 1);
         let mut keys = 0;
-        domain::for_each_key(|_, state| {
+        domain::for_each_key(|_, state, _| {
             keys += u32::from(matches!(state, State::Own | State::Shared { .. }));
         });
         // SAFETY: the parameters are ints, read whole; the rest reads CPU features.
@@ -191,18 +191,28 @@ impl Writer for Domains {
 
 impl Writer for Keys {
     fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "key use holders")?;
-        writeln!(f, "0 kernel 1")?;
-        writeln!(f, "1 events 1")?;
+        writeln!(f, "key use holders handouts recyclings moves flushes")?;
+        writeln!(f, "0 kernel 1 0 0 0 0")?;
+        writeln!(f, "1 events 1 0 0 0 0")?;
         let mut result = Ok(());
-        domain::for_each_key(|key, state| {
+        domain::for_each_key(|key, state, counts| {
             let (used, holders) = match state {
                 State::Free => ("free", 0),
                 State::Own => ("domain", 1),
                 State::Shared { holders } => ("shared", holders),
                 State::Dirty => ("unflushed", 0),
             };
-            let line = writeln!(f, "{} {} {}", key.number(), used, holders);
+            let line = writeln!(
+                f,
+                "{} {} {} {} {} {} {}",
+                key.number(),
+                used,
+                holders,
+                counts.handouts,
+                counts.recyclings,
+                counts.moves,
+                counts.flushes
+            );
             result = result.and(line);
         });
         result
