@@ -112,9 +112,7 @@ impl fmt::Display for Reason {
                 Callee(id)
             ),
             Self::Map(id) => write!(f, "calls {} with a map of another type", Callee(id)),
-            Self::Fields => f.write_str(
-                "a map's values hold kernel pointers (kptr)",
-            ),
+            Self::Fields => f.write_str("a map's values hold kernel pointers (kptr)"),
             Self::Modules => f.write_str("it refers to too many modules"),
             Self::Domain(error) => write!(f, "no domain ({})", error.to_errno()),
             Self::NoMemory => f.write_str("out of memory"),
