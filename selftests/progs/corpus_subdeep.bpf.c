@@ -261,6 +261,34 @@ SEC("xdp") int kept_by_the_caller(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
+/* The same where the function is static. */
+
+SUBPROG int more_loans_here(__u32 n)
+{
+	struct state s = {};
+
+	loop_of(add_index, &s, 2);
+	loop_of(look_up, &s, n & 0xff);
+	return s.sum;
+}
+
+SEC("xdp") int kept_above_a_function(struct xdp_md *ctx)
+{
+	__u32 key = 7;
+	volatile __u64 sum = 0;
+	struct state s = {};
+
+	fill();
+	s.kept = bpf_map_lookup_elem(&hash, &key);
+	if (!s.kept)
+		return XDP_DROP;
+	sum += more_loans_here(MANY);
+	result[0] = sum + loop_of(add_index, &s, 2);
+	result[1] = s.kept[0]++;
+	s.kept[1] = 0x77;
+	return XDP_PASS;
+}
+
 __noinline int more_loans_below(__u32 n)
 {
 	__u32 key = 9;

@@ -138,8 +138,9 @@ impl Caller {
         self.work & b::BAILEY_WORK_INNER != 0
     }
 
-    /// Its frame pointer.
-    pub(super) fn frame_pointer(&self) -> u64 {
-        self.dom_rbp
+    /// Where its image's stack ends.
+    pub(super) fn stack_top(&self) -> u64 {
+        // SAFETY: a run's images live as long as the run.
+        self.dom_rsp + u64::from(unsafe { (*self.prog).depth })
     }
 }

@@ -45,6 +45,13 @@ fn cpu_number() -> usize {
     unsafe { b::bailey_cpu_number() as usize }
 }
 
+/// Where the stack ends that a run out of confinement had in its image: that of
+/// all functions that are part of the image, wherever the frame pointer is.
+pub(crate) fn stack_top(run: &b::bailey_run) -> u64 {
+    // SAFETY: a run's image lives as long as the run.
+    run.dom_rsp + u64::from(unsafe { (*run.prog).depth })
+}
+
 impl Run {
     /// The run whose record is at `raw`.
     ///
@@ -119,14 +126,19 @@ impl Run {
     /// of a function's run, that of the program it is part of.
     pub(crate) fn owns(&self, addr: u64, len: u64) -> bool {
         let low = self.raw.dom_rsp - u64::from(b::BAILEY_STACK_ROOM);
+        let high = self.carved_top();
+        addr >= low && addr <= high && len <= high - addr
+    }
+
+    /// The end of what this run and those it shares with have carved, which lies
+    /// without a gap.
+    fn carved_top(&self) -> u64 {
         let mut lowest = &self.raw;
         while lowest.work & b::BAILEY_WORK_SHARED != 0 && !lowest.prev.is_null() {
             // SAFETY: nested runs end before the one below.
             lowest = unsafe { &*lowest.prev };
         }
-        // What the runs have carved lies without a gap.
-        let high = lowest.cursor;
-        addr >= low && addr <= high && len <= high - addr
+        lowest.cursor
     }
 
     /// The words in which the program, as far as this run is part of it, may
@@ -154,10 +166,11 @@ impl Run {
         });
         let high = Iterator::chain(
             // SAFETY: as above.
-            runs.clone().map(|(run, _)| unsafe { (*run).dom_rbp }),
-            callers.clone().map(|(_, caller)| caller.frame_pointer()),
+            runs.clone().map(|(run, _)| stack_top(unsafe { &*run })),
+            callers.clone().map(|(_, caller)| caller.stack_top()),
         );
-        let (low, high) = (self.raw.dom_rsp, high.max().unwrap_or(0));
+        let high = high.max().unwrap_or(0).min(self.carved_top());
+        let low = self.raw.dom_rsp;
         let stack = (low..high).step_by(8).map(crate::event::frame::word);
         let saved = callers.flat_map(|(_, caller)| caller.kept);
         let pushed = runs.skip(1).flat_map(|(run, _)| {
