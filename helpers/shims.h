@@ -129,7 +129,7 @@ int bailey_user_tree_exists(void);
 int bailey_user_tree_map(unsigned long addr, unsigned int pages);
 void bailey_user_tree_unmap(unsigned long addr, unsigned int pages);
 
-/* gate.S, event.S */
+/* gate.S, event.S, tail.S */
 extern const u8 bailey_stub_template[];
 extern const u32 bailey_stub_out_offset, bailey_stub_size;
 extern const u8 bailey_event_template[];
@@ -153,6 +153,7 @@ void bailey_event_pushed_rcx(void);
 void bailey_event_pushed_rdx(void);
 void bailey_event_z(void);
 void bailey_event_again(void);
+u64 bailey_run_tail(u64 ctx, u64 entry, u64 *count);
 
 /* Rust, called from assembly */
 u64 bailey_carve(struct bailey_run *run);
@@ -184,7 +185,10 @@ enum bailey_values_kind bailey_map_values(struct bpf_map *map, struct bailey_val
 /* What the end of an XDP buffer keeps for struct skb_shared_info (net/xdp.h). */
 enum { BAILEY_XDP_TAIL = SKB_DATA_ALIGN(sizeof(struct skb_shared_info)) };
 struct bpf_prog *bailey_prog_array_entry(struct bpf_map *map, u32 index);
-u32 bailey_run_prog(struct bpf_prog *prog, u64 ctx);
+extern const u32 bailey_tail_entry;
+u64 bailey_tail_address(struct bpf_prog *prog);
+extern unsigned long bailey_hardirq_stack_ptr;
+u64 bailey_stack_left(void);
 u32 bailey_map_lock(const struct bpf_map *map);
 int bailey_map_has_fields(const struct bpf_map *map);
 int bailey_map_spares(const struct bpf_map *map, u64 offset, u64 len);

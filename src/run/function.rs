@@ -21,11 +21,24 @@ use crate::load::site::effect;
 use crate::pure::catalog::id;
 use crate::pure::loan::{Kind as Lent, Loan};
 
-/// Runs that may be inside each other. Each takes a resume slot and some 500
-/// bytes of the kernel's stack; the verifier's own limit for callbacks in
-/// callbacks is 8 (`MAX_CALL_FRAMES`), for a run and for one in an interrupt.
+/// Runs that may be inside each other, since each takes a resume slot. The
+/// verifier's own limit for callbacks in callbacks is 8 (`MAX_CALL_FRAMES`), for
+/// a run and for one in an interrupt.
 const NESTED: u64 = 20;
 const _: () = assert!(NESTED + 8 < b::SLOT_LEVELS as u64);
+
+/// Bytes of the kernel's stack that must be left for one more run inside of this:
+/// for what it takes itself, for what a helper of it does, and for an event's
+/// handler.
+const STACK: u64 = 5 << 10;
+
+/// Whether one more run can be inside of the one that is under way.
+pub(super) fn has_room() -> bool {
+    let cpu = this_cpu();
+    // SAFETY: looks at the stack pointer and at words of this CPU's.
+    let left = unsafe { b::bailey_stack_left() };
+    (cpu.slot - cpu.slot_base) >> b::SLOT_SHIFT < NESTED && left >= STACK
+}
 
 /// What a callback returns that ends a helper's loop.
 const STOP: u64 = 1;
@@ -50,8 +63,7 @@ pub(super) fn call(
             return enter(run, site, args, kept);
         }
     }
-    let cpu = this_cpu();
-    if (cpu.slot - cpu.slot_base) >> b::SLOT_SHIFT >= NESTED {
+    if !has_room() {
         return no_room(run);
     }
     audit(run, site, args)?;
@@ -250,7 +262,7 @@ unsafe extern "C" fn bailey_function(run: *mut b::bailey_run, args: *mut u64) ->
     run.raw.action = b::BAILEY_GO_ON;
     run.raw.work = 0;
     run.raw.helpers = 0;
-    run.raw.tail_calls = 0;
+    run.raw.count = core::ptr::null_mut();
     run.raw.calls = 0;
     run.raw.shadow = b::bailey_shadow::default();
     let Some(below) = below else {
@@ -270,7 +282,7 @@ unsafe extern "C" fn bailey_function(run: *mut b::bailey_run, args: *mut u64) ->
     run.raw.prev = below;
     run.raw.ctx = below.ctx;
     run.raw.frame = below.frame;
-    run.raw.tail_calls = below.tail_calls;
+    run.raw.count = below.count;
     run.raw.shadow = below.shadow;
     run.raw.shadow.element = 0;
     run.raw.work = b::BAILEY_WORK_SHARED
@@ -383,7 +395,6 @@ pub(super) fn exit(run: &mut Run, result: u64) -> u64 {
     }
     // SAFETY: the run below is out of confinement and waits for this one.
     let below = unsafe { &mut *run.raw.prev };
-    below.tail_calls = run.raw.tail_calls;
     if run.raw.action == b::BAILEY_ABORT {
         below.action = b::BAILEY_ABORT;
         return STOP;
