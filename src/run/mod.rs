@@ -157,7 +157,9 @@ impl Run {
             runs.clone().map(|(run, _)| unsafe { (*run).dom_rbp }),
             callers.clone().map(|(_, caller)| caller.frame_pointer()),
         );
-        let (low, high) = (self.raw.dom_rsp, high.max().unwrap_or(0));
+        // A frame pointer can be forged: not above what there is.
+        let high = high.max().unwrap_or(0).min(self.frame().top);
+        let low = self.raw.dom_rsp;
         let stack = (low..high).step_by(8).map(crate::event::frame::word);
         let saved = callers.flat_map(|(_, caller)| caller.kept);
         let pushed = runs.skip(1).flat_map(|(run, _)| {
