@@ -368,10 +368,6 @@ pub(super) fn drop_element(run: &mut Run) {
     let (true, Some(below)) = (element != 0, run.shared()) else {
         return;
     };
-    // What it has had on its own stack does not count.
-    run.raw.dom_rbp = below.dom_rsp;
-    run.raw.dom_rsp = below.dom_rsp;
-    let words = run.kept_words();
     let Some(level) = run.used_level() else {
         return;
     };
@@ -379,12 +375,42 @@ pub(super) fn drop_element(run: &mut Run) {
     let Some(&loan) = level.loans.all().iter().rev().find(|loan| is_it(loan)) else {
         return;
     };
-    for word in words {
-        if loan.covers(word, 0) {
+    // What it has had on its own stack does not count.
+    run.raw.dom_rbp = below.dom_rsp;
+    run.raw.dom_rsp = below.dom_rsp;
+    let alone = below.work & (b::BAILEY_WORK_SHARED | b::BAILEY_WORK_INNER) == 0;
+    if alone && run.raw.work & b::BAILEY_WORK_INNER == 0 {
+        // As nearly always; the same words, without the search for where they are.
+        let gate = core::ptr::from_ref(below) as u64;
+        // A frame pointer can be forged: not above what there is.
+        let high = below.dom_rbp.min(run.frame().top);
+        if points_into(&loan, below.dom_rsp, high)
+            || points_into(&loan, gate - 8 * super::KEPT, gate)
+        {
             return;
+        }
+    } else {
+        for word in run.kept_words() {
+            if loan.covers(word, 0) {
+                return;
+            }
         }
     }
     level.loans.remove(Lent::MapValue, element);
+}
+
+/// Whether a word between two addresses, both found to be the run's, points into
+/// a loan or just behind it.
+fn points_into(loan: &Loan, low: u64, high: u64) -> bool {
+    let mut at = low;
+    while at < high {
+        let offset = crate::event::frame::word(at).wrapping_sub(loan.start);
+        if offset <= u64::from(loan.len) {
+            return true;
+        }
+        at += 8;
+    }
+    false
 }
 
 /// The end of a function's run. Returns what its caller gets.
