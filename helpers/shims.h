@@ -62,6 +62,7 @@ extern int bailey_policy_strict;
 extern int bailey_violation_abort;
 /* of the test build alone */
 extern int bailey_test_no_room;
+extern unsigned long bailey_test_nmi_stub;
 extern int bailey_test_confine;
 extern u32 bailey_test_undefended;
 extern u64 bailey_test_wins;
@@ -109,6 +110,7 @@ int bailey_stop_machine(int (*fn)(void *), void *arg);
 u32 bailey_apic_isr(unsigned int word);
 void bailey_apic_eoi(void);
 void bailey_apic_self(unsigned int vector);
+void bailey_apic_nmi(void);
 
 /* pages.c: page tables, the region */
 int bailey_page_set_key(unsigned long addr, unsigned int key);
