@@ -216,3 +216,9 @@ void bailey_apic_self(unsigned int vector)
 {
 	apic->send_IPI_self(vector);
 }
+
+/* An NMI has no vector, so not by the shorthand for the CPU itself (SDM vol. 3, 11.6.1). */
+void bailey_apic_nmi(void)
+{
+	apic->send_IPI(raw_smp_processor_id(), NMI_VECTOR);
+}

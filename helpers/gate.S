@@ -33,9 +33,9 @@ SYM_CODE_START(bailey_enter)
 	pushfq
 	pushfq
 	incl	PER_CPU_VAR(__preempt_count)
-	movl	PCPU(CPU_INDEX), %eax
+	movl	PCPU(CPU_INDEX), %r8d		/* rax: RUN_COUNT, of a program with tail calls */
 	movq	PROG_FRAMES(%rsi), %rdx
-	movq	(%rdx,%rax,8), %rdx
+	movq	(%rdx,%r8,8), %rdx
 	testq	%rdx, %rdx
 	jz	.Lno_frame
 	movq	FRAME_CURSOR(%rdx), %rcx
@@ -47,7 +47,7 @@ SYM_CODE_START(bailey_enter)
 	movq	%rdx, RUN_FRAME(%rsp)
 	movq	%rcx, RUN_CURSOR(%rsp)
 	movq	$0, RUN_WORK(%rsp)		/* and RUN_HELPERS */
-	movq	$0, RUN_ACTION(%rsp)		/* and the tail calls */
+	movq	$0, RUN_ACTION(%rsp)		/* and the calls */
 
 	/* It may run (state 0) and uses nothing of the context: carve the stack here. */
 	cmpq	$0, PROG_STATE(%rsi)
@@ -162,6 +162,7 @@ SYM_INNER_LABEL(bailey_iret_out_end, SYM_L_GLOBAL)
 	HINT_RUN
 	cmpl	$0, PROG_STATE(%rsi)
 	jne	.Lrefused
+	movq	%rax, RUN_COUNT(%rsp)
 	movq	%rsp, %rdi
 	call	bailey_carve
 	cmpq	$-1, %rax
@@ -469,7 +470,43 @@ SYM_INNER_LABEL(bailey_helper_z_end, SYM_L_GLOBAL)
 	cmpl	$BAILEY_CALL, RUN_ACTION(%rsp)
 	je	.Lcall
 	movq	%rax, %r8
-	jmp	.Lend_of_run
+	cmpl	$BAILEY_LEAVE, RUN_ACTION(%rsp)
+	jne	.Lend_of_run
+
+/*
+ * A tail call to a program that is not isolated. The run ends as at .Lexit_done,
+ * without work, and what enter returns for the second time is the verdict of that
+ * program, which gets the real context and the chain's count. r8: where it goes on.
+ */
+	movq	RUN_FRAME(%rsp), %rdx
+	movq	RUN_CURSOR(%rsp), %rax
+	movq	%rax, FRAME_CURSOR(%rdx)
+	movq	RUN_PREV(%rsp), %rax
+	movq	%rax, PCPU(CPU_RUN)
+	subq	$SLOT_STRIDE, PCPU(CPU_SLOT)
+	movq	RUN_PROG(%rsp), %rdx
+	movq	PROG_STATS(%rdx), %rdx
+	movl	RUN_HELPERS(%rsp), %eax
+	incq	%gs:STATS_RUNS(%rdx)
+	addq	%rax, %gs:STATS_HELPER_CALLS(%rdx)
+	decl	PER_CPU_VAR(__preempt_count)
+	movq	RUN_CTX(%rsp), %rdi
+	movq	%r8, %rsi
+	movq	RUN_COUNT(%rsp), %rdx
+	testl	$X86_EFLAGS_IF, RUN_SAVED(%rsp)
+	jz	1f
+	sti
+1:	addq	$(RUN_SAVED + 8), %rsp
+	UNWIND_HINT type=UNWIND_HINT_TYPE_CALL sp_reg=ORC_REG_SP sp_offset=0x30
+	popq	%r15
+	popq	%r14
+	popq	%r13
+	popq	%rbx
+	popq	%rbp
+	UNWIND_HINT_FUNC
+	call	bailey_run_tail
+	movl	$1, %r10d
+	RET
 
 /* Into a function, in this run: bailey_helper() has filled the slot. */
 .Lcall:

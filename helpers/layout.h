@@ -63,6 +63,7 @@
 #define BAILEY_PROG_WRITES	0x4	/* it may write packet bytes */
 #define BAILEY_PROG_RXQ		0x8	/* it reads xdp->rxq or xdp->rxq->dev */
 #define BAILEY_PROG_TXQ		0x10	/* it reads xdp->txq->dev */
+#define BAILEY_PROG_TAIL	0x20	/* it makes tail calls: enter gets the chain's count in rax */
 
 /* struct bailey_prog.calls */
 #define BAILEY_CALL_KERNEL	0x1	/* the kernel runs it: the program itself */
@@ -99,20 +100,22 @@
 #define RUN_FRAME		0x28
 #define RUN_CURSOR		0x30
 #define RUN_SITE		0x38
-#define RUN_ACTION		0x40	/* and the numbers of tail calls and calls */
+#define RUN_ACTION		0x40	/* and the number of calls */
 #define RUN_WORK		0x48	/* what bailey_exit() has to do */
 #define RUN_HELPERS		0x4c
 #define RUN_SHADOW		0x50	/* struct bailey_shadow, used by Rust */
-#define RUN_FLAGS		0x88	/* IF set: the program runs with interrupts on */
-#define RUN_SAVED		0x90	/* rflags, r15, r14, r13, rbx, rbp, ret */
-#define RUN_KERNEL_RBP		0xb8
-#define RUN_SIZE		0xc0	/* with rbp, without the return address */
+#define RUN_COUNT		0x88	/* with BAILEY_PROG_TAIL: where the tail calls are counted */
+#define RUN_FLAGS		0x90	/* IF set: the program runs with interrupts on */
+#define RUN_SAVED		0x98	/* rflags, r15, r14, r13, rbx, rbp, ret */
+#define RUN_KERNEL_RBP		0xc0
+#define RUN_SIZE		0xc8	/* with rbp, without the return address */
 
 /* struct bailey_run.action, set by bailey_helper() */
 #define BAILEY_GO_ON		0
 #define BAILEY_ABORT		1
 #define BAILEY_END		2	/* the run is over, its verdict in rax */
 #define BAILEY_CALL		3	/* go on in a function, as the slot has it */
+#define BAILEY_LEAVE		6	/* the run is over, its program goes on at rax, which is not isolated */
 #define BAILEY_THROWN		5	/* of the run below: a function's exception goes on in it */
 #define BAILEY_RETURN		4	/* set by bailey_exit(): go on behind the call of a function */
 
@@ -280,12 +283,12 @@ struct bailey_run {
 	u64 cursor;		/* to give back to the frame */
 	struct bailey_site *site;
 	u32 action;
-	u16 tail_calls;
-	u16 calls;		/* of functions, under way in this run */
+	u32 calls;		/* of functions, under way in this run */
 	u32 work;
 	u32 helpers;
 	struct bailey_shadow shadow;
 	u64 thrown;		/* an exception's cookie, with BAILEY_THROWN */
+	u64 *count;		/* of tail calls, in the frame of the chain's first program */
 	u64 flags;
 	u64 saved[6];		/* rflags r15 r14 r13 rbx rbp */
 	u64 ret;

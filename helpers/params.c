@@ -59,6 +59,10 @@ MODULE_PARM_DESC(on_violation,
  */
 int bailey_test_no_room;
 module_param_named(test_no_room, bailey_test_no_room, int, 0644);
+/* Where the stub of NMIs pushes its second register: only confined, for a breakpoint. */
+unsigned long bailey_test_nmi_stub;
+module_param_named(test_nmi_stub, bailey_test_nmi_stub, ulong, 0444);
+MODULE_PARM_DESC(test_nmi_stub, "test build only: an instruction of the stub of NMIs");
 /*
  * The control of the breach tests: programs run through the same gates, but no
  * page of the kernel is closed to them and no memory argument is audited.

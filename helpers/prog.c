@@ -9,6 +9,8 @@
 #include <linux/module.h>
 #include <linux/preempt.h>
 #include <linux/rcupdate.h>
+#include <linux/sched/task_stack.h>
+#include <asm/ibt.h>
 #include "shims.h"
 
 /* The kernel's IDT entries, by vector: where the stubs go on to (event.S). */
@@ -77,9 +79,38 @@ struct bpf_prog *bailey_prog_array_entry(struct bpf_map *map, u32 index)
 	return READ_ONCE(array->ptrs[index]);
 }
 
-u32 bailey_run_prog(struct bpf_prog *prog, u64 ctx)
+/*
+ * Where tail calls enter a program, counted from its start: X86_TAIL_CALL_OFFSET,
+ * which arch/x86/net/bpf_jit_comp.c keeps to itself. The image check finds the
+ * program's own there (src/load/image.rs).
+ */
+const u32 bailey_tail_entry = 12 + ENDBR_INSN_SIZE;
+
+u64 bailey_tail_address(struct bpf_prog *prog)
 {
-	return prog->bpf_func((void *)ctx, prog->insnsi);
+	return (u64)prog->bpf_func + bailey_tail_entry;
+}
+
+/* The kernel's per-CPU hardirq_stack_ptr, set by src/ksym.rs. */
+unsigned long bailey_hardirq_stack_ptr;
+
+/*
+ * How many bytes of the stack that this CPU is on are left, 0 if it is neither
+ * a task's nor that of interrupts.
+ */
+u64 bailey_stack_left(void)
+{
+	unsigned long sp = current_stack_pointer, base;
+
+	base = (unsigned long)task_stack_page(current);
+	if (sp - base < THREAD_SIZE)
+		return sp - base;
+	/* It points to the uppermost word (map_irq_stack(), arch/x86/kernel/irq_64.c). */
+	base = raw_cpu_read(*(unsigned long __percpu *)bailey_hardirq_stack_ptr);
+	base -= IRQ_STACK_SIZE - sizeof(long);
+	if (sp - base < IRQ_STACK_SIZE)
+		return sp - base;
+	return 0;
 }
 
 u64 bailey_now(void)

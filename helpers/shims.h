@@ -67,6 +67,7 @@ extern int bailey_violation_abort;
 /* of the test build alone */
 extern int bailey_test_gated;
 extern int bailey_test_no_room;
+extern unsigned long bailey_test_nmi_stub;
 extern int bailey_test_confine;
 extern u32 bailey_test_undefended;
 extern u64 bailey_test_wins;
@@ -117,6 +118,7 @@ int bailey_stop_machine(int (*fn)(void *), void *arg);
 u32 bailey_apic_isr(unsigned int word);
 void bailey_apic_eoi(void);
 void bailey_apic_self(unsigned int vector);
+void bailey_apic_nmi(void);
 
 /* pages.c: page tables, the region */
 int bailey_page_set_key(unsigned long addr, unsigned int key);
@@ -146,7 +148,7 @@ int bailey_user_tree_exists(void);
 int bailey_user_tree_map(unsigned long addr, unsigned int pages);
 void bailey_user_tree_unmap(unsigned long addr, unsigned int pages);
 
-/* gate.S, event.S */
+/* gate.S, event.S, tail.S */
 extern const u8 bailey_stub_template[];
 extern const u32 bailey_stub_out_offset, bailey_stub_size;
 extern const u8 bailey_event_template[];
@@ -170,6 +172,7 @@ void bailey_event_pushed_rcx(void);
 void bailey_event_pushed_rdx(void);
 void bailey_event_z(void);
 void bailey_event_again(void);
+u64 bailey_run_tail(u64 ctx, u64 entry, u64 *count);
 
 /* Rust, called from assembly */
 u64 bailey_carve(struct bailey_run *run);
@@ -201,7 +204,10 @@ enum bailey_values_kind bailey_map_values(struct bpf_map *map, struct bailey_val
 /* What the end of an XDP buffer keeps for struct skb_shared_info (net/xdp.h). */
 enum { BAILEY_XDP_TAIL = SKB_DATA_ALIGN(sizeof(struct skb_shared_info)) };
 struct bpf_prog *bailey_prog_array_entry(struct bpf_map *map, u32 index);
-u32 bailey_run_prog(struct bpf_prog *prog, u64 ctx);
+extern const u32 bailey_tail_entry;
+u64 bailey_tail_address(struct bpf_prog *prog);
+extern unsigned long bailey_hardirq_stack_ptr;
+u64 bailey_stack_left(void);
 u64 bailey_now(void);
 u32 bailey_cpu_number(void);
 u64 bailey_rcu_read_unlock(void);

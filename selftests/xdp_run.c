@@ -6,7 +6,7 @@
  *   xdp_run OBJECT PROGRAM [--repeat N | --seconds S] [--cpus all|LIST]
  *           [--size BYTES] [--verdict V] [--barriers] [--patch]
  *           [--set MAP=WORD,WORD...] [--get MAP] [--device IFNAME] [--cpu N]
- *           [--next PROGRAM] [--pin PATH] [--chunk N]
+ *           [--next PROGRAM] [--pin PATH] [--chunk N] [--break ADDRESS]
  *
  *   --barriers  the main thread sends the others interrupts all the while
  *   --patch     the main thread attaches and detaches a tracing program to the
@@ -14,6 +14,8 @@
  *   --set, --get   words of the first value of an array
  *   --device    entry 0 of the map `devices`;  --cpu: entry N of the map `cpus`
  *   --next      the program of that entry, which runs after the redirection
+ *   --break     a breakpoint of the hardware at this address of the kernel, on
+ *               every CPU; prints `breaks`
  *   --chunk     runs in one call, for programs that take long (10000)
  *   --pin       pins the program and ends, without running it
  *
@@ -23,7 +25,9 @@
 #include "runner.h"
 
 #include <getopt.h>
+#include <linux/hw_breakpoint.h>
 #include <linux/membarrier.h>
+#include <linux/perf_event.h>
 #include <net/if.h>
 #include <pthread.h>
 #include <signal.h>
@@ -51,6 +55,38 @@ static unsigned int size = 64;
 static int verdict = -1;
 static volatile int working;
 static volatile sig_atomic_t stop;
+
+/* One on each CPU. */
+static int breakpoints[MAX_CPUS];
+
+static void set_breakpoints(__u64 address)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_BREAKPOINT,
+		.size = sizeof(attr),
+		.bp_type = HW_BREAKPOINT_X,
+		.bp_addr = address,
+		.bp_len = sizeof(long),
+	};
+
+	for (int i = 0; i < libbpf_num_possible_cpus() && i < MAX_CPUS; i++) {
+		breakpoints[i] = syscall(SYS_perf_event_open, &attr, -1, i, -1, 0);
+		if (breakpoints[i] < 0)
+			die("a breakpoint: %s", strerror(errno));
+	}
+}
+
+static __u64 hits(void)
+{
+	__u64 all = 0, one;
+
+	for (int i = 0; i < MAX_CPUS && breakpoints[i]; i++) {
+		if (read(breakpoints[i], &one, sizeof(one)) != sizeof(one))
+			die("a breakpoint: %s", strerror(errno));
+		all += one;
+	}
+	return all;
+}
 
 static void on_signal(int number)
 {
@@ -240,6 +276,7 @@ int main(int argc, char **argv)
 		{"next", required_argument, NULL, 'n'},
 		{"pin", required_argument, NULL, 'p'},
 		{"chunk", required_argument, NULL, 'k'},
+		{"break", required_argument, NULL, 'B'},
 		{},
 	};
 	const char *cpus = "0", *pin = NULL, *get = NULL, *device = NULL;
@@ -263,6 +300,7 @@ int main(int argc, char **argv)
 		case 'b': barriers = true; break;
 		case 't': patching = true; break;
 		case 'k': chunk = strtoull(optarg, NULL, 0); break;
+		case 'B': set_breakpoints(strtoull(optarg, NULL, 0)); break;
 		case 'S': set = optarg; break;
 		case 'G': get = optarg; break;
 		case 'd': device = optarg; break;
@@ -324,6 +362,8 @@ int main(int argc, char **argv)
 		wrong |= workers[i].wrong;
 	}
 	printf("runs %llu\nlast %d\nseconds %.3f\n", runs, (int)workers[0].last, now() - start);
+	if (breakpoints[0])
+		printf("breaks %llu\n", hits());
 	if (get)
 		get_words(obj, get);
 	return wrong;

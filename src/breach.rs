@@ -34,6 +34,17 @@ pub(crate) fn pkrs(confined: u32) -> u32 {
     confined
 }
 
+/// Says where the stub of NMIs has an instruction that only confined CPUs come to.
+#[inline]
+#[cfg_attr(not(bailey_breach), allow(unused_variables))]
+pub(crate) fn show_nmi_stub(address: u64) {
+    #[cfg(bailey_breach)]
+    // SAFETY: written before user space can read the parameter, a word.
+    unsafe {
+        (&raw mut b::bailey_test_nmi_stub).write(address as usize)
+    };
+}
+
 /// Whether runs get stacks without room for events.
 #[inline]
 pub(crate) fn no_room() -> bool {

@@ -36,6 +36,16 @@ unsafe extern "C" fn set_bpf_throw(addr: usize) {
     unsafe { b::bailey_bpf_throw = addr };
 }
 
+/// Takes the address of the per-CPU word `hardirq_stack_ptr`, which is read.
+///
+/// # Safety
+///
+/// `addr` is the address of the kernel's variable of that name.
+unsafe extern "C" fn set_hardirq_stack_ptr(addr: usize) {
+    // SAFETY: as above.
+    unsafe { b::bailey_hardirq_stack_ptr = addr };
+}
+
 macro_rules! symbols {
     ($($name:ident, $set:path, $why:literal;)*) => {
         &[$(Symbol {
@@ -89,6 +99,8 @@ static SYMBOLS: &[Symbol] = symbols! {
         "an aligned top-level entry of the vmalloc area for domain memory";
     init_mm, set_init_mm,
         "the kernel's page tables, to map domain memory";
+    hardirq_stack_ptr, set_hardirq_stack_ptr,
+        "where the stack of interrupts ends, for runs inside of runs";
     array_map_alloc, b::bailey_set_array_map_alloc,
         "called from its hook, which gives an array's values pages of their own";
     array_map_free, b::bailey_set_array_map_free,

@@ -28,6 +28,9 @@ verdict() {
 }
 
 check "deep programs run on the stock kernel" run_corpus /tmp/without
+# 33 tail calls, each of which adds 1, and the last one's miss.
+check "the stock kernel follows a chain to its end" \
+    ./xdp_run deep_chain.bpf.o chain_inside --verdict 35
 need_module policy=permit on_violation=abort
 check "deep programs run with the module" run_corpus /tmp/with --isolation /tmp/states
 check "they leave the same behind with the module" diff -U0 /tmp/without /tmp/with
@@ -66,5 +69,11 @@ done
 rm -r $pins
 equal "nothing at this depth is a violation" 0 "$(counter violations_total)"
 equal "there was room for all of this depth" 0 "$(counter frame_full)"
+
+# Runs inside of runs that the kernel's stack has no room for.
+./xdp_run deep_chain.bpf.o chain_inside --repeat "$(few 300)" --chunk 10 --cpus all --size 3500 >/tmp/chain
+note "$(cat /tmp/chain)"
+check "a chain that is too deep is ended, and counted" test "$(counter frame_full)" -ge "$(few 300)"
+equal "that is no violation" 0 "$(counter violations_total)"
 check "the module leaves" unload_module
 finish

@@ -30,6 +30,7 @@ const PLAIN: Config = Config {
     sls: false,
     stack_depth: 0,
     padding: false,
+    tail_calls: false,
 };
 
 const SIZES: [(u8, u8); 4] = [(size::B, 1), (size::H, 2), (size::W, 4), (size::DW, 8)];

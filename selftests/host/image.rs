@@ -44,10 +44,10 @@ fn configs() -> impl Strategy<Value = Config> {
         any::<[bool; 4]>(),
         prop_oneof![Just(None), Just(Some(THUNK))],
         0u32..=512,
-        any::<bool>(),
+        any::<[bool; 2]>(),
     )
         .prop_map(
-            |([ibt, poison, bmi2, sls], rethunk, stack_depth, padding)| Config {
+            |([ibt, poison, bmi2, sls], rethunk, stack_depth, [padding, tail_calls])| Config {
                 ibt,
                 poisoned: ibt && poison,
                 bmi2,
@@ -55,6 +55,7 @@ fn configs() -> impl Strategy<Value = Config> {
                 sls,
                 stack_depth,
                 padding,
+                tail_calls,
             },
         )
 }
@@ -67,6 +68,7 @@ const PLAIN: Config = Config {
     sls: true,
     stack_depth: 16,
     padding: false,
+    tail_calls: false,
 };
 
 /// An image ready to run, and what is known of it.
@@ -236,7 +238,12 @@ proptest! {
             let saved = [6u8, 7, 8, 9].iter().filter(|reg| {
                 program.insns.iter().any(|insn| insn.dst() == **reg || insn.src() == **reg)
             }).count() as u32;
-            prop_assert_eq!(report.frame, config.stack_depth.next_multiple_of(8) + 8 * saved);
+            let counted = if config.tail_calls { 16 } else { 0 };
+            let frame = config.stack_depth.next_multiple_of(8) + 8 * saved + counted;
+            prop_assert_eq!(report.frame, frame);
+            prop_assert_eq!(report.counts, config.tail_calls);
+            let endbr = if config.ibt { 4 } else { 0 };
+            prop_assert_eq!(report.tail_entry, endbr + 12);
         }
     }
 
@@ -366,13 +373,18 @@ fn every_program_of_the_corpus_becomes_an_image_that_is_taken() {
 fn judge(finished: &Finished, code: &[u8], report: &Report, starts: &[u8]) {
     use iced_x86::FlowControl;
     judge_body(finished, code, report, starts);
-    // In front of the body there is one way out, and no way in from the body.
+    // In front of the body there is one way out, and no way in from the body. The count of tail
+    // calls has a jump over one instruction.
+    let stays = |insn: &iced_x86::Instruction| {
+        let target = insn.near_branch_target().wrapping_sub(BASE);
+        target < u64::from(report.enter) && is_start(starts, target as u32)
+    };
     let ways_out = (0..report.body as usize)
         .filter(|at| is_start(starts, *at as u32))
         .filter_map(|at| iced(&code[at..], BASE + at as u64))
         .filter(|insn| {
             insn.flow_control() == FlowControl::Return
-                || insn.flow_control() == FlowControl::UnconditionalBranch
+                || insn.flow_control() == FlowControl::UnconditionalBranch && !stays(insn)
         })
         .count();
     assert_eq!(ways_out, 1);
@@ -662,6 +674,45 @@ fn forbidden_instructions_are_refused_before_enter() {
         assert!(finished.check_with(&code, &JitForms).is_ok(), "the control");
         code[start..start + patch.len()].copy_from_slice(patch);
         assert!(finished.check_with(&code, &JitForms).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn the_count_of_tail_calls_is_taken_whole_and_once() {
+    let config = Config {
+        tail_calls: true,
+        ..PLAIN
+    };
+    let finished = finish(&Program::new(vec![Insn::exit()]), &config);
+    let code = &finished.code;
+    assert!(finished.check_with(code, &JitForms).unwrap().counts);
+    let at = code
+        .windows(4)
+        .position(|bytes| bytes == [0x48, 0x83, 0xf8, 33])
+        .unwrap();
+    // Any of its bytes otherwise, the kernel's limit and distances included.
+    for offset in at..at + 14 {
+        for bit in 0..8 {
+            let mut code = code.clone();
+            code[offset] ^= 1 << bit;
+            if let Ok(report) = finished.check_with(&code, &JitForms) {
+                panic!("{:02x?}: {report:?}", &code[at..at + 14]);
+            }
+        }
+    }
+    // A part of it, or another one behind.
+    let lengths = [4, 2, 1, 3, 2, 1, 1];
+    let mut from = at;
+    for len in lengths {
+        let mut code = code.clone();
+        code[from..from + len].fill(0x90);
+        assert!(finished.check_with(&code, &JitForms).is_err());
+        from += len;
+    }
+    // Not in a body.
+    for patch in [&[0x48, 0x89, 0xe0][..], &[0x50, 0x48, 0x89, 0xe0]] {
+        let (finished, code, _) = patched(patch);
+        assert!(finished.check_with(&code, &JitForms).is_err());
     }
 }
 

@@ -117,6 +117,7 @@ fn our_jit_emits_what_the_kernels_emits() {
             sls: true,
             stack_depth: stack_depth(&sample),
             padding: false,
+            tail_calls: false,
         };
         let ours = compile(&program, sample.base, sample.base, &config);
         let (ours, theirs) = (

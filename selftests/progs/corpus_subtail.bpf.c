@@ -23,6 +23,8 @@ enum {
 	TWO_TABLES,
 	LEAF_CALLS,
 	MISSING,
+	INSIDE, /* tail-calls from a sub-program to one that is not isolated, and back */
+	OUTSIDE,
 };
 
 int plain_leaf(struct xdp_md *ctx);
@@ -38,6 +40,8 @@ int main_then_sub(struct xdp_md *ctx);
 int stacked(struct xdp_md *ctx);
 int two_tables(struct xdp_md *ctx);
 int leaf_calls(struct xdp_md *ctx);
+int tail_inside(struct xdp_md *ctx);
+int tail_outside(struct xdp_md *ctx);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
@@ -57,7 +61,9 @@ struct {
 		   [STACKED] = (void *)&stacked,
 		   [RESIZE] = (void *)&plain_resize,
 		   [TWO_TABLES] = (void *)&two_tables,
-		   [LEAF_CALLS] = (void *)&leaf_calls},
+		   [LEAF_CALLS] = (void *)&leaf_calls,
+		   [INSIDE] = (void *)&tail_inside,
+		   [OUTSIDE] = (void *)&tail_outside},
 };
 
 struct {
@@ -190,6 +196,35 @@ SEC("xdp") int tail_pong(struct xdp_md *ctx)
 	trail[PONG]++;
 	a = tail_to(ctx, PONG, 3);
 	return (a ^ tail_to(ctx, PING, 4)) & 0xff;
+}
+
+/*
+ * A tree of programs that are isolated and such that are not: one count for all.
+ * Each change of kind is a run inside of a run with the module, so there are not
+ * too many: most calls stay with their kind.
+ */
+__u64 mixed[4];
+
+SEC("xdp") int tail_inside(struct xdp_md *ctx)
+{
+	int a;
+
+	mixed[0]++;
+	a = tail_to(ctx, mixed[0] & 3 ? INSIDE : OUTSIDE, 1);
+	mixed[1] = mixed[1] * 3 + a;
+	return (a * 3 + tail_to(ctx, mixed[0] & 1 ? OUTSIDE : INSIDE, 2)) & 0xff;
+}
+
+SEC("xdp") int tail_outside(struct xdp_md *ctx)
+{
+	int a;
+
+	if (!bpf_get_current_task())
+		return 250;
+	mixed[2]++;
+	a = tail_to(ctx, mixed[2] & 3 ? OUTSIDE : INSIDE, 3);
+	mixed[3] = mixed[3] * 5 + a;
+	return (a ^ tail_to(ctx, mixed[2] & 1 ? INSIDE : OUTSIDE, 4)) & 0xff;
 }
 
 /* The table is an argument: the call's map is known only when it runs. */

@@ -10,10 +10,13 @@ int tail_middle(struct xdp_md *ctx);
 int tail_self(struct xdp_md *ctx);
 int tail_ping(struct xdp_md *ctx);
 int tail_pong(struct xdp_md *ctx);
+int tail_inside(struct xdp_md *ctx);
+int tail_outside(struct xdp_md *ctx);
+int tail_leaf_outside(struct xdp_md *ctx);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 8);
+	__uint(max_entries, 16);
 	__uint(key_size, sizeof(__u32));
 	__array(values, int(struct xdp_md *));
 } table SEC(".maps") = {
@@ -21,10 +24,13 @@ struct {
 		   [1] = (void *)&tail_middle,
 		   [2] = (void *)&tail_self,
 		   [3] = (void *)&tail_ping,
-		   [4] = (void *)&tail_pong},
+		   [4] = (void *)&tail_pong,
+		   [8] = (void *)&tail_inside,
+		   [9] = (void *)&tail_outside,
+		   [10] = (void *)&tail_leaf_outside},
 };
 
-__u64 trail[8];
+__u64 trail[16];
 
 SEC("xdp") int tail_leaf(struct xdp_md *ctx)
 {
@@ -97,6 +103,73 @@ SEC("xdp") int tail_by_packet(struct xdp_md *ctx)
 	trail[7] += 1000;
 	bpf_tail_call(ctx, &table, i);
 	return 5;
+}
+
+/*
+ * Chains of programs that are isolated and such that are not: these ask for the
+ * running task. One count is for all of them, whoever begins.
+ */
+static __always_inline void outside(void)
+{
+	if (!bpf_get_current_task())
+		trail[15]++;
+}
+
+SEC("xdp") int tail_leaf_outside(struct xdp_md *ctx)
+{
+	__u8 *p = packet_at(ctx, 14, 1);
+
+	outside();
+	trail[8]++;
+	if (!p)
+		return XDP_ABORTED;
+	*p += 3;
+	return XDP_TX;
+}
+
+SEC("xdp") int tail_to_outside(struct xdp_md *ctx)
+{
+	__u8 *p = packet_at(ctx, 15, 1);
+
+	if (p)
+		*p = 0x17;
+	bpf_xdp_adjust_head(ctx, -8);
+	bpf_tail_call(ctx, &table, 10);
+	return XDP_ABORTED;
+}
+
+SEC("xdp") int tail_inside(struct xdp_md *ctx)
+{
+	trail[9]++;
+	bpf_tail_call(ctx, &table, 9);
+	trail[10]++;
+	return 7;
+}
+
+/* An index that the verifier knows, and one that it does not: two ways of the JIT. */
+SEC("xdp") int tail_outside(struct xdp_md *ctx)
+{
+	__u32 inside = 8;
+
+	outside();
+	trail[11]++;
+	opaque(inside);
+	if (packet_size(ctx) != 64)
+		bpf_tail_call(ctx, &table, inside);
+	else
+		bpf_tail_call(ctx, &table, 8);
+	trail[12]++;
+	return 8;
+}
+
+/* Each link of the chain is of another kind than the one before, or of the same. */
+SEC("xdp") int tail_any(struct xdp_md *ctx)
+{
+	__u32 next = trail[13]++ % 3 ? 8 : 2;
+
+	opaque(next);
+	bpf_tail_call(ctx, &table, next);
+	return 9;
 }
 
 /* A deep stack before the call, and the callee begins with one of its own. */

@@ -154,23 +154,55 @@ fn handle(event: &mut b::bailey_event, run: &mut Run, cpu: &mut b::bailey_cpu) -
         }
         Point::Tail if is_asynchronous(vector) => Outcome::Replay(vector),
         Point::Stub if matches!(vector, NMI | DB | MC) => {
-            cpu.undone += 1;
-            let Some(below) = frame::below_stub(&pushed, run) else {
-                return impossible(&pushed);
-            };
-            match frame::judge(image, below.rip, event.r9) {
-                point @ (Point::Program(at) | Point::Gate(at)) => {
-                    resume_at(event, run, &below, at);
-                    if matches!(point, Point::Program(_)) {
-                        event.rsp = below.rsp;
-                        begin_again(event, image, at);
-                    }
-                    Outcome::Kernel(vector, false)
-                }
-                _ => impossible(&below),
-            }
+            undo(event, run, cpu, image, vector, &pushed)
         }
         _ => impossible(&pushed),
+    }
+}
+
+/// An NMI, #DB or #MC in an event stub that had not yet set its phase: whatever the
+/// stub had interrupted goes on. The stub's interrupt has been sent again; if it was
+/// an NMI, in which a #DB or #MC has come, that is sent again, too: it is the one
+/// event that says nothing, so whoever waits for it looks for its cause.
+fn undo(
+    event: &mut b::bailey_event,
+    run: &mut Run,
+    cpu: &mut b::bailey_cpu,
+    image: &Image,
+    vector: u64,
+    pushed: &Frame,
+) -> Outcome {
+    cpu.undone += 1;
+    let Some((mut below, in_nmi)) = frame::below_stub(pushed, run) else {
+        return impossible(pushed);
+    };
+    if in_nmi {
+        if vector == NMI {
+            // None comes before the last one's handler has ended.
+            return impossible(pushed);
+        }
+        interrupts::nmi_again(cpu);
+        match frame::judge(image, below.rip, event.r9) {
+            Point::Tail => return Outcome::Replay(vector),
+            // The NMI itself had come in the stub of an interrupt.
+            Point::Stub => match frame::below_stub(&below, run) {
+                Some((interrupted, false)) => below = interrupted,
+                _ => return impossible(&below),
+            },
+            Point::Program(_) if !run.may_have_rsp(below.rsp) => return impossible(&below),
+            _ => {}
+        }
+    }
+    match frame::judge(image, below.rip, event.r9) {
+        point @ (Point::Program(at) | Point::Gate(at)) => {
+            resume_at(event, run, &below, at);
+            if matches!(point, Point::Program(_)) {
+                event.rsp = below.rsp;
+                begin_again(event, image, at);
+            }
+            Outcome::Kernel(vector, false)
+        }
+        _ => impossible(&below),
     }
 }
 

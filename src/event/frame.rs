@@ -139,12 +139,16 @@ pub(crate) fn judge(image: &Image, rip: u64, r9: u64) -> Point {
     }
 }
 
-/// The interrupted program below an event stub that was itself interrupted by
-/// an NMI, #DB or #MC: its registers, and its frame.
+/// The landing stack of NMIs, in [`b::bailey_frame`]'s order.
+const NMI: usize = 1;
+
+/// What an event stub had interrupted that was itself interrupted by an NMI, #DB
+/// or #MC: its registers, and its frame; and whether it was the stub of an NMI,
+/// whose frame is on its own landing stack.
 ///
-/// `upper` is the frame of the NMI. The hostile `rsp` in it only chooses among
-/// the few places of the run's stack at which the stub's frame can be.
-pub(crate) fn below_stub(upper: &Frame, run: &Run) -> Option<Frame> {
+/// `upper` is the frame of the NMI, #DB or #MC. The hostile `rsp` in it only chooses
+/// among the few places at which the stub's frame can be.
+pub(crate) fn below_stub(upper: &Frame, run: &Run) -> Option<(Frame, bool)> {
     let (pushed_rax, pushed_rbp, pushed_rcx, pushed_rdx) = match stubs::progress(upper.rip) {
         Some((rax, rbp)) => (rax, rbp, false, false),
         None => (
@@ -166,14 +170,15 @@ pub(crate) fn below_stub(upper: &Frame, run: &Run) -> Option<Frame> {
         frame.wrapping_add(8)
     };
     let top = rip_at.wrapping_add(FRAME);
-    if !run.may_have_top(top) {
+    let nmi = run.frame().landing.get(NMI) == Some(&top) && rip_at == frame;
+    if !nmi && !run.may_have_top(top) {
         return None;
     }
     let rsp = word(rip_at + 24);
-    if !run.may_have_rsp(rsp) || rsp & !15 != top {
+    if !nmi && (!run.may_have_rsp(rsp) || rsp & !15 != top) {
         return None;
     }
-    Some(Frame {
+    let below = Frame {
         rax: if pushed_rax {
             word(frame - 8)
         } else {
@@ -199,5 +204,6 @@ pub(crate) fn below_stub(upper: &Frame, run: &Run) -> Option<Frame> {
         selectors: upper.selectors,
         rflags: word(rip_at + 16),
         rsp,
-    })
+    };
+    Some((below, nmi))
 }

@@ -27,3 +27,12 @@ pub(crate) fn recover(cpu: &mut b::bailey_cpu) {
         }
     }
 }
+
+/// Sends this CPU an NMI in the place of one whose handler could not be called. It
+/// comes when the event under way has ended, since NMIs are blocked until then.
+pub(crate) fn nmi_again(cpu: &mut b::bailey_cpu) {
+    // SAFETY: interrupts are off, and the kernel was not in the middle of sending one: confined
+    // code was interrupted.
+    unsafe { b::bailey_apic_nmi() };
+    cpu.recovered += 1;
+}

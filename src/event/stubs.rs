@@ -140,6 +140,8 @@ impl Owner {
         // SAFETY: whole pages of ours, given back after the `UserText`.
         stubs.user = unsafe { UserText::map(stubs.text, TEXT) }?;
         BASE.store(stubs.text, Ordering::Release);
+        let push = Template::read().pushed_rbp as u64 - 1;
+        crate::breach::show_nmi_stub(stubs.text + 2 * STRIDE + push);
         Ok(owner)
     }
 }

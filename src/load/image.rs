@@ -36,6 +36,11 @@ pub(super) enum Flaw {
     Switch(u32),
     /// A stub is out of reach.
     Reach,
+    /// Tail calls do not enter it where they enter others.
+    TailEntry(u32),
+    /// It does not give enter the count of tail calls that it needs, or one that it
+    /// does not.
+    Count,
 }
 
 impl fmt::Display for Flaw {
@@ -52,6 +57,8 @@ impl fmt::Display for Flaw {
             Self::Body => f.write_str("nothing follows the call of the enter gate"),
             Self::Switch(offset) => write!(f, "no jump behind the switch at +{offset:#x}"),
             Self::Reach => f.write_str("a stub is out of reach"),
+            Self::TailEntry(offset) => write!(f, "tail calls enter at +{offset:#x}"),
+            Self::Count => f.write_str("no count of tail calls where one is due, or one too many"),
         }
     }
 }
@@ -181,7 +188,7 @@ unsafe fn take(
         return_thunk: return_thunk(),
         trampoline: false,
     };
-    check(&text, &expect, &Both, &mut starts, &mut |offset, target| {
+    let report = check(&text, &expect, &Both, &mut starts, &mut |offset, target| {
         if target == exit_gate() {
             return Stub::Ends;
         }
@@ -202,6 +209,14 @@ unsafe fn take(
         }
     })
     .map_err(Flaw::Image)?;
+    // Where tail calls enter other programs, too: this one's JIT compiled them all.
+    // SAFETY: a constant.
+    if report.tail_entry != unsafe { b::bailey_tail_entry } {
+        return Err(Flaw::TailEntry(report.tail_entry));
+    }
+    if report.counts != (part.start == 0 && image.flags & b::BAILEY_PROG_TAIL != 0) {
+        return Err(Flaw::Count);
+    }
 
     let body = keep_confined(&text, base, enter_return, &mut starts).ok_or(Flaw::Body)?;
     // Nothing has attached yet. A switch has the same length on and off, and is an instruction

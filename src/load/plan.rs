@@ -156,6 +156,7 @@ pub(super) fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
         (facts.stores_packet(), b::BAILEY_PROG_WRITES),
         (facts.reads_rxq(), b::BAILEY_PROG_RXQ),
         (facts.reads_txq(), b::BAILEY_PROG_TXQ),
+        (facts.tail_calls() > 0, b::BAILEY_PROG_TAIL),
     ]
     .iter()
     .fold(

@@ -358,6 +358,12 @@ impl Program {
         self.images().first()
     }
 
+    /// Whether it, or a function of it, makes a tail call.
+    pub(super) fn makes_tail_calls(&self) -> bool {
+        self.main()
+            .is_some_and(|image| image.flags & b::BAILEY_PROG_TAIL != 0)
+    }
+
     /// All its images.
     pub(crate) fn images(&self) -> &[Image] {
         self.isolation

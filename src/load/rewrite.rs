@@ -119,7 +119,10 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
         let prog = &mut *known.prog();
         // Without the JIT the gates would be called by the interpreter.
         prog.set_jit_required(1);
-        (*aux).tail_call_reachable = false;
+        // Enter gets the chain's count as any program with tail calls does; its functions have no
+        // need of it.
+        let counts = program.makes_tail_calls();
+        (*aux).tail_call_reachable = counts;
         (*aux).jits_use_priv_stack = false;
         // The stack is the domain's; of the kernel's none is needed.
         (*aux).stack_depth = 0;
@@ -136,6 +139,7 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
             info.stack_arg_cnt = 0;
             info.max_out_stack_arg_cnt = 0;
         }
+        env.subprog_info[0].set_tail_call_reachable(counts);
         // The module stays as long as the program: the kernel puts what a program refers to.
         let btf = b::bailey_k_bpf_get_btf_vmlinux();
         let slot = env

@@ -14,7 +14,12 @@
 //!
 //! ```text
 //! start:  endbr64; nop5; nop3; push rbp; mov rbp, rsp; endbr64
-//!         sub rsp, depth; push ...; mov rsi, slot
+//!         sub rsp, depth
+//!         (the count of tail calls, if the program makes any:)
+//!         cmp rax, 33; ja 1f; push rax; mov rax, rsp; jmp 2f
+//!     1:  push rax
+//!     2:  push rax                rax points to the count
+//!         push ...; mov rsi, slot
 //!         call enter              the only call
 //!         test r10, r10
 //!         jz   body               r10 is BPF's AX
@@ -28,7 +33,7 @@
 //! other reading of the bytes can run.
 
 use super::access::{memory_access, Op};
-use super::x86::{Decoder, OpcodeMap, X86Insn, R10, RBP, RSP};
+use super::x86::{Decoder, OpcodeMap, X86Insn, R10, RAX, RBP, RSP};
 use core::fmt;
 
 /// A direct call in an image, as [`scan`] finds it.
@@ -130,6 +135,10 @@ pub struct Report {
     pub frame: u32,
     /// Jumps to stubs.
     pub stub_jumps: u32,
+    /// Where tail calls enter it: behind `mov rbp, rsp`.
+    pub tail_entry: u32,
+    /// Whether it gives enter the count of tail calls.
+    pub counts: bool,
 }
 
 /// Whether a jump out of the image is one to its site's stub.
@@ -142,6 +151,9 @@ pub enum Stub {
     /// It is, and the stub ends the run.
     Ends,
 }
+
+/// `MAX_TAIL_CALL_CNT`, include/linux/bpf.h.
+const MAX_TAIL_CALLS: i64 = 33;
 
 /// Bytes of bitmap for an image of `len` bytes.
 pub const fn bitmap_len(len: usize) -> usize {
@@ -338,6 +350,8 @@ enum Kind {
     },
     /// `mov rbp, rsp`
     SetFrame,
+    /// `mov rax, rsp`
+    TakeStack,
     /// `sub rsp, n`
     Reserve(u32),
     /// `add rsp, n`
@@ -412,8 +426,11 @@ fn one_byte(insn: &X86Insn) -> Option<Kind> {
         }
         0x89 => {
             let (rm, reg) = (insn.rm_reg()?, insn.reg()?);
-            if rm == RBP && reg == RSP && insn.w() {
+            if reg == RSP && insn.w() && rm == RBP {
                 return Some(Kind::SetFrame);
+            }
+            if reg == RSP && insn.rex == 0x48 && rm == RAX {
+                return Some(Kind::TakeStack);
             }
             registers(rm, reg)
         }
@@ -567,6 +584,10 @@ struct Shape<'a> {
     frame: u32,
     /// `mov rbp, rsp` was seen.
     framed: bool,
+    /// Behind it.
+    tail_entry: u32,
+    /// How much was seen of what counts tail calls.
+    counted: usize,
     /// The last instruction does not go on to the next.
     closed: bool,
 }
@@ -583,8 +604,45 @@ impl<'a> Shape<'a> {
             end: 0,
             frame: 0,
             framed: false,
+            tail_entry: 0,
+            counted: 0,
             closed: false,
         }
+    }
+
+    /// Takes the instructions that count tail calls (`emit_prologue_tail_call()`),
+    /// one after the other and each once. Whether this was one of them. Their
+    /// lengths are fixed, so the jumps land where they must.
+    fn count(&mut self, insn: &X86Insn, kind: Kind) -> Result<bool, Fault> {
+        const STEPS: usize = 7;
+        let push = kind == Kind::Push && insn.opcode == 0x50 && insn.rex == 0;
+        let due = match self.counted {
+            0 | STEPS => {
+                let compare = insn.map == OpcodeMap::OneByte
+                    && insn.opcode == 0x83
+                    && insn.digit() == Some(7)
+                    && insn.rex == 0x48
+                    && insn.rm_reg() == Some(RAX)
+                    && insn.imm == MAX_TAIL_CALLS;
+                if !compare {
+                    return Ok(false);
+                }
+                self.framed && self.counted == 0
+            }
+            1 => kind == Kind::Branch(6) && insn.opcode == 0x77,
+            3 => kind == Kind::TakeStack,
+            4 => kind == Kind::Jump(1) && insn.opcode == 0xeb,
+            _ => push,
+        };
+        if !due {
+            return Err(Fault::Order);
+        }
+        self.counted += 1;
+        if matches!(self.counted, 6 | STEPS) {
+            // Of the first two pushes one is passed over.
+            self.frame = self.frame.saturating_add(8);
+        }
+        Ok(true)
     }
 
     fn take(&mut self, offset: u32, insn: &X86Insn) -> Result<Part, Fault> {
@@ -609,6 +667,11 @@ impl<'a> Shape<'a> {
             }
         }
 
+        if self.part == Part::Start && self.count(insn, kind)? {
+            self.insns = self.insns.saturating_add(1);
+            return Ok(self.part);
+        }
+
         match self.part {
             Part::Start => match kind {
                 Kind::Nop | Kind::Endbr | Kind::Plain => {}
@@ -617,7 +680,10 @@ impl<'a> Shape<'a> {
                         self.frame = self.frame.saturating_add(8);
                     }
                 }
-                Kind::SetFrame if !self.framed => self.framed = true,
+                Kind::SetFrame if !self.framed => {
+                    self.framed = true;
+                    self.tail_entry = next;
+                }
                 Kind::Reserve(bytes) if self.framed => {
                     self.frame = self.frame.saturating_add(bytes);
                 }
@@ -727,6 +793,8 @@ impl<'a> Shape<'a> {
             },
             frame: self.frame,
             stub_jumps: 0,
+            tail_entry: self.tail_entry,
+            counts: self.counted > 0,
         })
     }
 }

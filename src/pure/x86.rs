@@ -70,6 +70,8 @@ pub struct X86Insn {
     pub imm: i64,
 }
 
+/// Number of rax among the general registers.
+pub const RAX: u8 = 0;
 /// Number of the stack pointer among the general registers.
 pub const RSP: u8 = 4;
 /// Number of the frame pointer among the general registers.

@@ -21,11 +21,24 @@ use crate::load::site::effect;
 use crate::pure::catalog::id;
 use crate::pure::loan::{Kind as Lent, Loan};
 
-/// Runs that may be inside each other. Each takes a resume slot and some 500
-/// bytes of the kernel's stack; the verifier's own limit for callbacks in
-/// callbacks is 8 (`MAX_CALL_FRAMES`), for a run and for one in an interrupt.
+/// Runs that may be inside each other, since each takes a resume slot. The
+/// verifier's own limit for callbacks in callbacks is 8 (`MAX_CALL_FRAMES`), for
+/// a run and for one in an interrupt.
 const NESTED: u64 = 20;
 const _: () = assert!(NESTED + 8 < b::SLOT_LEVELS as u64);
+
+/// Bytes of the kernel's stack that must be left for one more run inside of this:
+/// for what it takes itself, for what a helper of it does, and for an event's
+/// handler.
+const STACK: u64 = 5 << 10;
+
+/// Whether one more run can be inside of the one that is under way.
+pub(super) fn has_room() -> bool {
+    let cpu = this_cpu();
+    // SAFETY: looks at the stack pointer and at words of this CPU's.
+    let left = unsafe { b::bailey_stack_left() };
+    (cpu.slot - cpu.slot_base) >> b::SLOT_SHIFT < NESTED && left >= STACK
+}
 
 /// What a callback returns that ends a helper's loop.
 const STOP: u64 = 1;
@@ -50,8 +63,7 @@ pub(super) fn call(
             return enter(run, site, args, kept);
         }
     }
-    let cpu = this_cpu();
-    if (cpu.slot - cpu.slot_base) >> b::SLOT_SHIFT >= NESTED {
+    if !has_room() {
         return no_room(run);
     }
     audit(run, site, args)?;
@@ -250,7 +262,7 @@ unsafe extern "C" fn bailey_function(run: *mut b::bailey_run, args: *mut u64) ->
     run.raw.action = b::BAILEY_GO_ON;
     run.raw.work = 0;
     run.raw.helpers = 0;
-    run.raw.tail_calls = 0;
+    run.raw.count = core::ptr::null_mut();
     run.raw.calls = 0;
     run.raw.shadow = b::bailey_shadow::default();
     let Some(below) = below else {
@@ -270,7 +282,7 @@ unsafe extern "C" fn bailey_function(run: *mut b::bailey_run, args: *mut u64) ->
     run.raw.prev = below;
     run.raw.ctx = below.ctx;
     run.raw.frame = below.frame;
-    run.raw.tail_calls = below.tail_calls;
+    run.raw.count = below.count;
     run.raw.shadow = below.shadow;
     run.raw.shadow.element = 0;
     run.raw.work = b::BAILEY_WORK_SHARED
@@ -356,10 +368,6 @@ pub(super) fn drop_element(run: &mut Run) {
     let (true, Some(below)) = (element != 0, run.shared()) else {
         return;
     };
-    // What it has had on its own stack does not count.
-    run.raw.dom_rbp = below.dom_rsp;
-    run.raw.dom_rsp = below.dom_rsp;
-    let words = run.kept_words();
     let Some(level) = run.used_level() else {
         return;
     };
@@ -367,12 +375,41 @@ pub(super) fn drop_element(run: &mut Run) {
     let Some(&loan) = level.loans.all().iter().rev().find(|loan| is_it(loan)) else {
         return;
     };
-    for word in words {
-        if loan.covers(word, 0) {
+    // What it has had on its own stack does not count.
+    run.raw.dom_rbp = below.dom_rsp;
+    run.raw.dom_rsp = below.dom_rsp;
+    let alone = below.work & (b::BAILEY_WORK_SHARED | b::BAILEY_WORK_INNER) == 0;
+    if alone && run.raw.work & b::BAILEY_WORK_INNER == 0 {
+        // As nearly always; the same words, without the search for where they are.
+        let gate = core::ptr::from_ref(below) as u64;
+        let high = super::stack_top(below).min(run.frame().top);
+        if points_into(&loan, below.dom_rsp, high)
+            || points_into(&loan, gate - 8 * super::KEPT, gate)
+        {
             return;
+        }
+    } else {
+        for word in run.kept_words() {
+            if loan.covers(word, 0) {
+                return;
+            }
         }
     }
     level.loans.remove(Lent::MapValue, element);
+}
+
+/// Whether a word between two addresses, both found to be the run's, points into
+/// a loan or just behind it.
+fn points_into(loan: &Loan, low: u64, high: u64) -> bool {
+    let mut at = low;
+    while at < high {
+        let offset = crate::event::frame::word(at).wrapping_sub(loan.start);
+        if offset <= u64::from(loan.len) {
+            return true;
+        }
+        at += 8;
+    }
+    false
 }
 
 /// The end of a function's run. Returns what its caller gets.
@@ -383,7 +420,6 @@ pub(super) fn exit(run: &mut Run, result: u64) -> u64 {
     }
     // SAFETY: the run below is out of confinement and waits for this one.
     let below = unsafe { &mut *run.raw.prev };
-    below.tail_calls = run.raw.tail_calls;
     if run.raw.action == b::BAILEY_ABORT {
         below.action = b::BAILEY_ABORT;
         return STOP;

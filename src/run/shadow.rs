@@ -165,7 +165,7 @@ impl Run {
 
     /// Whether what the program sees is all that one with `flags` looks at.
     pub(crate) fn shows(&self, flags: u32) -> bool {
-        let looks = flags & !b::BAILEY_PROG_WRITES;
+        let looks = flags & !(b::BAILEY_PROG_WRITES | b::BAILEY_PROG_TAIL);
         looks & !self.image().flags == 0 && (self.raw.shadow.ctx != 0 || looks == 0)
     }
 

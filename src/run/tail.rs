@@ -1,14 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Tail calls. The target of an isolated program runs on in the same kernel
 //! frame: its context is built anew, and the first program's epilogue returns
-//! for both. The count is kept in the run, out of the program's reach.
+//! for both.
+//!
+//! The count is the kernel's own: a word on the kernel's stack, in the frame of
+//! the chain's first program, to which each program is given a pointer (`rax` in
+//! `emit_prologue_tail_call()`, arch/x86/net/bpf_jit_comp.c). So it goes on where
+//! programs that are isolated and such that are not call each other.
 
-use super::Run;
+use super::{function, Run};
 use crate::bindings as b;
 use crate::load;
 
 /// How often a chain may go on (MAX_TAIL_CALL_CNT, include/linux/bpf.h).
-const LIMIT: u32 = 33;
+const LIMIT: u64 = 33;
+
+/// The run goes on when what it is in has ended.
+const INSIDE: u32 = b::BAILEY_WORK_CALLS | b::BAILEY_WORK_CALLBACK | b::BAILEY_WORK_FUNCTION;
 
 /// What R0 is after a tail call that did not happen: nothing that a verified
 /// program reads.
@@ -20,9 +28,17 @@ pub(super) fn call(run: &mut Run, args: &[u64; 5]) -> u64 {
     let map = args[1] as *mut b::bpf_map;
     // SAFETY: the audit found the map to be one of the program's.
     let target = unsafe { b::bailey_prog_array_entry(map, args[2] as u32) };
-    if target.is_null() || u32::from(run.raw.tail_calls) >= LIMIT {
+    if target.is_null() {
         return FELL_THROUGH;
     }
+    // SAFETY: a program with a tail call was entered with a pointer to its chain's count, or in a
+    // run that was: the word lies in a frame of the kernel's stack that outlives the run, and only
+    // programs of this chain, which run one at a time, use it.
+    let count = unsafe { &mut *run.raw.count };
+    if *count >= LIMIT {
+        return FELL_THROUGH;
+    }
+    *count += 1;
     // SAFETY: a prog array's entry lives until an RCU grace period after its removal.
     let isolated = unsafe { load::isolated((*target).aux) };
     let Some((program, image)) = isolated.and_then(|program| Some((program, program.main()?)))
@@ -37,7 +53,6 @@ pub(super) fn call(run: &mut Run, args: &[u64; 5]) -> u64 {
         run.raw.action = b::BAILEY_END;
         return 0;
     }
-    run.raw.tail_calls += 1;
     // SAFETY: the counters of the program that goes; a run does not migrate.
     unsafe { b::bailey_stats_add(run.image().stats, 1, run.raw.helpers.into()) };
     run.raw.helpers = 0;
@@ -88,13 +103,28 @@ fn leave(run: &mut Run) {
     run.raw.work &= !(b::BAILEY_WORK_SHARED | b::BAILEY_WORK_INNER | b::BAILEY_WORK_LEVEL);
 }
 
-/// The target is not isolated, which policy permitted: it is called from here,
-/// in the kernel, with the real context, and its verdict ends the run.
+/// The target is not isolated, which policy permitted: it runs in the kernel,
+/// with the real context. If it makes a tail call to an isolated program, that is
+/// another run.
 fn leave_confinement(run: &mut Run, target: *mut b::bpf_prog) -> u64 {
+    // Of a function the target takes the place within the run, which waits for it here.
+    let nested = run.raw.work & INSIDE != 0;
+    if nested && !function::has_room() {
+        super::this_cpu().no_frame += 1;
+        run.raw.action = b::BAILEY_ABORT;
+        return 0;
+    }
     // It may change the packet: whose function has left sees to that.
     leave(run);
     run.raw.work &= !b::BAILEY_WORK_PACKET;
+    if !nested {
+        run.raw.action = b::BAILEY_LEAVE;
+        // SAFETY: the entry is alive (RCU). It was compiled by the JIT as this run's program was.
+        return unsafe { b::bailey_tail_address(target) };
+    }
     run.raw.action = b::BAILEY_END;
-    // SAFETY: the entry is alive (RCU), and takes the context that our caller gave us.
-    u64::from(unsafe { b::bailey_run_prog(target, run.raw.ctx) })
+    let (ctx, count) = (run.raw.ctx, run.raw.count);
+    run.expose();
+    // SAFETY: as above; it takes the context that our caller gave us, and the chain's count.
+    unsafe { b::bailey_run_tail(ctx, b::bailey_tail_address(target), count) }
 }

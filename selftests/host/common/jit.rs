@@ -26,6 +26,8 @@ pub struct Config {
     pub stack_depth: u32,
     /// Pad jumps as the last passes do.
     pub padding: bool,
+    /// The program makes tail calls.
+    pub tail_calls: bool,
 }
 
 /// JIT registers: BPF's, then `AUX_REG` (r11).
@@ -590,7 +592,11 @@ fn prologue(program: &[Insn], config: &Config) -> (Vec<u8>, [bool; 4]) {
         emit.bytes(&[0xf3, 0x0f, 0x1e, 0xfa]);
     }
     emit.nops(5);
-    emit.nops(3);
+    if config.tail_calls {
+        emit.bytes(&[0x48, 0x31, 0xc0]);
+    } else {
+        emit.nops(3);
+    }
     emit.bytes(&[0x55, 0x48, 0x89, 0xe5]);
     if config.ibt {
         emit.bytes(&[0xf3, 0x0f, 0x1e, 0xfa]);
@@ -598,6 +604,11 @@ fn prologue(program: &[Insn], config: &Config) -> (Vec<u8>, [bool; 4]) {
     if config.stack_depth != 0 {
         let depth = config.stack_depth.next_multiple_of(8) as i32;
         emit.off32(&[0x48, 0x81, 0xec], depth);
+    }
+    if config.tail_calls {
+        // cmp rax, 33; ja 6; push rax; mov rax, rsp; jmp 1; push rax; push rax
+        emit.bytes(&[0x48, 0x83, 0xf8, 33, 0x77, 6]);
+        emit.bytes(&[0x50, 0x48, 0x89, 0xe0, 0xeb, 1, 0x50, 0x50]);
     }
     let used = [6u8, 7, 8, 9].map(|reg| {
         program
