@@ -63,6 +63,7 @@ extern int bailey_violation_abort;
 /* of the test build alone */
 extern int bailey_test_no_room;
 extern int bailey_test_confine;
+extern int bailey_test_share;
 extern u32 bailey_test_undefended;
 extern u64 bailey_test_wins;
 
@@ -163,6 +164,9 @@ void bailey_event_pushed_rcx(void);
 void bailey_event_pushed_rdx(void);
 void bailey_event_z(void);
 void bailey_event_again(void);
+
+/* Rust, of the test build: moves every domain to the other kind of key */
+int bailey_test_move(void);
 
 /* Rust, called from assembly */
 u64 bailey_carve(struct bailey_run *run);

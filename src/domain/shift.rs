@@ -39,9 +39,10 @@ fn carry_out(entry: &mut Entry, to: Lease, pool: &mut KeyPool, steps: &[Step]) {
             Step::Open(Open::New) => domain.frames.set_pkrs(rights(&[new])),
             Step::Root(true) => domain.frames.set_root(cr3(&entry.root)),
             Step::Root(false) => domain.frames.set_root(0),
-            // A run keeps preemption off from enter to exit.
+            // A run keeps preemption off from enter to exit. Loads of programs wait for us, so
+            // CPUs are asked to hurry.
             // SAFETY: process context.
-            Step::Wait => unsafe { b::synchronize_rcu() },
+            Step::Wait => unsafe { b::synchronize_rcu_expedited() },
             Step::Tag => {
                 domain.key.store(new.number().into(), Relaxed);
                 domain.frames.tag(new);
