@@ -99,6 +99,7 @@ void bailey_cpu_read_ist(unsigned int cpu, u64 ist[4]);
 u64 bailey_cpu_tss_ist(unsigned int cpu);	/* the address behind the fourth entry */
 unsigned int bailey_cpu_possible(void);	/* nr_cpu_ids */
 int bailey_cpu_is_possible(unsigned int cpu);
+void bailey_cpu_wait_for_runs(void);	/* sleeps */
 void bailey_cpu_flush_global(void);	/* on every CPU, global pages too */
 int bailey_cpuhp_install(void);
 void bailey_cpuhp_remove(void);

@@ -342,7 +342,7 @@ pub(crate) fn rebalance(crossings: &[(u32, u64)]) {
     }
     let stats = pool.stats();
     // A key that waits for a flush is as good; that for sharing is in use, if there is a move.
-    let free = stats.own < OWN as u32;
+    let free = stats.own < OWN as u32 && !breach::shares();
     let candidates = entries.iter().map(|entry| Candidate {
         domain: entry.domain.id,
         shares: entry.lease.is_shared(),
