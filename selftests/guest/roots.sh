@@ -24,7 +24,7 @@ run_corpus() {
 
 all_share() {
     awk 'NR > 1 && ($2 != 15 || $3 != "yes") { bad = 1 } NR > 1 { n++ } END { exit bad || !n }' \
-        $bailey/domains
+        "$bailey/domains"
 }
 
 check "the corpus runs on the stock kernel" run_corpus /tmp/without
