@@ -201,6 +201,27 @@ int bailey_stop_machine(int (*fn)(void *), void *arg)
 	return stop_machine(fn, arg, NULL);
 }
 
+static int nothing(void *unused)
+{
+	return 0;
+}
+
+/*
+ * Returns when every run that was under way has ended. A run keeps preemption
+ * off from enter to exit, so where a task of ours has run there is none left; a
+ * CPU that comes online begins with new ones. Not RCU: who repeats test runs is
+ * in one read section with all of them.
+ */
+void bailey_cpu_wait_for_runs(void)
+{
+	unsigned int cpu;
+
+	cpus_read_lock();
+	for_each_online_cpu(cpu)
+		smp_call_on_cpu(cpu, nothing, NULL, false);
+	cpus_read_unlock();
+}
+
 /* 32 vectors of the local APIC's in-service register (SDM vol. 3, 11.8.4). */
 u32 bailey_apic_isr(unsigned int word)
 {

@@ -70,6 +70,10 @@ MODULE_PARM_DESC(test_nmi_stub, "test build only: an instruction of the stub of 
 int bailey_test_confine = 1;
 module_param_named(confine, bailey_test_confine, int, 0444);
 MODULE_PARM_DESC(confine, "test build only: 0 leaves the kernel open to programs");
+/* Every domain shares its key and has a root, as if all keys were taken. */
+int bailey_test_share;
+module_param_named(share, bailey_test_share, int, 0644);
+MODULE_PARM_DESC(share, "test build only: every new domain gets the key for sharing");
 MODULE_PARM_DESC(test_no_room, "test build only: give runs no stack room for events");
 /* Programs that are loaded now call global functions as if something had attached to each. */
 int bailey_test_gated;

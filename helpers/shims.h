@@ -69,6 +69,7 @@ extern int bailey_test_gated;
 extern int bailey_test_no_room;
 extern unsigned long bailey_test_nmi_stub;
 extern int bailey_test_confine;
+extern int bailey_test_share;
 extern u32 bailey_test_undefended;
 extern u64 bailey_test_wins;
 
@@ -106,6 +107,7 @@ void bailey_cpu_read_ist(unsigned int cpu, u64 ist[4]);
 u64 bailey_cpu_tss_ist(unsigned int cpu);	/* the address behind the fourth entry */
 unsigned int bailey_cpu_possible(void);	/* nr_cpu_ids */
 int bailey_cpu_is_possible(unsigned int cpu);
+void bailey_cpu_wait_for_runs(void);	/* sleeps */
 void bailey_cpu_flush_global(void);	/* on every CPU, global pages too */
 int bailey_cpuhp_install(void);
 void bailey_cpuhp_remove(void);
@@ -173,6 +175,9 @@ void bailey_event_pushed_rdx(void);
 void bailey_event_z(void);
 void bailey_event_again(void);
 u64 bailey_run_tail(u64 ctx, u64 entry, u64 *count);
+
+/* Rust, of the test build: moves every domain to the other kind of key */
+int bailey_test_move(void);
 
 /* Rust, called from assembly */
 u64 bailey_carve(struct bailey_run *run);

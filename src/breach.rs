@@ -65,6 +65,16 @@ pub(crate) fn gated() -> bool {
     false
 }
 
+/// Whether every new domain gets the key for sharing.
+#[inline]
+pub(crate) fn shares() -> bool {
+    #[cfg(bailey_breach)]
+    // SAFETY: an int that is read whole.
+    return unsafe { (&raw const b::bailey_test_share).read_volatile() } != 0;
+    #[cfg(not(bailey_breach))]
+    false
+}
+
 /// Whether one of these defences (`BAILEY_WITHOUT_*`) is left out, to see the
 /// attack on it win.
 #[inline]

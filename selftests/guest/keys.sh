@@ -1,6 +1,7 @@
 #!/bin/bash
 # Domains and their keys: programs that share a map share a domain; each domain
-# has a key of its own while there are keys; keys come back.
+# has a key of its own while there are keys; then the hot ones have; keys come
+# back.
 # SMP: 2
 # TIMEOUT: 300
 # BOCHS: yes
@@ -30,6 +31,25 @@ all_run() {
     done
 }
 
+# key PIN: the key of that program.
+key() {
+    column programs key id "$(bpftool prog show pinned "$pins/$1" | sed -n '1s/:.*//p')"
+}
+
+# sum COLUMN: of all keys.
+sum() {
+    awk -v c="$1" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == c) n = i }
+        NR > 1 { s += $n } END { print s }' "$bailey/keys"
+}
+
+shares() {
+    [ "$(key "$1")" -eq 15 ]
+}
+
+has_own() {
+    ! shares "$1"
+}
+
 domains_are() {
     test "$(status domains)" -eq "$1"
 }
@@ -57,11 +77,33 @@ shared=$(awk '$2 == "shared" { print $3 }' $bailey/keys)
 equal "keys and domains agree on how many share" "$shared" \
     "$(awk '$3 == "yes"' $bailey/domains | wc -l)"
 check "programs that share a key run" all_run
-equal "sharing a key is no violation" 0 "$(counter violations_total)"
+equal "13 have a key of their own" 13 "$(use domain)"
+
+check "the last program's domain shares" shares p20
+equal "so far no domain has moved" 0 "$(sum moves)"
+recyclings=$(sum recyclings)
+while :; do
+    bpftool prog run pinned $pins/p20 data_in /tmp/packet repeat 2000 >/tmp/hot || break
+    grep -q 'Return value: 2' /tmp/hot || break
+done &
+hot=$!
+check "the domain that is hot gets a key of its own" wait_for 30 has_own p20
+check "its program runs all the while" kill -0 $hot
+equal "another domain gave its key up" 13 "$(use domain)"
+equal "as many share as before" "$shared" "$(awk '$3 == "yes"' $bailey/domains | wc -l)"
+equal "one domain moved to a key of its own, one to the shared key" 2 "$(sum moves)"
+equal "the key was flushed in between" $((recyclings + 1)) "$(sum recyclings)"
+sleep 6
+equal "they stay where they are" 2 "$(sum moves)"
+kill $hot
+wait $hot 2>/dev/null
+check "programs whose domains have moved run" all_run
+equal "sharing a key is no violation, nor is moving" 0 "$(counter violations_total)"
 
 rm $pins/p[2-9] $pins/p1? $pins/p20
 check "the domains of freed programs go" wait_for 10 domains_are 1
 check "the first program runs" all_run
+check "it has a key of its own, now that there are some" wait_for 10 has_own p1
 for i in $(seq 30 40); do
     ./xdp_run refusals.bpf.o plain --pin $pins/p"$i" >/dev/null || break
 done

@@ -239,7 +239,11 @@ impl KeyPool {
 }
 
 fn create(registry: &mut Registry) -> Result<Entry> {
-    let lease = registry.pool.get(KeyPool::acquire)?;
+    let lease = registry.pool.get(if breach::shares() {
+        KeyPool::acquire_shared
+    } else {
+        KeyPool::acquire
+    })?;
     let id = (0..)
         .find(|id| registry.entries.iter().all(|entry| entry.domain.id != *id))
         .ok_or(ENOSPC)?;
@@ -339,7 +343,7 @@ pub(crate) fn rebalance(crossings: &[(u32, u64)]) {
     }
     let stats = pool.stats();
     // A key that waits for a flush is as good; that for sharing is in use, if there is a move.
-    let free = stats.own < OWN as u32;
+    let free = stats.own < OWN as u32 && !breach::shares();
     let candidates = entries.iter().map(|entry| Candidate {
         domain: entry.domain.id,
         shares: entry.lease.is_shared(),
@@ -362,6 +366,27 @@ pub(crate) fn rebalance(crossings: &[(u32, u64)]) {
     if let Err(err) = done {
         pr_warn!("a domain did not get another key ({})\n", err.to_errno());
     }
+}
+
+/// The test build alone: every domain moves to the other kind of key, if there
+/// is one.
+///
+/// # Safety
+///
+/// Called in process context.
+#[cfg(bailey_breach)]
+#[no_mangle]
+unsafe extern "C" fn bailey_test_move() -> c_int {
+    let mut registry = REGISTRY.lock();
+    let Registry { pool, entries, .. } = &mut *registry;
+    for entry in entries.iter_mut() {
+        let _ = if entry.lease.is_shared() {
+            shift::promote(pool, entry)
+        } else {
+            shift::demote(pool, entry)
+        };
+    }
+    0
 }
 
 impl Drop for Member {

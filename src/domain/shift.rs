@@ -39,9 +39,8 @@ fn carry_out(entry: &mut Entry, to: Lease, pool: &mut KeyPool, steps: &[Step]) {
             Step::Open(Open::New) => domain.frames.set_pkrs(rights(&[new])),
             Step::Root(true) => domain.frames.set_root(cr3(&entry.root)),
             Step::Root(false) => domain.frames.set_root(0),
-            // A run keeps preemption off from enter to exit.
-            // SAFETY: process context.
-            Step::Wait => unsafe { b::synchronize_rcu() },
+            // SAFETY: process context; it may sleep, and no lock is held that CPU hotplug takes.
+            Step::Wait => unsafe { b::bailey_cpu_wait_for_runs() },
             Step::Tag => {
                 domain.key.store(new.number().into(), Relaxed);
                 domain.frames.tag(new);

@@ -12,7 +12,7 @@
 /// Rounds in a row that must say the same before domains change places.
 pub const PATIENCE: u32 = 3;
 
-/// Crossings a round below which a domain is not worth a move.
+/// Crossings a round below which a domain takes nobody's place.
 pub const LUKEWARM: u64 = 64;
 
 /// How hot a domain is.
@@ -88,13 +88,14 @@ impl Policy {
                 cold = Some(one);
             }
         }
-        let hot = hot.filter(|hot| hot.heat >= LUKEWARM);
         let pair = match (hot, cold) {
             (Some(hot), _) if free => {
                 *self = Self::new();
                 return Some(Move::Promote(hot.domain));
             }
-            (Some(hot), Some(cold)) if hot.heat / 2 >= cold.heat => (cold.domain, hot.domain),
+            (Some(hot), Some(cold)) if hot.heat >= LUKEWARM && hot.heat / 2 >= cold.heat => {
+                (cold.domain, hot.domain)
+            }
             _ => {
                 *self = Self::new();
                 return None;
@@ -136,14 +137,18 @@ mod tests {
             decide(&mut Policy::new(), &heats, true),
             Some(Move::Promote(2))
         );
+        // Be it as cold as it may.
+        assert_eq!(
+            decide(&mut Policy::new(), &[(false, 9), (true, 0)], true),
+            Some(Move::Promote(1))
+        );
     }
 
     #[test]
-    fn who_does_nothing_stays_where_he_is() {
+    fn who_does_nothing_takes_nobodys_place() {
         let heats = [(false, 0), (true, 0), (true, LUKEWARM - 1)];
         let mut policy = Policy::new();
         for _ in 0..10 {
-            assert_eq!(decide(&mut policy, &heats, true), None);
             assert_eq!(decide(&mut policy, &heats, false), None);
         }
     }
