@@ -54,12 +54,12 @@ use b::{
     bailey_set___bpf_prog_select_runtime, bailey_set___get_vm_area_node,
     bailey_set_array_map_alloc, bailey_set_array_map_free, bailey_set_bpf_check_attach_target,
     bailey_set_bpf_do_misc_fixups, bailey_set_bpf_fixup_call_args, bailey_set_bpf_get_btf_vmlinux,
-    bailey_set_bpf_is_throw_kfunc, bailey_set_bpf_patch_insn_data, bailey_set_bpf_prog_pack_alloc,
-    bailey_set_bpf_prog_pack_free, bailey_set_bpf_ringbuf_discard, bailey_set_bpf_sk_release,
-    bailey_set_bpf_spin_unlock, bailey_set_btf_get, bailey_set_btf_name_by_offset,
-    bailey_set_cr4_update_irqsoff, bailey_set_flush_tlb_all, bailey_set_insn_decode,
-    bailey_set_smp_text_poke_int3_handler, bailey_set_smp_text_poke_single,
-    bailey_set_text_poke_copy,
+    bailey_set_bpf_is_throw_kfunc, bailey_set_bpf_iter_bits_destroy,
+    bailey_set_bpf_patch_insn_data, bailey_set_bpf_prog_pack_alloc, bailey_set_bpf_prog_pack_free,
+    bailey_set_bpf_ringbuf_discard, bailey_set_bpf_sk_release, bailey_set_bpf_spin_unlock,
+    bailey_set_btf_get, bailey_set_btf_name_by_offset, bailey_set_cr4_update_irqsoff,
+    bailey_set_flush_tlb_all, bailey_set_insn_decode, bailey_set_smp_text_poke_int3_handler,
+    bailey_set_smp_text_poke_single, bailey_set_text_poke_copy,
 };
 
 static SYMBOLS: &[Symbol] = symbols! {
@@ -109,6 +109,8 @@ static SYMBOLS: &[Symbol] = symbols! {
         "gives back a socket that an aborted run holds";
     bpf_ringbuf_discard, bailey_set_bpf_ringbuf_discard,
         "gives back a ring-buffer record that an aborted run holds";
+    bpf_iter_bits_destroy, bailey_set_bpf_iter_bits_destroy,
+        "gives back an iterator that an aborted run holds";
     flush_tlb_all, bailey_set_flush_tlb_all,
         "flushes every PCID before domain memory is reused";
     cr4_update_irqsoff, bailey_set_cr4_update_irqsoff,
