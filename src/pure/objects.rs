@@ -281,7 +281,7 @@ mod tests {
 
     fn dynptr(objects: &mut Objects, key: u64, kind: Kind, data: u64) -> usize {
         let at = objects.begin(key, kind, 0).unwrap();
-        objects.get_mut(at).unwrap().state = [data, 64 | 3 << 28 | 8 << 32];
+        objects.get_mut(at).unwrap().state = [data, 64 | (3 << 28) | (8 << 32)];
         at
     }
 

@@ -328,23 +328,19 @@ mod tests {
         for base in [5, 13, 14, 20, 22, 24, 25, 0xff] {
             assert!(unknown(base), "base {base}");
         }
+        let (local, ringbuf) = (TABLE.dynptr_local, TABLE.dynptr_ringbuf);
+        let begins = TABLE.mem_uninit | TABLE.mem_write;
         for (flags, step) in [
             (0, Some(Step::Dynptr)),
-            (
-                0b01 << 16 | 1 << 15 | 1 << 26,
-                Some(Step::New(Kind::Memory)),
-            ),
-            (
-                0b10 << 16 | 1 << 15 | 1 << 26,
-                Some(Step::New(Kind::Record)),
-            ),
-            (0b10 << 16 | 1 << 13, Some(Step::End(Kind::Record))),
-            (0b01 << 16 | 1 << 13, None),
-            (0b11 << 16 | 1 << 15 | 1 << 26, None),
-            (1 << 15 | 1 << 26, None),
-            (1 << 13, None),
-            (0b01 << 16, None),
-            (1 << 8, None),
+            (local | begins, Some(Step::New(Kind::Memory))),
+            (ringbuf | begins, Some(Step::New(Kind::Record))),
+            (ringbuf | TABLE.obj_release, Some(Step::End(Kind::Record))),
+            (local | TABLE.obj_release, None),
+            (local | ringbuf | begins, None),
+            (begins, None),
+            (TABLE.obj_release, None),
+            (local, None),
+            (TABLE.maybe_null, None),
         ] {
             let kind = TABLE.arg_kind(23 | flags, 0).ok();
             assert_eq!(kind, step.map(ArgKind::Object), "{flags:x}");

@@ -220,8 +220,8 @@ impl fmt::Display for Refusal {
             Self::KernelVariable => f.write_str("direct access to a kernel variable"),
             Self::KernelObject => f.write_str("direct access to a kernel object"),
             Self::Pointer(kind) => write!(f, "access through an unknown kind of pointer ({kind})"),
-            Self::TimedMayGoto => f.write_str("timed may_goto is not isolated yet"),
-            Self::MayGoto => f.write_str("may_goto was left in the program"),
+            Self::TimedMayGoto => f.write_str("may_goto asks for the time, which is not isolated"),
+            Self::MayGoto => f.write_str("may_goto is not isolated yet"),
             Self::Helper(id) => write!(
                 f,
                 "helper {}#{id} is not isolated: {}",
