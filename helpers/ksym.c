@@ -66,6 +66,7 @@ KSYM(void, array_map_free, (struct bpf_map *map), (map))
 KSYM(u64, bpf_spin_unlock, (u64 r1, u64 r2, u64 r3, u64 r4, u64 r5), (r1, r2, r3, r4, r5))
 KSYM(u64, bpf_sk_release, (u64 r1, u64 r2, u64 r3, u64 r4, u64 r5), (r1, r2, r3, r4, r5))
 KSYM(u64, bpf_ringbuf_discard, (u64 r1, u64 r2, u64 r3, u64 r4, u64 r5), (r1, r2, r3, r4, r5))
+KSYM(void, bpf_iter_bits_destroy, (struct bpf_iter_bits *it), (it))
 KSYM(void, flush_tlb_all, (void), ())
 KSYM(void, cr4_update_irqsoff, (unsigned long set, unsigned long clear), (set, clear))
 

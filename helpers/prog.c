@@ -10,6 +10,7 @@
 #include <linux/preempt.h>
 #include <linux/rcupdate.h>
 #include <linux/sched/task_stack.h>
+#include <net/xdp.h>
 #include <asm/ibt.h>
 #include "shims.h"
 
@@ -121,6 +122,12 @@ u64 bailey_now(void)
 u32 bailey_cpu_number(void)
 {
 	return raw_smp_processor_id();
+}
+
+/* How long the packet of an xdp_buff is, with all of its pages. */
+u32 bailey_xdp_len(u64 ctx)
+{
+	return xdp_get_buff_len((struct xdp_buff *)ctx);
 }
 
 /* For an aborted run: what the kfuncs of these names do. */

@@ -21,4 +21,8 @@ if [ ! -s "$TOP/$header" ]; then
         "build/kernel-$release/image/usr/lib/modules/$release/vmlinuz" "$header"
 fi
 in_root trixie make -s -f scripts/selftests.mk -j2 "VMLINUX_H=$header" all
+# The kfuncs that the module knows, allowed or refused, by name.
+sed '/mod tests/q' "$TOP/src/pure/catalog/kfuncs.rs" | grep -oE '"[a-z_][a-z0-9_]*"' |
+    tr -d '"' >"$out/kfuncs.list"
+echo bpf_throw >>"$out/kfuncs.list"
 [ ! -d "$TOP/selftests/guest" ] || cp -a "$TOP/selftests/guest/." "$out/guest/"

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Ends runs that hold a lock, ring-buffer records or a socket, and looks
- * whether these were given back: `ok NAME` or `not ok NAME`. Needs the breach
+ * Ends runs that hold a lock, ring-buffer records or a socket, or that are in a
+ * section, and looks whether these were given back; passes names of objects
+ * that name none: `ok NAME` or `not ok NAME`. Needs the breach
  * build with on_violation=abort.
  *
  *   --expect harmless   a stock kernel: every run goes to its end
@@ -10,8 +11,10 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <linux/membarrier.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 #define ROUNDS 1000
 
@@ -66,10 +69,12 @@ static void rings(void)
 	for (int i = 0; i < 100; i++) {
 		int one = program_of(ledger.obj, "hold_record");
 		int two = program_of(ledger.obj, "hold_two_records");
-		struct outcome a = attempt(&ledger, one, 0, 0), b = attempt(&ledger, two, 0, 0);
+		int dynptr = program_of(ledger.obj, "hold_dynptr");
+		struct outcome a = attempt(&ledger, one, 0, 0), b = attempt(&ledger, two, 0, 0),
+			       c = attempt(&ledger, dynptr, 0, 0);
 
-		ended = ended && (harmless ? a.order.done && b.order.done :
-					     was_ended(&a) && was_ended(&b));
+		ended = ended && (harmless ? a.order.done && b.order.done && c.order.done :
+					     was_ended(&a) && was_ended(&b) && was_ended(&c));
 		/* As a reader does all the while. */
 		ring_buffer__consume(ring);
 	}
@@ -128,6 +133,53 @@ static void sockets(void)
 	       open, after);
 }
 
+/* A section of RCU that stays open stops this for good; preemption that stays off says so. */
+static void sections(void)
+{
+	report(end_often("hold_read_lock", 0), "a run in a read-side section can be ended");
+	report(end_often("hold_preemption", 0), "a run with preemption off can be ended");
+	report(end_often("hold_interrupts", 0), "a run with interrupts off can be ended");
+	report(end_often("hold_iterator", 0), "a run with an iterator that owns memory can be ended");
+	usleep(1000);
+	alarm(60);
+	report(!syscall(__NR_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0),
+	       "all sections that ended runs were in are over");
+	alarm(0);
+}
+
+#define MARK 0x6d61726bull
+
+static void names(void)
+{
+	static const struct {
+		const char *name;
+		__s64 offset;
+	} wrong[] = {
+		{"elsewhere", 8},	  {"elsewhere", -16},	    {"elsewhere", 1 << 20},
+		{"new_elsewhere", 4},	  {"new_elsewhere", 1 << 20}, {"after_the_end", -16},
+		{"of_no_record", 16},	  {"of_a_record_that_went", 72}, {"of_another_kind", -16},
+		{"begun_twice", -16},	  {"words", 1 << 20},	    {"of_no_flags", 8},
+	};
+	struct outcome out;
+
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+		char name[64];
+
+		snprintf(name, sizeof(name), "name_%s", wrong[i].name);
+		out = attempt_beside(&ledger, program_of(ledger.obj, name), wrong[i].offset, 0);
+		report(harmless ? out.order.done : was_ended(&out), "%s at %+lld ends the run",
+		       name, (long long)wrong[i].offset);
+	}
+	/* Each word of the dynptr on the stack, with the address of the program's own order. */
+	for (int offset = 8; offset <= 16; offset += 8) {
+		out = attempt_beside(&ledger, program_of(ledger.obj, "name_forged"), offset,
+				     0xffffffff81000000);
+		report(out.order.done && out.order.got == MARK,
+		       "a dynptr forged at byte %d of the stack reads what it did before (%#llx)",
+		       offset - 8, (unsigned long long)out.order.got);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	harmless = argc > 2 && !strcmp(argv[2], "harmless");
@@ -139,5 +191,7 @@ int main(int argc, char **argv)
 	       "the locks that ended runs held can be taken again");
 	rings();
 	sockets();
+	sections();
+	names();
 	return failed ? 1 : 0;
 }

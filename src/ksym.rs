@@ -111,6 +111,8 @@ static SYMBOLS: &[Symbol] = symbols! {
         "gives back a socket that an aborted run holds";
     bpf_ringbuf_discard, b::bailey_set_bpf_ringbuf_discard,
         "gives back a ring-buffer record that an aborted run holds";
+    bpf_iter_bits_destroy, b::bailey_set_bpf_iter_bits_destroy,
+        "gives back an iterator that an aborted run holds";
     flush_tlb_all, b::bailey_set_flush_tlb_all,
         "flushes every PCID before domain memory is reused";
     cr4_update_irqsoff, b::bailey_set_cr4_update_irqsoff,

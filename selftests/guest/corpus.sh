@@ -18,6 +18,8 @@ check "two runs of the corpus leave the same behind" diff -U0 /tmp/first /tmp/se
 count=$(./xdp_corpus --list corpus_*.bpf.o | wc -l)
 check "the corpus has at least 48 programs ($count)" test "$count" -ge 48
 
+check "every kfunc that XDP programs may call is in the module's table" ./kfunc_list kfuncs.list
+
 echo 1 >/proc/sys/kernel/kptr_restrict
 absorb ./breach --expect harmless
 finish

@@ -20,6 +20,34 @@ extern int bpf_iter_num_new(struct bpf_iter_num *it, int start, int end) __ksym;
 extern int *bpf_iter_num_next(struct bpf_iter_num *it) __ksym;
 extern void bpf_iter_num_destroy(struct bpf_iter_num *it) __ksym;
 
+struct bpf_iter_bits {
+	__u64 __opaque[2];
+} __attribute__((aligned(8)));
+
+extern int bpf_iter_bits_new(struct bpf_iter_bits *it, const __u64 *words, __u32 count) __ksym;
+extern int *bpf_iter_bits_next(struct bpf_iter_bits *it) __ksym;
+extern void bpf_iter_bits_destroy(struct bpf_iter_bits *it) __ksym;
+
+extern int bpf_dynptr_adjust(const struct bpf_dynptr *ptr, __u64 start, __u64 end) __ksym;
+extern int bpf_dynptr_clone(const struct bpf_dynptr *ptr, struct bpf_dynptr *clone) __ksym;
+extern int bpf_dynptr_copy(struct bpf_dynptr *dst, __u64 dst_off, struct bpf_dynptr *src,
+			   __u64 src_off, __u64 size) __ksym;
+extern int bpf_dynptr_memset(struct bpf_dynptr *ptr, __u64 off, __u64 size, __u8 val) __ksym;
+extern _Bool bpf_dynptr_is_null(const struct bpf_dynptr *ptr) __ksym;
+extern _Bool bpf_dynptr_is_rdonly(const struct bpf_dynptr *ptr) __ksym;
+extern void bpf_preempt_disable(void) __ksym;
+extern void bpf_preempt_enable(void) __ksym;
+extern void bpf_local_irq_save(unsigned long *flags) __ksym;
+extern void bpf_local_irq_restore(unsigned long *flags) __ksym;
+extern int bpf_xdp_pull_data(struct xdp_md *xdp, __u32 len) __ksym;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8);
+	__type(key, __u32);
+	__type(value, __u64[4]);
+} hash SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 16 * 1024);
@@ -104,6 +132,220 @@ SEC("xdp") int read_lock(struct xdp_md *ctx)
 	bpf_rcu_read_lock();
 	result[0] = packet_size(ctx);
 	bpf_rcu_read_unlock();
+	return XDP_PASS;
+}
+
+/* Sections nest, and helpers and functions of the program go on in them. */
+SEC("xdp") int sections(struct xdp_md *ctx)
+{
+	__u32 key = 1;
+	__u64 *v, fresh[4] = {7};
+
+	bpf_rcu_read_lock();
+	bpf_preempt_disable();
+	bpf_preempt_disable();
+	result[0] = bpf_map_update_elem(&hash, &key, fresh, BPF_ANY);
+	bpf_preempt_enable();
+	v = bpf_map_lookup_elem(&hash, &key);
+	if (v)
+		result[1] = v[0]++ + packet_size(ctx);
+	bpf_preempt_enable();
+	bpf_rcu_read_unlock();
+	return XDP_PASS;
+}
+
+SEC("xdp") int interrupts_off(struct xdp_md *ctx)
+{
+	unsigned long outer, inner;
+	__u32 key = 2;
+	__u64 fresh[4] = {9};
+
+	bpf_local_irq_save(&outer);
+	result[0] = bpf_map_update_elem(&hash, &key, fresh, BPF_ANY);
+	bpf_local_irq_save(&inner);
+	result[1] = packet_size(ctx);
+	bpf_local_irq_restore(&inner);
+	result[2] = bpf_map_delete_elem(&hash, &key);
+	bpf_local_irq_restore(&outer);
+	result[3] = bpf_xdp_load_bytes(ctx, 0, bytes, 8);
+	return XDP_PASS;
+}
+
+/* A slice is the packet itself: what is written there is read through the others. */
+SEC("xdp") int dynptr_and_packet(struct xdp_md *ctx)
+{
+	__u8 buffer[4] = {}, *p, *q;
+	struct bpf_dynptr ptr;
+
+	p = packet_at(ctx, 20, 8);
+	if (!p || bpf_dynptr_from_xdp(ctx, 0, &ptr))
+		return XDP_ABORTED;
+	p[0] = 0x5a;
+	p[1] ^= 0xff;
+	result[0] = bpf_dynptr_read(bytes, 8, &ptr, 20, 0);
+	result[1] = bpf_dynptr_write(&ptr, 22, "ab", 2, 0);
+	p = packet_at(ctx, 20, 8);
+	if (!p)
+		return XDP_ABORTED;
+	result[2] = p[2] << 8 | p[3];
+	p[4] = 0x77;
+	q = bpf_dynptr_slice(&ptr, 22, buffer, 4);
+	if (!q)
+		return XDP_ABORTED;
+	result[3] = q[2];
+	q = bpf_dynptr_slice_rdwr(&ptr, 27, buffer, 1);
+	if (!q)
+		return XDP_ABORTED;
+	q[0] = 0x33;
+	result[4] = bpf_xdp_load_bytes(ctx, 20, bytes + 8, 8);
+	result[5] = bpf_dynptr_slice(&ptr, 1 << 20, buffer, 4) != NULL;
+	result[6] = bpf_dynptr_write(&ptr, 1 << 20, "ab", 2, 0);
+	result[7] = bpf_dynptr_from_xdp(ctx, 1, &ptr);
+	result[8] = bpf_dynptr_size(&ptr);
+	return XDP_TX;
+}
+
+/* What a packet has lost is no longer there. */
+SEC("xdp") int dynptr_after_a_change(struct xdp_md *ctx)
+{
+	struct bpf_dynptr ptr;
+	__u8 *p;
+
+	if (bpf_dynptr_from_xdp(ctx, 0, &ptr))
+		return XDP_ABORTED;
+	result[0] = bpf_xdp_adjust_tail(ctx, -10);
+	result[1] = bpf_dynptr_read(bytes, 4, &ptr, packet_size(ctx) - 4, 0);
+	result[2] = bpf_xdp_adjust_head(ctx, 14);
+	result[3] = bpf_dynptr_read(bytes + 8, 8, &ptr, 0, 0);
+	result[4] = bpf_xdp_pull_data(ctx, 20);
+	result[5] = bpf_xdp_pull_data(ctx, 1 << 20);
+	p = packet_at(ctx, 0, 4);
+	if (!p)
+		return XDP_ABORTED;
+	result[6] = *(__u32 *)p;
+	return XDP_PASS;
+}
+
+SEC("xdp") int dynptr_parts(struct xdp_md *ctx)
+{
+	struct bpf_dynptr memory, part, packet;
+	__u64 n = packet_size(ctx) & 7;
+
+	bpf_dynptr_from_mem(bytes, sizeof(bytes), 0, &memory);
+	result[0] = bpf_dynptr_clone(&memory, &part);
+	result[1] = bpf_dynptr_adjust(&part, 8 + n, 40);
+	result[2] = bpf_dynptr_size(&part) << 16 | bpf_dynptr_size(&memory);
+	result[3] = bpf_dynptr_is_null(&part) << 1 | bpf_dynptr_is_rdonly(&part);
+	result[4] = bpf_dynptr_memset(&part, 1, 4, 0xaa);
+	result[5] = bpf_dynptr_write(&part, 30, "too far", 7, 0);
+	if (bpf_dynptr_from_xdp(ctx, 0, &packet))
+		return XDP_ABORTED;
+	result[6] = bpf_dynptr_copy(&part, 6, &packet, 14, 12);
+	result[7] = bpf_dynptr_copy(&packet, 26, &memory, 0, 4);
+	result[8] = bpf_dynptr_memset(&packet, 4, n, 0x11);
+	result[9] = bpf_dynptr_adjust(&part, 50, 60);
+	result[10] = bpf_dynptr_from_mem(bytes, sizeof(bytes), 1, &part);
+	result[11] = bpf_dynptr_is_null(&part);
+	return XDP_TX;
+}
+
+/* Values of a hash are not the domain's: on loan. */
+SEC("xdp") int dynptr_of_value(struct xdp_md *ctx)
+{
+	__u32 key = 3;
+	__u64 fresh[4] = {1, 2, 3, 4}, *v, *p;
+	struct bpf_dynptr ptr;
+
+	bpf_map_update_elem(&hash, &key, fresh, BPF_ANY);
+	v = bpf_map_lookup_elem(&hash, &key);
+	if (!v)
+		return XDP_ABORTED;
+	bpf_dynptr_from_mem(v, 32, 0, &ptr);
+	result[0] = bpf_dynptr_write(&ptr, 4, "four", 4, 0);
+	p = bpf_dynptr_data(&ptr, 8, 16);
+	if (p)
+		p[1] += p[0];
+	result[1] = bpf_dynptr_read(bytes, 32, &ptr, 0, 0);
+	p = bpf_dynptr_slice(&ptr, 16, NULL, 8);
+	if (p)
+		result[2] = *p;
+	return XDP_PASS;
+}
+
+/* A slice of a record, through a copy of its dynptr. */
+SEC("xdp") int dynptr_ring_slices(struct xdp_md *ctx)
+{
+	struct bpf_dynptr ptr, copy;
+	__u64 *p;
+
+	if (bpf_ringbuf_reserve_dynptr(&ring, 64, 0, &ptr) ||
+	    bpf_dynptr_clone(&ptr, &copy)) {
+		bpf_ringbuf_discard_dynptr(&ptr, 0);
+		return XDP_DROP;
+	}
+	result[0] = bpf_dynptr_memset(&ptr, 0, 64, 3);
+	p = bpf_dynptr_data(&copy, 8, 16);
+	if (p) {
+		p[0] = 0x1234;
+		p[1] = packet_size(ctx);
+	}
+	p = bpf_dynptr_slice(&ptr, 16, NULL, 8);
+	if (p)
+		result[1] = *p;
+	result[2] = bpf_dynptr_read(bytes, 24, &copy, 0, 0);
+	bpf_ringbuf_submit_dynptr(&copy, 0);
+	return XDP_PASS;
+}
+
+SEC("xdp") int dynptr_of_no_record(struct xdp_md *ctx)
+{
+	struct bpf_dynptr ptr;
+
+	result[0] = bpf_ringbuf_reserve_dynptr(&ring, 1 << 20, 0, &ptr);
+	result[1] = bpf_dynptr_write(&ptr, 0, "lost", 4, 0);
+	bpf_ringbuf_discard_dynptr(&ptr, 0);
+	return XDP_PASS;
+}
+
+SEC("xdp") int iterator_of_bits(struct xdp_md *ctx)
+{
+	static const __u64 words[4] = {0x8000000000000101, 0, 0xf0, 1};
+	__u64 state[2] = {}, other[2] = {}, word = 0x11 | packet_size(ctx) << 8;
+	__s64 sum = 0;
+	int *i;
+
+	result[0] = bpf_iter_bits_new((void *)state, words, 4);
+	while ((i = bpf_iter_bits_next((void *)state)))
+		sum = sum * 3 + *i;
+	bpf_iter_bits_destroy((void *)state);
+	result[1] = bpf_iter_bits_new((void *)other, &word, 1);
+	while ((i = bpf_iter_bits_next((void *)other)))
+		sum = sum * 5 + *i;
+	bpf_iter_bits_destroy((void *)other);
+	result[2] = sum;
+	result[3] = bpf_iter_bits_new((void *)other, &word, 0);
+	bpf_iter_bits_destroy((void *)other);
+	return XDP_PASS;
+}
+
+SEC("xdp") int iterator_nested(struct xdp_md *ctx)
+{
+	__u64 outer = 0, inner = 0;
+	__s64 sum = 0;
+	int *i, *j;
+
+	result[0] = bpf_iter_num_new((void *)&outer, -3, 4);
+	while ((i = bpf_iter_num_next((void *)&outer))) {
+		bpf_iter_num_new((void *)&inner, *i, 5);
+		while ((j = bpf_iter_num_next((void *)&inner)))
+			sum = sum * 7 + *j;
+		bpf_iter_num_destroy((void *)&inner);
+	}
+	bpf_iter_num_destroy((void *)&outer);
+	result[1] = sum;
+	result[2] = bpf_iter_num_new((void *)&inner, 5, 4);
+	result[3] = bpf_iter_num_next((void *)&inner) != NULL;
+	bpf_iter_num_destroy((void *)&inner);
 	return XDP_PASS;
 }
 

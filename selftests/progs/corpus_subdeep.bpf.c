@@ -9,15 +9,10 @@
 enum {
 	LEAF,
 	RESIZE,
-	OUTSIDE, /* not isolated: it uses kernel functions */
+	OUTSIDE, /* not isolated: it reads the running task */
 	DEEP,
 	HASHES,
 };
-
-struct bpf_iter_num;
-extern int bpf_iter_num_new(struct bpf_iter_num *it, int start, int end) __ksym;
-extern int *bpf_iter_num_next(struct bpf_iter_num *it) __ksym;
-extern void bpf_iter_num_destroy(struct bpf_iter_num *it) __ksym;
 
 int plain_leaf(struct xdp_md *ctx);
 int plain_hashes(struct xdp_md *ctx);
@@ -93,13 +88,10 @@ SEC("xdp") int plain_hashes(struct xdp_md *ctx)
 /* It moves the packet and writes it, outside of confinement. */
 SEC("xdp") int plain_outside(struct xdp_md *ctx)
 {
-	struct bpf_iter_num it;
 	__u8 *p;
 
-	bpf_iter_num_new(&it, 0, 3);
-	while (bpf_iter_num_next(&it))
-		trail[OUTSIDE]++;
-	bpf_iter_num_destroy(&it);
+	/* The helper is what keeps it outside. */
+	trail[OUTSIDE] += 2 + !!bpf_get_current_task();
 	bpf_xdp_adjust_head(ctx, -8);
 	p = packet_at(ctx, 0, 16);
 	if (!p)

@@ -980,4 +980,23 @@ SEC("xdp.frags") int call_in_frags(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
+__u8 filled_bytes[64];
+
+/* A dynptr made in one function and used in others. */
+SUBPROG int fill(struct bpf_dynptr *ptr, __u64 n)
+{
+	opaque(n);
+	return bpf_dynptr_write(ptr, n & 31, "filled", 6, 0);
+}
+
+SEC("xdp") int dynptr_in_functions(struct xdp_md *ctx)
+{
+	struct bpf_dynptr ptr;
+
+	bpf_dynptr_from_mem(filled_bytes, sizeof(filled_bytes), 0, &ptr);
+	result[0] = fill(&ptr, packet_size(ctx));
+	result[1] = fill(&ptr, packet_size(ctx) >> 2);
+	return XDP_PASS;
+}
+
 char _license[] SEC("license") = "GPL";

@@ -10,6 +10,7 @@ use super::knowledge::Knowledge;
 use super::Reason;
 use crate::bindings as b;
 use crate::pure::catalog::{id, ArgKind, ArgTypeTable, Gate, Gives, Resource, Special, Sync};
+use crate::pure::objects::Step;
 use crate::pure::rewrite::Refusal;
 use core::mem::size_of;
 
@@ -45,6 +46,18 @@ pub(crate) mod kind {
     pub(crate) const CONST_STR: u8 = 13;
     /// A function of the program: the number of its image.
     pub(crate) const CALLBACK: u8 = 14;
+    /// Words whose number is in argument `size_arg`, or 0.
+    pub(crate) const WORDS: u8 = 15;
+    /// The name of an object that the call makes, of kind number `size`.
+    pub(crate) const NEW_OBJECT: u8 = 16;
+    /// ... that the call makes like the one in the first argument.
+    pub(crate) const CLONE: u8 = 17;
+    /// The name of an object of kind number `size`.
+    pub(crate) const OBJECT: u8 = 18;
+    /// ... that ends with the call.
+    pub(crate) const END_OBJECT: u8 = 19;
+    /// The name of a dynptr.
+    pub(crate) const DYNPTR: u8 = 20;
 }
 
 /// `bailey_arg.flags`.
@@ -55,6 +68,8 @@ pub(crate) mod flag {
     pub(crate) const NULLABLE: u8 = 2;
     /// 0 is a valid length.
     pub(crate) const ZERO_OK: u8 = 4;
+    /// 0 is no memory, whatever the length.
+    pub(crate) const ABSENT: u8 = 8;
 }
 
 /// `bailey_site.returns`.
@@ -71,6 +86,10 @@ pub(crate) mod returns {
     pub(crate) const SOCKET: u8 = 3;
     /// The common part of a socket, or 0.
     pub(crate) const SOCK_COMMON: u8 = 4;
+    /// Bytes that a dynptr points to, or the buffer, or 0.
+    pub(crate) const SLICE: u8 = 6;
+    /// An int inside an object, or 0.
+    pub(crate) const INT: u8 = 7;
 }
 
 /// `bailey_site.effects`.
@@ -99,9 +118,11 @@ pub(crate) mod effect {
     pub(crate) const NEVER: u16 = 0x400;
     /// What it acquires or releases has no address: it nests.
     pub(crate) const NESTS: u16 = 0x800;
+    /// It makes or takes objects that the program knows by name.
+    pub(crate) const OBJECTS: u16 = 0x1000;
     /// What has a way of its own in the helper gate.
     pub(crate) const SPECIAL: u16 =
-        CALLS_BACK | THROWS | NEVER | PRINTK | TAIL_CALL | READS_TWICE | NESTS;
+        CALLS_BACK | THROWS | NEVER | PRINTK | TAIL_CALL | READS_TWICE | NESTS | OBJECTS;
 }
 
 /// `bailey_site.resource`, where `effects` has ACQUIRES or RELEASES.
@@ -139,6 +160,7 @@ const ARG_TYPES: ArgTypeTable = ArgTypeTable {
     const_str: b::bpf_arg_type_ARG_PTR_TO_CONST_STR,
     func: b::bpf_arg_type_ARG_PTR_TO_FUNC,
     stack: b::bpf_arg_type_ARG_PTR_TO_STACK,
+    dynptr: b::bpf_arg_type_ARG_PTR_TO_DYNPTR,
     maybe_null: b::bpf_type_flag_PTR_MAYBE_NULL,
     mem_rdonly: b::bpf_type_flag_MEM_RDONLY,
     mem_uninit: b::bpf_type_flag_MEM_UNINIT,
@@ -146,6 +168,8 @@ const ARG_TYPES: ArgTypeTable = ArgTypeTable {
     mem_fixed_size: b::bpf_type_flag_MEM_FIXED_SIZE,
     mem_aligned: b::bpf_type_flag_MEM_ALIGNED,
     obj_release: b::bpf_type_flag_OBJ_RELEASE,
+    dynptr_local: b::bpf_type_flag_DYNPTR_TYPE_LOCAL,
+    dynptr_ringbuf: b::bpf_type_flag_DYNPTR_TYPE_RINGBUF,
 };
 
 /// Site 0. No call leads through it, but a forged event frame can resume a
@@ -238,6 +262,25 @@ pub(super) fn entry(
             ArgKind::ConstStr => arg.kind = kind::CONST_STR,
             ArgKind::Callback => arg.kind = kind::CALLBACK,
             ArgKind::Opaque => arg.kind = kind::SCALAR,
+            ArgKind::Buffer => {
+                arg.kind = kind::MEM;
+                arg.flags = flag::WRITE | flag::ABSENT;
+                arg.size_arg = index as u16 + 1;
+            }
+            ArgKind::Words => {
+                arg.kind = kind::WORDS;
+                arg.size_arg = index as u16 + 1;
+            }
+            ArgKind::Object(step) => {
+                site.effects |= effect::OBJECTS;
+                (arg.kind, arg.size) = match step {
+                    Step::New(object) => (kind::NEW_OBJECT, object as u32),
+                    Step::Clone => (kind::CLONE, 0),
+                    Step::Dynptr => (kind::DYNPTR, 0),
+                    Step::Live(object) => (kind::OBJECT, object as u32),
+                    Step::End(object) => (kind::END_OBJECT, object as u32),
+                };
+            }
         }
     }
     // A memory argument without a length behind it would be audited with a
@@ -255,8 +298,10 @@ pub(super) fn entry(
         Gives::RingbufRecordOrNull => (returns::RINGBUF_RECORD, 0),
         Gives::SocketOrNull => (returns::SOCKET, 0),
         Gives::SockCommonOrNull => (returns::SOCK_COMMON, 0),
+        Gives::SliceOrNull => (returns::SLICE, 0),
+        Gives::IntOrNull => (returns::INT, 0),
     };
-    site.effects = match helper.sync {
+    site.effects |= match helper.sync {
         Sync::None => 0,
         Sync::Before => effect::SYNC_BEFORE,
         Sync::Around => effect::SYNC_BEFORE | effect::SYNC_AFTER,
@@ -443,9 +488,11 @@ fn map_types(id: u32) -> u32 {
         id::FOR_EACH_MAP_ELEM => (&iterated, &[]),
         id::TAIL_CALL => (&[b::bpf_map_type_BPF_MAP_TYPE_PROG_ARRAY], &[]),
         id::PERF_EVENT_OUTPUT => (&[b::bpf_map_type_BPF_MAP_TYPE_PERF_EVENT_ARRAY], &[]),
-        id::RINGBUF_OUTPUT | id::RINGBUF_RESERVE | id::RINGBUF_QUERY => {
-            (&[b::bpf_map_type_BPF_MAP_TYPE_RINGBUF], &[])
-        }
+        id::RINGBUF_OUTPUT
+        | id::RINGBUF_RESERVE
+        | id::RINGBUF_QUERY
+        | id::RINGBUF_RESERVE_DYNPTR => (&[b::bpf_map_type_BPF_MAP_TYPE_RINGBUF], &[]),
+        id::USER_RINGBUF_DRAIN => (&[b::bpf_map_type_BPF_MAP_TYPE_USER_RINGBUF], &[]),
         _ => (&[], &[]),
     };
     Iterator::chain(types.iter(), more).fold(0, |set, &map_type| set | 1 << map_type)
@@ -496,5 +543,7 @@ fn number(held: Resource) -> u8 {
         Resource::Socket => resource::SOCKET,
         Resource::RcuRead => resource::RCU_READ,
         Resource::PreemptOff => resource::PREEMPT_OFF,
+        // Of objects, which have a way of their own.
+        Resource::IrqFlags | Resource::BitsIterator => 0,
     }
 }

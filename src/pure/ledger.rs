@@ -22,6 +22,11 @@ pub enum Kind {
     RcuRead,
     /// Preemption that is off, once more. The same.
     PreemptOff,
+    /// Interrupt flags to be restored; the address is the place of the object
+    /// ([`super::objects`]).
+    IrqFlags,
+    /// An iterator over bits. The same.
+    BitsIterator,
 }
 
 impl Kind {

@@ -13,13 +13,14 @@
 
 /// How many loans a run has at once. More than the [`LIVE_WORDS`] that can
 /// point into one and what a ledger pins together.
-pub const CAPACITY: usize = 128;
+pub const CAPACITY: usize = 144;
 
 /// Words in which a program can keep a pointer: its stack and its registers
 /// r0 to r10.
 pub const LIVE_WORDS: usize = 512 / 8 + 11;
 
-const _: () = assert!(LIVE_WORDS + super::ledger::CAPACITY < CAPACITY);
+// A dynptr keeps a loan as a word does.
+const _: () = assert!(LIVE_WORDS + super::ledger::CAPACITY + super::objects::CAPACITY < CAPACITY);
 
 /// What was lent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub enum Kind {
     RingbufRecord,
     /// A socket or its common part; the ledger holds it.
     Socket,
+    /// A part of a record that a dynptr points to; the tag says which one.
+    Slice,
 }
 
 impl Kind {
@@ -156,6 +159,11 @@ impl Loans {
         self.all().iter().rev().find(|loan| {
             loan.kind != Kind::Map && loan.covers(addr, size) && (loan.write || !write)
         })
+    }
+
+    /// Ends every slice of what `tag` stands for.
+    pub fn remove_slices(&mut self, tag: u32) {
+        self.retain(|loan| loan.kind != Kind::Slice || loan.tag != tag);
     }
 
     /// Ends every loan of `kind` that starts at `start`; whether there was

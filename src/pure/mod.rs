@@ -29,6 +29,7 @@ pub mod image;
 pub mod insn;
 pub mod ledger;
 pub mod loan;
+pub mod objects;
 pub mod pkrs;
 pub mod pool;
 pub mod region;

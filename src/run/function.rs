@@ -15,7 +15,7 @@
 
 use super::helper::{audit, give_value, refuse, Audited, Kept};
 use super::shadow::LINE;
-use super::{callers, this_cpu, Run};
+use super::{callers, objects, this_cpu, Run};
 use crate::bindings as b;
 use crate::load::site::effect;
 use crate::pure::catalog::id;
@@ -329,6 +329,16 @@ fn translate(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Optio
         }
         return Some(at);
     }
+    if site.helper == id::USER_RINGBUF_DRAIN {
+        // The dynptr is the kernel's; its name, 16 bytes that are nobody else's.
+        let key = at.checked_sub(LINE)? & !(LINE - 1);
+        if key < run.frame().bottom || !objects::begin_sample(run, key, args[0]) {
+            return None;
+        }
+        run.raw.shadow.element = key;
+        args[0] = key;
+        return Some(key);
+    }
     if site.helper != id::FOR_EACH_MAP_ELEM {
         // A number, and what the program itself has passed.
         return Some(at);
@@ -361,13 +371,19 @@ fn translate(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Optio
     Some(key)
 }
 
-/// Ends the loan of the value that a callback was given, unless the callback
+/// Ends the sample that a callback was given; or the loan of the value, unless the callback
 /// has left a pointer to it on the stack of a function below. It runs no more.
 pub(super) fn drop_element(run: &mut Run) {
     let element = core::mem::take(&mut run.raw.shadow.element);
     let (true, Some(below)) = (element != 0, run.shared()) else {
         return;
     };
+    if run
+        .used_level()
+        .is_some_and(|level| objects::end_sample(level, element))
+    {
+        return;
+    }
     let Some(level) = run.used_level() else {
         return;
     };

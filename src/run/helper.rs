@@ -8,7 +8,7 @@
 //! program's maps) say what the argument must be.
 
 use super::level::Level;
-use super::{copies, function, tail, Run};
+use super::{copies, function, objects, tail, Run};
 use crate::bindings as b;
 use crate::breach;
 use crate::domain::fields::Fields;
@@ -94,6 +94,9 @@ fn special(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5], kept: &Kep
     if site.effects & effect::THROWS != 0 {
         return function::throw(run, args[0]);
     }
+    if site.effects & effect::OBJECTS != 0 {
+        return objects::call(run, site, args, kept);
+    }
     if site.effects & effect::NESTS != 0 {
         return nest(run, site, args);
     }
@@ -160,7 +163,7 @@ fn kind_of(resource: u8) -> Held {
 }
 
 /// Whether the run can hold one thing more.
-fn has_room(run: &mut Run, args: &[u64; 5]) -> Audited<()> {
+pub(super) fn has_room(run: &mut Run, args: &[u64; 5]) -> Audited<()> {
     match run.level() {
         Some(level) if !level.ledger.has_room() => refuse(args[0]),
         _ => Ok(()),
@@ -174,7 +177,7 @@ fn held_lock(run: &mut Run) -> Option<u64> {
 
 /// Whether the program may have the kernel read (and write) `len` bytes at
 /// `addr`: they are its own, its domain's values, or on loan to this run.
-fn reachable(run: &mut Run, addr: u64, len: u64, write: bool) -> bool {
+pub(super) fn reachable(run: &mut Run, addr: u64, len: u64, write: bool) -> bool {
     if addr.checked_add(len).is_none() {
         return false;
     }
@@ -267,10 +270,20 @@ pub(super) fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -
                 }
                 // Nothing may be at 0 where the prototype has it so, but of no length: the
                 // helper goes by the length (check_helper_mem_access(), kernel/bpf/verifier.c).
-                if len != 0 && !reachable(run, value, len, write) {
+                let absent = value == 0 && arg.flags & flag::ABSENT != 0;
+                if len != 0 && !absent && !reachable(run, value, len, write) {
                     return refuse(value);
                 }
             }
+            kind::WORDS => {
+                // The helper takes as many as fit a word's half, and reads none at 0.
+                let words = args.get(usize::from(arg.size_arg)).copied().unwrap_or(0) as u32;
+                if words != 0 && value != 0 && !reachable(run, value, u64::from(words) * 8, false) {
+                    return refuse(value);
+                }
+            }
+            // Names: found by `objects::call`, which every site with one leads to.
+            kind::NEW_OBJECT | kind::CLONE | kind::OBJECT | kind::END_OBJECT | kind::DYNPTR => {}
             kind::MEM_FIXED => {
                 let absent = value == 0 && arg.flags & flag::NULLABLE != 0;
                 if !absent && !reachable(run, value, arg.size.into(), write) {
@@ -436,9 +449,7 @@ fn settle(
                 level.ledger.pop();
             }
             match kind {
-                Held::RingbufRecord => {
-                    level.loans.remove(Lent::RingbufRecord, at);
-                }
+                Held::RingbufRecord => objects::end_record(level, at),
                 Held::Socket if !level.ledger.holds(kind, at) => {
                     level.loans.remove(Lent::Socket, at);
                 }
@@ -526,7 +537,7 @@ fn settle(
 
 /// Writes down a loan; if the set is full, the oldest that no live word of the
 /// program points into makes room.
-fn lend(run: &mut Run, kept: &Kept, loan: Loan) -> Audited<()> {
+pub(super) fn lend(run: &mut Run, kept: &Kept, loan: Loan) -> Audited<()> {
     let Some(level) = run.level() else {
         return refuse(loan.start);
     };
@@ -543,8 +554,10 @@ fn lend_in_place_of(run: &mut Run, kept: &Kept, loan: Loan) -> Audited<()> {
     let Some(level) = run.level() else {
         return refuse(loan.start);
     };
-    while level.loans.make_room(words.clone()) {
-        if level.loans.insert(loan).is_ok() {
+    let Level { loans, objects, .. } = level;
+    let words = Iterator::chain(words, objects.pointers());
+    while loans.make_room(words.clone()) {
+        if loans.insert(loan).is_ok() {
             return Ok(());
         }
     }
@@ -594,8 +607,10 @@ pub(super) fn give_back(level: &mut Level) {
                 Held::Socket => b::bailey_k_bpf_sk_release(held.addr, 0, 0, 0, 0),
                 Held::RcuRead => b::bailey_rcu_read_unlock(),
                 Held::PreemptOff => b::bailey_preempt_enable(),
+                Held::IrqFlags | Held::BitsIterator => objects::give_back(level, &held),
             };
         }
     }
     level.loans.clear();
+    level.objects.clear();
 }

@@ -1,25 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Loans and ledger of a run, kept for each CPU and nesting level: kernel
+//! Loans, ledger and objects of a run, kept for each CPU and nesting level: kernel
 //! memory, made once, so that a run allocates nothing.
 
 use crate::bindings as b;
 use crate::pure::ledger::Ledger;
 use crate::pure::loan::Loans;
+use crate::pure::objects::Objects;
 use core::mem::MaybeUninit;
 use core::ptr;
 use kernel::prelude::*;
 
 const LEVELS: usize = b::SLOT_LEVELS as usize;
 
-/// What one run was lent and holds.
+/// What one run was lent, holds, and keeps under names on its stack.
 pub(crate) struct Level {
     pub(crate) loans: Loans,
     pub(crate) ledger: Ledger,
+    pub(crate) objects: Objects,
 }
 
 static EMPTY: Level = Level {
     loans: Loans::new(),
     ledger: Ledger::new(),
+    objects: Objects::new(),
 };
 
 impl Level {
@@ -27,6 +30,7 @@ impl Level {
     pub(crate) fn clear(&mut self) {
         self.loans.clear();
         self.ledger.clear();
+        self.objects.clear();
     }
 }
 

@@ -8,6 +8,7 @@ mod function;
 pub(crate) mod helper;
 pub(crate) mod level;
 pub(crate) mod mediate;
+mod objects;
 pub(crate) mod shadow;
 mod tail;
 

@@ -48,6 +48,17 @@ impl Run {
             .wrapping_sub(self.raw.shadow.hard_start)
     }
 
+    /// Where the program sees the `len` bytes at `addr` of the real packet; `None`
+    /// if they are not in the part that it sees.
+    pub(super) fn seen_at(&self, addr: u64, len: u64) -> Option<u64> {
+        if self.image().flags & b::BAILEY_PROG_PACKET == 0 || self.raw.shadow.ctx == 0 {
+            return None;
+        }
+        let extent = self.extent()?;
+        (extent.start <= addr && addr <= extent.end && len <= extent.end - addr)
+            .then(|| addr.wrapping_add(self.distance()))
+    }
+
     /// Copies the packet into the frame, and the context's pointers to it.
     /// False if the packet has left the buffer that enter saw.
     pub(crate) fn sync_in(&mut self) -> bool {
@@ -207,6 +218,15 @@ fn device(at: u64, ifindex: c_int) -> u64 {
     // SAFETY: `at` is a line of this run's part of the frame.
     unsafe { (at as *mut c_int).write(ifindex) };
     at.wrapping_sub(offset_of!(b::net_device, ifindex) as u64)
+}
+
+/// The same, for others.
+///
+/// # Safety
+///
+/// `from` may be read and `to` be written, `len` bytes of each.
+pub(super) unsafe fn copy_bytes(to: u64, from: u64, len: u64) {
+    copy(to, from, len);
 }
 
 /// Copies `len` bytes. Plain moves, because for packets of usual size they

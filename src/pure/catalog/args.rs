@@ -8,6 +8,8 @@
 //! none is written here: the caller fills an [`ArgTypeTable`] from the kernel
 //! it runs on. A base type or a flag that is not in the table is refused.
 
+use crate::pure::objects::{Kind, Step};
+
 /// The running kernel's numbers of `enum bpf_arg_type` and `enum
 /// bpf_type_flag`.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +36,7 @@ pub struct ArgTypeTable {
     pub const_str: u32,
     pub func: u32,
     pub stack: u32,
+    pub dynptr: u32,
     pub maybe_null: u32,
     pub mem_rdonly: u32,
     pub mem_uninit: u32,
@@ -41,6 +44,8 @@ pub struct ArgTypeTable {
     pub mem_fixed_size: u32,
     pub mem_aligned: u32,
     pub obj_release: u32,
+    pub dynptr_local: u32,
+    pub dynptr_ringbuf: u32,
 }
 
 /// What an argument is, and so how it is audited.
@@ -94,6 +99,14 @@ pub enum ArgKind {
     Callback,
     /// What the helper hands to the callback without a look.
     Opaque,
+    /// As many bytes as the next argument says, which may be filled, or none
+    /// at 0.
+    Buffer,
+    /// As many words of 8 bytes as the next argument says, which are read, or
+    /// none at 0.
+    Words,
+    /// An object of the kernel's that the program knows by its address.
+    Object(Step),
 }
 
 impl ArgKind {
@@ -122,6 +135,22 @@ impl ArgTypeTable {
         let unknown = Err(UnknownArg { arg_type });
         let base = arg_type & self.base_mask;
         let flags = arg_type & !self.base_mask;
+        if base == self.dynptr {
+            let of = flags & (self.dynptr_local | self.dynptr_ringbuf);
+            let kind = if of == self.dynptr_local {
+                Kind::Memory
+            } else {
+                Kind::Record
+            };
+            let begins = self.mem_uninit | self.mem_write;
+            let step = match flags & !of {
+                more if of == 0 && more & !self.mem_rdonly == 0 => Step::Dynptr,
+                more if of.is_power_of_two() && more == begins => Step::New(kind),
+                more if of == self.dynptr_ringbuf && more == self.obj_release => Step::End(kind),
+                _ => return unknown,
+            };
+            return Ok(ArgKind::Object(step));
+        }
 
         // Flags that say something of how memory is used. MEM_UNINIT without
         // MEM_WRITE still means that the helper fills the memory.
@@ -239,6 +268,7 @@ mod tests {
         const_str: 21,
         func: 18,
         stack: 19,
+        dynptr: 23,
         maybe_null: 1 << 8,
         mem_rdonly: 1 << 9,
         mem_uninit: 1 << 15,
@@ -246,6 +276,8 @@ mod tests {
         mem_fixed_size: 1 << 18,
         mem_aligned: 1 << 25,
         obj_release: 1 << 13,
+        dynptr_local: 1 << 16,
+        dynptr_ringbuf: 1 << 17,
     };
 
     #[test]
@@ -293,8 +325,25 @@ mod tests {
     #[test]
     fn an_unknown_base_or_flag_is_refused() {
         let unknown = |arg_type| TABLE.arg_kind(arg_type, 8) == Err(UnknownArg { arg_type });
-        for base in [5, 13, 14, 20, 22, 23, 24, 25, 0xff] {
+        for base in [5, 13, 14, 20, 22, 24, 25, 0xff] {
             assert!(unknown(base), "base {base}");
+        }
+        let (local, ringbuf) = (TABLE.dynptr_local, TABLE.dynptr_ringbuf);
+        let begins = TABLE.mem_uninit | TABLE.mem_write;
+        for (flags, step) in [
+            (0, Some(Step::Dynptr)),
+            (local | begins, Some(Step::New(Kind::Memory))),
+            (ringbuf | begins, Some(Step::New(Kind::Record))),
+            (ringbuf | TABLE.obj_release, Some(Step::End(Kind::Record))),
+            (local | TABLE.obj_release, None),
+            (local | ringbuf | begins, None),
+            (begins, None),
+            (TABLE.obj_release, None),
+            (local, None),
+            (TABLE.maybe_null, None),
+        ] {
+            let kind = TABLE.arg_kind(23 | flags, 0).ok();
+            assert_eq!(kind, step.map(ArgKind::Object), "{flags:x}");
         }
         assert_eq!(TABLE.arg_kind(18, 8), Ok(ArgKind::Callback));
         assert_eq!(

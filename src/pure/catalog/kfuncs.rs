@@ -10,7 +10,10 @@
 //! helpers, by its place in [`ALLOWED`]. So call sites, gates and audits need
 //! not know the one from the other.
 
-use super::{audited, ArgKind, Helper, Resource};
+use super::ArgKind::{Buffer, Ctx, Object, Scalar, Size, Words};
+use super::{audited, with_ctx, ArgKind, Gives, Helper, Resource, Sync};
+use crate::pure::objects::Kind::{Bits, IrqFlags, Numbers, Packet};
+use crate::pure::objects::Step::{Clone, Dynptr, End, Live, New};
 
 /// The number of the first kfunc; helpers have smaller ones.
 pub const FIRST: u32 = 256;
@@ -36,6 +39,20 @@ impl Kfunc {
         }
     }
 
+    const fn gives(self, gives: Gives) -> Self {
+        Self {
+            call: self.call.gives(gives),
+            ..self
+        }
+    }
+
+    const fn syncs(self, sync: Sync) -> Self {
+        Self {
+            call: self.call.syncs(sync),
+            ..self
+        }
+    }
+
     const fn releases(self, kind: Resource) -> Self {
         Self {
             call: self.call.releases(kind),
@@ -53,6 +70,18 @@ const fn kfunc(name: &'static str, args: &'static [ArgKind]) -> Kfunc {
     }
 }
 
+/// One that takes the context first.
+const fn of_context(name: &'static str, args: &'static [ArgKind], sync: Sync) -> Kfunc {
+    Kfunc {
+        name,
+        args,
+        call: with_ctx(0, sync),
+    }
+}
+
+const LENGTH: ArgKind = Size { zero_ok: true };
+const DYNPTR: ArgKind = Object(Dynptr);
+
 /// Gives each its number.
 // Evaluated by the compiler, which would find an index that is out of bounds.
 #[allow(clippy::indexing_slicing)]
@@ -67,12 +96,186 @@ const fn numbered<const N: usize>(mut table: [Kfunc; N]) -> [Kfunc; N] {
 
 /// The kfuncs that an isolated XDP program may call, in the order of their
 /// names.
-pub static ALLOWED: [Kfunc; 4] = numbered([
+pub static ALLOWED: [Kfunc; 23] = numbered([
+    kfunc("bpf_dynptr_adjust", &[DYNPTR, Scalar, Scalar]),
+    kfunc("bpf_dynptr_clone", &[DYNPTR, Object(Clone)]),
+    kfunc("bpf_dynptr_copy", &[DYNPTR, Scalar, DYNPTR, Scalar, Scalar]).syncs(Sync::Around),
+    of_context(
+        "bpf_dynptr_from_xdp",
+        &[Ctx, Scalar, Object(New(Packet))],
+        Sync::None,
+    ),
+    kfunc("bpf_dynptr_is_null", &[DYNPTR]),
+    kfunc("bpf_dynptr_is_rdonly", &[DYNPTR]),
+    kfunc("bpf_dynptr_memset", &[DYNPTR, Scalar, Scalar, Scalar]).syncs(Sync::Around),
+    kfunc("bpf_dynptr_size", &[DYNPTR]),
+    kfunc("bpf_dynptr_slice", &[DYNPTR, Scalar, Buffer, LENGTH])
+        .syncs(Sync::Before)
+        .gives(Gives::SliceOrNull),
+    kfunc("bpf_dynptr_slice_rdwr", &[DYNPTR, Scalar, Buffer, LENGTH])
+        .syncs(Sync::Before)
+        .gives(Gives::SliceOrNull),
+    kfunc("bpf_iter_bits_destroy", &[Object(End(Bits))]),
+    kfunc("bpf_iter_bits_new", &[Object(New(Bits)), Words, Scalar]),
+    kfunc("bpf_iter_bits_next", &[Object(Live(Bits))]).gives(Gives::IntOrNull),
+    kfunc("bpf_iter_num_destroy", &[Object(End(Numbers))]),
+    kfunc("bpf_iter_num_new", &[Object(New(Numbers)), Scalar, Scalar]),
+    kfunc("bpf_iter_num_next", &[Object(Live(Numbers))]).gives(Gives::IntOrNull),
+    kfunc("bpf_local_irq_restore", &[Object(End(IrqFlags))]),
+    kfunc("bpf_local_irq_save", &[Object(New(IrqFlags))]),
     kfunc("bpf_preempt_disable", &[]).acquires(Resource::PreemptOff),
     kfunc("bpf_preempt_enable", &[]).releases(Resource::PreemptOff),
     kfunc("bpf_rcu_read_lock", &[]).acquires(Resource::RcuRead),
     kfunc("bpf_rcu_read_unlock", &[]).releases(Resource::RcuRead),
+    of_context("bpf_xdp_pull_data", &[Ctx, Scalar], Sync::Around),
 ]);
+
+const OBJECT: &str = "it makes or takes an object of the kernel that the program reads freely";
+const FIELD: &str = "it keeps the kernel's pointers in map values";
+const LATER: &str = "what it starts runs later";
+const ANY_READ: &str = "it reads any address it is given";
+const ARENA: &str = "arenas are not isolated yet";
+const FILE: &str = "its dynptrs are of files";
+const DEVICE: &str = "only programs that are bound to a device may call it";
+const NOT_REVIEWED: &str = "it is not reviewed yet";
+const SLEEPS: &str = "only programs that may sleep may call it";
+
+/// Kfuncs that an XDP program could call without isolation, in the order of
+/// their names, and why they are refused with it. `bpf_throw` is not a call
+/// ([`super::super::rewrite`]).
+pub static REFUSED: [(&str, &str); 131] = [
+    ("__bpf_trap", NOT_REVIEWED),
+    ("bpf_arena_alloc_pages", ARENA),
+    ("bpf_arena_free_pages", ARENA),
+    ("bpf_arena_reserve_pages", ARENA),
+    ("bpf_cast_to_kern_ctx", OBJECT),
+    ("bpf_cgroup_acquire", OBJECT),
+    ("bpf_cgroup_ancestor", OBJECT),
+    ("bpf_cgroup_from_id", OBJECT),
+    ("bpf_cgroup_read_xattr", OBJECT),
+    ("bpf_cgroup_release", OBJECT),
+    ("bpf_copy_from_user_dynptr", SLEEPS),
+    ("bpf_copy_from_user_str", SLEEPS),
+    ("bpf_copy_from_user_str_dynptr", SLEEPS),
+    ("bpf_copy_from_user_task_dynptr", SLEEPS),
+    ("bpf_copy_from_user_task_str", SLEEPS),
+    ("bpf_copy_from_user_task_str_dynptr", SLEEPS),
+    ("bpf_crypto_decrypt", OBJECT),
+    ("bpf_crypto_encrypt", OBJECT),
+    ("bpf_dynptr_file_discard", FILE),
+    ("bpf_dynptr_from_file", FILE),
+    ("bpf_get_kmem_cache", OBJECT),
+    ("bpf_get_mem_cgroup", OBJECT),
+    ("bpf_get_root_mem_cgroup", OBJECT),
+    ("bpf_iter_css_destroy", OBJECT),
+    ("bpf_iter_css_new", OBJECT),
+    ("bpf_iter_css_next", OBJECT),
+    ("bpf_iter_css_task_destroy", OBJECT),
+    ("bpf_iter_css_task_new", OBJECT),
+    ("bpf_iter_css_task_next", OBJECT),
+    ("bpf_iter_dmabuf_destroy", SLEEPS),
+    ("bpf_iter_dmabuf_new", SLEEPS),
+    ("bpf_iter_dmabuf_next", SLEEPS),
+    ("bpf_iter_kmem_cache_destroy", SLEEPS),
+    ("bpf_iter_kmem_cache_new", SLEEPS),
+    ("bpf_iter_kmem_cache_next", SLEEPS),
+    ("bpf_iter_task_destroy", OBJECT),
+    ("bpf_iter_task_new", OBJECT),
+    ("bpf_iter_task_next", OBJECT),
+    ("bpf_iter_task_vma_destroy", OBJECT),
+    ("bpf_iter_task_vma_new", OBJECT),
+    ("bpf_iter_task_vma_next", OBJECT),
+    ("bpf_key_put", OBJECT),
+    ("bpf_list_add", FIELD),
+    ("bpf_list_back", FIELD),
+    ("bpf_list_del", FIELD),
+    ("bpf_list_empty", FIELD),
+    ("bpf_list_front", FIELD),
+    ("bpf_list_is_first", FIELD),
+    ("bpf_list_is_last", FIELD),
+    ("bpf_list_pop_back", FIELD),
+    ("bpf_list_pop_front", FIELD),
+    ("bpf_list_push_back", FIELD),
+    ("bpf_list_push_back_impl", FIELD),
+    ("bpf_list_push_front", FIELD),
+    ("bpf_list_push_front_impl", FIELD),
+    ("bpf_lookup_system_key", OBJECT),
+    ("bpf_lookup_user_key", SLEEPS),
+    ("bpf_map_sum_elem_count", NOT_REVIEWED),
+    ("bpf_mem_cgroup_flush_stats", OBJECT),
+    ("bpf_mem_cgroup_memory_events", OBJECT),
+    ("bpf_mem_cgroup_page_state", OBJECT),
+    ("bpf_mem_cgroup_usage", OBJECT),
+    ("bpf_mem_cgroup_vm_events", OBJECT),
+    ("bpf_modify_return_test_tp", NOT_REVIEWED),
+    ("bpf_obj_drop", FIELD),
+    ("bpf_obj_drop_impl", FIELD),
+    ("bpf_obj_new", FIELD),
+    ("bpf_obj_new_impl", FIELD),
+    ("bpf_percpu_obj_drop", FIELD),
+    ("bpf_percpu_obj_drop_impl", FIELD),
+    ("bpf_percpu_obj_new", FIELD),
+    ("bpf_percpu_obj_new_impl", FIELD),
+    ("bpf_probe_read_kernel_dynptr", ANY_READ),
+    ("bpf_probe_read_kernel_str_dynptr", ANY_READ),
+    ("bpf_probe_read_user_dynptr", ANY_READ),
+    ("bpf_probe_read_user_str_dynptr", ANY_READ),
+    ("bpf_put_mem_cgroup", OBJECT),
+    ("bpf_rbtree_add", FIELD),
+    ("bpf_rbtree_add_impl", FIELD),
+    ("bpf_rbtree_first", FIELD),
+    ("bpf_rbtree_left", FIELD),
+    ("bpf_rbtree_remove", FIELD),
+    ("bpf_rbtree_right", FIELD),
+    ("bpf_rbtree_root", FIELD),
+    ("bpf_rdonly_cast", OBJECT),
+    ("bpf_refcount_acquire", FIELD),
+    ("bpf_refcount_acquire_impl", FIELD),
+    ("bpf_res_spin_lock", FIELD),
+    ("bpf_res_spin_lock_irqsave", FIELD),
+    ("bpf_res_spin_unlock", FIELD),
+    ("bpf_res_spin_unlock_irqrestore", FIELD),
+    ("bpf_send_signal_task", NOT_REVIEWED),
+    ("bpf_strcasecmp", ANY_READ),
+    ("bpf_strcasestr", ANY_READ),
+    ("bpf_strchr", ANY_READ),
+    ("bpf_strchrnul", ANY_READ),
+    ("bpf_strcmp", ANY_READ),
+    ("bpf_strcspn", ANY_READ),
+    ("bpf_stream_print_stack", ANY_READ),
+    ("bpf_stream_vprintk", ANY_READ),
+    ("bpf_strlen", ANY_READ),
+    ("bpf_strncasecmp", ANY_READ),
+    ("bpf_strncasestr", ANY_READ),
+    ("bpf_strnchr", ANY_READ),
+    ("bpf_strnlen", ANY_READ),
+    ("bpf_strnstr", ANY_READ),
+    ("bpf_strrchr", ANY_READ),
+    ("bpf_strspn", ANY_READ),
+    ("bpf_strstr", ANY_READ),
+    ("bpf_task_acquire", OBJECT),
+    ("bpf_task_from_pid", OBJECT),
+    ("bpf_task_from_vpid", OBJECT),
+    ("bpf_task_get_cgroup1", OBJECT),
+    ("bpf_task_release", OBJECT),
+    ("bpf_task_under_cgroup", OBJECT),
+    ("bpf_task_work_schedule_resume", LATER),
+    ("bpf_task_work_schedule_signal", LATER),
+    ("bpf_timer_cancel_async", LATER),
+    ("bpf_verify_pkcs7_signature", SLEEPS),
+    ("bpf_wq_init", LATER),
+    ("bpf_wq_set_callback", LATER),
+    ("bpf_wq_start", LATER),
+    ("bpf_xdp_ct_alloc", OBJECT),
+    ("bpf_xdp_ct_lookup", OBJECT),
+    ("bpf_xdp_flow_lookup", OBJECT),
+    ("bpf_xdp_get_xfrm_state", OBJECT),
+    ("bpf_xdp_metadata_rx_hash", DEVICE),
+    ("bpf_xdp_metadata_rx_timestamp", DEVICE),
+    ("bpf_xdp_metadata_rx_vlan_tag", DEVICE),
+    ("bpf_xdp_xfrm_state_release", OBJECT),
+    ("crash_kexec", NOT_REVIEWED),
+];
 
 /// The kfunc of this name, if an isolated program may call it.
 pub fn by_name(name: &str) -> Option<&'static Kfunc> {
@@ -92,7 +295,10 @@ pub fn refusal(name: &str) -> Option<&'static str> {
     if by_name(name).is_some() {
         return None;
     }
-    Some("not known as safe")
+    match REFUSED.binary_search_by(|refused| refused.0.cmp(name)) {
+        Ok(at) => REFUSED.get(at).map(|refused| refused.1),
+        Err(_) => Some("this kernel's kfunc is unknown here"),
+    }
 }
 
 #[cfg(test)]
@@ -119,6 +325,14 @@ mod tests {
             assert!(refusal(kfunc.name).is_none());
             assert!(kfunc.args.len() <= 5, "{}", kfunc.name);
         }
+        assert!(REFUSED.windows(2).all(|pair| pair[0].0 < pair[1].0));
+        for (name, reason) in REFUSED {
+            assert!(
+                by_name(name).is_none(),
+                "{name} is both allowed and refused"
+            );
+            assert_eq!(refusal(name), Some(reason));
+        }
         assert!(by_id(FIRST + ALLOWED.len() as u32).is_none());
         assert!(by_id(0).is_none());
     }
@@ -137,7 +351,7 @@ mod tests {
             );
             assert!(!scalar || call.acquires.is_none() && call.releases.is_none());
             for (n, arg) in kfunc.args.iter().enumerate() {
-                let sized = matches!(arg, ArgKind::Mem { .. });
+                let sized = matches!(arg, ArgKind::Mem { .. } | Buffer);
                 let size = matches!(kfunc.args.get(n + 1), Some(ArgKind::Size { .. }));
                 assert_eq!(sized, size, "{}", kfunc.name);
             }
@@ -150,5 +364,6 @@ mod tests {
         assert_eq!(Callee(lock).to_string(), "kfunc bpf_rcu_read_lock");
         assert_eq!(Callee(1).to_string(), "helper map_lookup_elem#1");
         assert!(refusal("bpf_rdonly_cast").is_some());
+        assert!(refusal("bpf_of_another_kernel").is_some());
     }
 }

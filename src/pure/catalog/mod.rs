@@ -72,6 +72,14 @@ pub mod id {
     pub const TCP_RAW_CHECK_SYNCOOKIE_IPV4: u32 = 206;
     pub const TCP_RAW_CHECK_SYNCOOKIE_IPV6: u32 = 207;
     pub const KTIME_GET_TAI_NS: u32 = 208;
+    pub const DYNPTR_FROM_MEM: u32 = 197;
+    pub const RINGBUF_RESERVE_DYNPTR: u32 = 198;
+    pub const RINGBUF_SUBMIT_DYNPTR: u32 = 199;
+    pub const RINGBUF_DISCARD_DYNPTR: u32 = 200;
+    pub const DYNPTR_READ: u32 = 201;
+    pub const DYNPTR_WRITE: u32 = 202;
+    pub const DYNPTR_DATA: u32 = 203;
+    pub const USER_RINGBUF_DRAIN: u32 = 209;
 }
 
 /// What kind of gate a helper's call site gets.
@@ -87,7 +95,8 @@ pub enum Gate {
     TailCall,
 }
 
-/// What a helper does with the packet behind its context argument.
+/// What a helper does with the packet behind its context argument, or behind a
+/// dynptr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sync {
     /// Neither reads nor writes packet bytes.
@@ -116,6 +125,11 @@ pub enum Gives {
     /// or 0. It may be a request or time-wait socket: no byte beyond the
     /// common part exists for sure.
     SockCommonOrNull,
+    /// The address of bytes that a dynptr points to, or of the buffer in the
+    /// third argument, or 0.
+    SliceOrNull,
+    /// The address of an int in the object in its first argument, or 0.
+    IntOrNull,
 }
 
 pub use super::ledger::Kind as Resource;
@@ -214,6 +228,10 @@ impl Helper {
         }
     }
 
+    const fn syncs(self, sync: Sync) -> Self {
+        Self { sync, ..self }
+    }
+
     const fn reads_twice(self) -> Self {
         Self {
             special: Special::ReadsTwice,
@@ -228,7 +246,7 @@ impl Helper {
 }
 
 /// The helpers that an isolated XDP program may call, by rising number.
-pub static ALLOWED: [Helper; 51] = [
+pub static ALLOWED: [Helper; 59] = [
     audited(id::MAP_LOOKUP_ELEM).gives(Gives::MapValueOrNull),
     audited(id::MAP_UPDATE_ELEM),
     audited(id::MAP_DELETE_ELEM),
@@ -303,15 +321,23 @@ pub static ALLOWED: [Helper; 51] = [
     with_ctx(id::XDP_LOAD_BYTES, Sync::Before),
     with_ctx(id::XDP_STORE_BYTES, Sync::Around),
     audited(id::MAP_LOOKUP_PERCPU_ELEM).gives(Gives::MapValueOrNull),
+    audited(id::DYNPTR_FROM_MEM),
+    audited(id::RINGBUF_RESERVE_DYNPTR),
+    audited(id::RINGBUF_SUBMIT_DYNPTR),
+    audited(id::RINGBUF_DISCARD_DYNPTR),
+    audited(id::DYNPTR_READ).syncs(Sync::Before),
+    audited(id::DYNPTR_WRITE).syncs(Sync::Around),
+    audited(id::DYNPTR_DATA).gives(Gives::SliceOrNull),
     audited(id::TCP_RAW_GEN_SYNCOOKIE_IPV4).reads_twice(),
     audited(id::TCP_RAW_GEN_SYNCOOKIE_IPV6).reads_twice(),
     audited(id::TCP_RAW_CHECK_SYNCOOKIE_IPV4).reads_twice(),
     audited(id::TCP_RAW_CHECK_SYNCOOKIE_IPV6).reads_twice(),
     scalar(id::KTIME_GET_TAI_NS),
+    // Calls back with a dynptr of each record.
+    calling_back(id::USER_RINGBUF_DRAIN),
 ];
 
 const CALLBACK: &str = "it calls back into the program";
-const DYNPTR: &str = "the kernel keeps its state of a dynptr on the program's stack";
 const TIMER: &str = "the kernel keeps its timer inside the map value";
 const ANY_READ: &str = "it reads any address it is given";
 const TASK: &str = "it reads or changes the task that the packet interrupted";
@@ -320,7 +346,7 @@ const PERF: &str = "its use of performance counters is not reviewed yet";
 
 /// Helpers an XDP program could call without isolation, and why they are
 /// refused with it. By rising number.
-pub static REFUSED: [(u32, &str); 53] = [
+pub static REFUSED: [(u32, &str); 45] = [
     // get_current_pid_tgid
     (14, TASK),
     // get_current_uid_gid
@@ -413,22 +439,6 @@ pub static REFUSED: [(u32, &str); 53] = [
     (194, "it moves kernel pointers in and out of map values"),
     // skc_to_mptcp_sock
     (196, BTF_POINTER),
-    // dynptr_from_mem
-    (197, DYNPTR),
-    // ringbuf_reserve_dynptr
-    (198, DYNPTR),
-    // ringbuf_submit_dynptr
-    (199, DYNPTR),
-    // ringbuf_discard_dynptr
-    (200, DYNPTR),
-    // dynptr_read
-    (201, DYNPTR),
-    // dynptr_write
-    (202, DYNPTR),
-    // dynptr_data
-    (203, DYNPTR),
-    // user_ringbuf_drain
-    (209, CALLBACK),
     // cgrp_storage_get
     (210, TASK),
     // cgrp_storage_delete
@@ -539,9 +549,10 @@ mod tests {
     }
 
     #[test]
-    fn only_helpers_with_a_context_touch_the_packet() {
+    fn only_helpers_with_a_context_or_a_dynptr_touch_the_packet() {
         for helper in &ALLOWED {
-            assert!(helper.takes_ctx || helper.sync == Sync::None);
+            let dynptr = matches!(helper.id, id::DYNPTR_READ | id::DYNPTR_WRITE);
+            assert!(helper.takes_ctx || dynptr || helper.sync == Sync::None);
             assert!(!helper.takes_ctx || helper.gate != Gate::Scalar);
         }
     }

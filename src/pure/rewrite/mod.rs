@@ -223,8 +223,8 @@ impl fmt::Display for Refusal {
             Self::KernelVariable => f.write_str("direct access to a kernel variable"),
             Self::KernelObject => f.write_str("direct access to a kernel object"),
             Self::Pointer(kind) => write!(f, "access through an unknown kind of pointer ({kind})"),
-            Self::TimedMayGoto => f.write_str("timed may_goto is not isolated yet"),
-            Self::MayGoto => f.write_str("may_goto was left in the program"),
+            Self::TimedMayGoto => f.write_str("may_goto asks for the time, which is not isolated"),
+            Self::MayGoto => f.write_str("may_goto is not isolated yet"),
             Self::Helper(id) => write!(
                 f,
                 "helper {}#{id} is not isolated: {}",
@@ -416,6 +416,10 @@ pub struct Facts {
     stores_packet: bool,
     reads_rxq: bool,
     reads_txq: bool,
+    /// It makes dynptrs of the packet; slices of dynptrs are read, are written.
+    packet_dynptrs: bool,
+    slices: bool,
+    stores_slices: bool,
     helpers: [u64; 4],
     sites: u32,
     exits: u32,
@@ -434,6 +438,9 @@ impl Facts {
             stores_packet: direct_write,
             reads_rxq: false,
             reads_txq: false,
+            packet_dynptrs: false,
+            slices: false,
+            stores_slices: false,
             helpers: [0; 4],
             sites: 0,
             exits: 0,
@@ -474,6 +481,12 @@ impl Facts {
     }
 
     fn note_helper(&mut self, id: u32) {
+        if let Some(kfunc) = catalog::kfuncs::by_id(id) {
+            self.packet_dynptrs |= kfunc.name == "bpf_dynptr_from_xdp";
+            let slices = kfunc.call.gives == catalog::Gives::SliceOrNull;
+            self.slices |= slices;
+            self.stores_slices |= slices && kfunc.name.ends_with("_rdwr");
+        }
         if let Some(word) = self.helpers.get_mut((id / 64) as usize) {
             *word |= 1 << (id % 64);
         }
@@ -482,12 +495,12 @@ impl Facts {
     /// The program loads `data`, `data_end` or `data_meta`: the shadow needs
     /// the packet's bytes.
     pub const fn reads_data(&self) -> bool {
-        self.reads_data
+        self.reads_data || self.packet_dynptrs && self.slices
     }
 
     /// The program stores to the packet: its bytes go back.
     pub const fn stores_packet(&self) -> bool {
-        self.stores_packet
+        self.stores_packet || self.packet_dynptrs && self.stores_slices
     }
 
     /// The program follows `rxq`, for the queue or the device's index.
