@@ -27,7 +27,7 @@ deny "an unknown way to take violations is refused" modprobe bailey on_violation
 need_module policy=strict
 check "strict: a program that can be isolated loads" load_verbose plain
 rm -f /sys/fs/bpf/one
-for kind in timer iterator; do
+for kind in pointer iterator; do
     load_verbose $kind >/tmp/log
     equal "strict: a program with a $kind does not load" 2 $?
     check "strict: the refusal of a $kind is EPERM" grep -q 'Operation not permitted' /tmp/log
@@ -46,7 +46,7 @@ check "strict: a tracing program does not load" test ! -e /sys/fs/bpf/oracle
 check "strict: after refusals the module leaves" unload_module
 
 need_module policy=permit
-for kind in timer iterator; do
+for kind in pointer iterator; do
     check "permit: a program with a $kind loads" load_verbose $kind
     check "permit: the $kind is listed with a reason" \
         sh -c "grep -w '$kind' $bailey/programs | grep -v isolated\$"

@@ -43,8 +43,14 @@ pub(crate) mod kind {
     pub(crate) const SOCKET: u8 = 12;
     /// A string in a frozen map.
     pub(crate) const CONST_STR: u8 = 13;
-    /// A function of the program: the number of its image.
+    /// A function of the program: the number of its image, which must be one
+    /// that is entered in the way of `size` (`BAILEY_CALL_*`).
     pub(crate) const CALLBACK: u8 = 14;
+    /// The field of type `size` (`enum btf_field_type`) of a map's value; of the
+    /// map in the next argument, if that is one.
+    pub(crate) const FIELD: u8 = 21;
+    /// The program's `bpf_prog_aux`, whatever it passes.
+    pub(crate) const AUX: u8 = 22;
 }
 
 /// `bailey_arg.flags`.
@@ -97,8 +103,11 @@ pub(crate) mod effect {
     pub(crate) const THROWS: u16 = 0x200;
     /// No call leads through the site.
     pub(crate) const NEVER: u16 = 0x400;
+    /// The helper takes for granted that a packet is being worked on.
+    pub(crate) const IN_PACKET: u16 = 0x2000;
     /// What has a way of its own in the helper gate.
-    pub(crate) const SPECIAL: u16 = CALLS_BACK | THROWS | NEVER | PRINTK | TAIL_CALL | READS_TWICE;
+    pub(crate) const SPECIAL: u16 =
+        CALLS_BACK | THROWS | NEVER | PRINTK | TAIL_CALL | READS_TWICE | IN_PACKET;
 }
 
 /// `bailey_site.resource`, where `effects` has ACQUIRES or RELEASES.
@@ -130,6 +139,7 @@ const ARG_TYPES: ArgTypeTable = ArgTypeTable {
     const_alloc_size_or_zero: b::bpf_arg_type_ARG_CONST_ALLOC_SIZE_OR_ZERO,
     btf_id_sock_common: b::bpf_arg_type_ARG_PTR_TO_BTF_ID_SOCK_COMMON,
     const_str: b::bpf_arg_type_ARG_PTR_TO_CONST_STR,
+    timer: b::bpf_arg_type_ARG_PTR_TO_TIMER,
     func: b::bpf_arg_type_ARG_PTR_TO_FUNC,
     stack: b::bpf_arg_type_ARG_PTR_TO_STACK,
     maybe_null: b::bpf_type_flag_PTR_MAYBE_NULL,
@@ -231,7 +241,20 @@ pub(super) fn entry(
             ArgKind::RingbufRecord => arg.kind = kind::RINGBUF_RECORD,
             ArgKind::Socket => arg.kind = kind::SOCKET,
             ArgKind::ConstStr => arg.kind = kind::CONST_STR,
-            ArgKind::Callback => arg.kind = kind::CALLBACK,
+            ArgKind::Callback => {
+                arg.kind = kind::CALLBACK;
+                arg.size = if helper.special == Special::CallsLater {
+                    b::BAILEY_CALL_LATER
+                } else if known.may_call_later(insn, index + 1) {
+                    return Err((insn, Refusal::CallbackTwice).into());
+                } else {
+                    b::BAILEY_CALL_BACK
+                };
+            }
+            ArgKind::Timer => {
+                arg.kind = kind::FIELD;
+                arg.size = b::btf_field_type_BPF_TIMER;
+            }
             ArgKind::Opaque => arg.kind = kind::SCALAR,
         }
     }
@@ -275,6 +298,12 @@ pub(super) fn entry(
         Special::None => {}
         Special::PrintkFormat => site.effects |= effect::PRINTK,
         Special::ReadsTwice => site.effects |= effect::READS_TWICE,
+        Special::CallsLater => {
+            // Behind what the prototype has (`bpf_do_misc_fixups()`).
+            if let Some(arg) = site.args.iter_mut().find(|arg| arg.kind == kind::UNUSED) {
+                arg.kind = kind::AUX;
+            }
+        }
     }
     if site.args.iter().any(|arg| arg.kind == kind::MAP_KEY) && has_prefixes(map) {
         site.effects |= effect::READS_TWICE;
@@ -344,6 +373,14 @@ pub(super) fn function(
         }
     }
     Ok(site)
+}
+
+/// Makes the entry one that does nothing but in a run on a packet: its helper
+/// uses what the network stack has prepared for such a run, and nobody else has
+/// (`bpf_net_ctx_get_ri()`, include/linux/filter.h).
+pub(super) fn in_packet_alone(site: &mut b::bailey_site) {
+    site.class = b::BAILEY_SITE_AUDITED;
+    site.effects |= effect::IN_PACKET;
 }
 
 /// The entry for an exception at `insn`, in an image that is not the program's
@@ -426,6 +463,12 @@ fn map_types(id: u32) -> u32 {
         b::bpf_map_type_BPF_MAP_TYPE_LRU_HASH,
         b::bpf_map_type_BPF_MAP_TYPE_LRU_PERCPU_HASH,
     ];
+    // As map_check_btf() (kernel/bpf/syscall.c) has it.
+    let timed = [
+        b::bpf_map_type_BPF_MAP_TYPE_HASH,
+        b::bpf_map_type_BPF_MAP_TYPE_LRU_HASH,
+        b::bpf_map_type_BPF_MAP_TYPE_ARRAY,
+    ];
     let (types, more): (&[u32], &[u32]) = match id {
         id::MAP_LOOKUP_ELEM => (&values, &looked_up),
         id::MAP_UPDATE_ELEM | id::MAP_DELETE_ELEM => (&values, &[]),
@@ -433,6 +476,7 @@ fn map_types(id: u32) -> u32 {
         id::MAP_LOOKUP_PERCPU_ELEM => (&per_cpu, &[]),
         id::REDIRECT_MAP => (&redirected, &[]),
         id::FOR_EACH_MAP_ELEM => (&iterated, &[]),
+        id::TIMER_INIT => (&timed, &[]),
         id::TAIL_CALL => (&[b::bpf_map_type_BPF_MAP_TYPE_PROG_ARRAY], &[]),
         id::PERF_EVENT_OUTPUT => (&[b::bpf_map_type_BPF_MAP_TYPE_PERF_EVENT_ARRAY], &[]),
         id::RINGBUF_OUTPUT | id::RINGBUF_RESERVE | id::RINGBUF_QUERY => {

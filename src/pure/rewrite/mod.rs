@@ -156,6 +156,8 @@ pub enum Refusal {
     StackTooDeep,
     /// A callback makes a tail call or takes arguments on the stack.
     Callback,
+    /// A function is called back both at once and later.
+    CallbackTwice,
     /// It calls a kfunc.
     Kfunc,
     /// It jumps through a table without places, or with too many.
@@ -203,6 +205,9 @@ impl fmt::Display for Refusal {
             Self::FunctionArgument => f.write_str("a global function takes what is not audited"),
             Self::StackTooDeep => f.write_str("its functions need too much stack"),
             Self::Callback => f.write_str("a callback that makes tail calls is not isolated"),
+            Self::CallbackTwice => {
+                f.write_str("a timer's callback is not isolated if it may be another helper's too")
+            }
             Self::Kfunc => f.write_str("kfuncs are not isolated yet"),
             Self::JumpTable => f.write_str("a jump table leads nowhere or to too many places"),
             Self::Arena => f.write_str("arenas are not isolated yet"),
