@@ -69,6 +69,7 @@
 #define BAILEY_CALL_KERNEL	0x1	/* the kernel runs it: the program itself */
 #define BAILEY_CALL_BACK	0x2	/* a helper calls it back */
 #define BAILEY_CALL_FUNCTION	0x4	/* the program calls it, by a gate */
+#define BAILEY_CALL_LATER	0x8	/* the kernel calls it later, in a run of its own */
 
 /* struct bailey_stats, per CPU and program */
 #define STATS_RUNS		0x00

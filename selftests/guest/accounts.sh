@@ -23,7 +23,7 @@ for key in programs_isolated programs_not_isolated domains keys_in_use; do
     check "status counts $key" grep -qE '^[0-9]+$' <(status $key)
 done
 ./xdp_run refusals.bpf.o plain --pin /sys/fs/bpf/plain --cpus 0 >/dev/null
-./xdp_run refusals.bpf.o timer --pin /sys/fs/bpf/timer >/dev/null
+./xdp_run refusals.bpf.o pointer --pin /sys/fs/bpf/pointer >/dev/null
 for file in "$bailey"/*; do
     check "${file##*/} has a header and rows as wide" as_wide_as_header "$file"
 done
@@ -41,7 +41,7 @@ equal "the program's row has its id" \
 equal "the program's row says xdp" xdp "$(column programs type name plain)"
 equal "the program's row says isolated" isolated "$(state plain)"
 check "an isolated program has a key of its own" test "$(column programs key name plain)" -ge 2
-check "what is not isolated says why" test -n "$(state timer)" -a "$(state timer)" != isolated
+check "what is not isolated says why" test -n "$(state pointer)" -a "$(state pointer)" != isolated
 domain=$(column programs domain name plain)
 check "the program's domain is listed" grep -qE "^ *$domain\b" $bailey/domains
 check "the program's map is listed" grep -q refusal $bailey/maps
@@ -54,7 +54,7 @@ before=$(counter helper_calls)
 check "helper calls are counted ($(($(counter helper_calls) - before)))" \
     test $(($(counter helper_calls) - before)) -ge 1000
 
-rm -f /sys/fs/bpf/plain /sys/fs/bpf/timer
+rm -f /sys/fs/bpf/plain /sys/fs/bpf/pointer
 gone() {
     ! grep -w plain "$bailey/programs"
 }

@@ -10,7 +10,7 @@ cd /files || exit
 . guest/lib/ktap.sh
 # shellcheck source=selftests/guest/lib/bailey.sh
 . guest/lib/bailey.sh
-readonly orders=500 pass=2
+readonly orders=500 callbacks=200 pass=2
 readonly param=/sys/module/bailey/parameters/test_nested
 
 need_module on_violation=abort
@@ -34,6 +34,16 @@ read -r runs nested verdicts <$param
 note "$runs runs, $nested of them nested"
 equal "every interrupt's program gave the right verdict" $((runs * pass)) "$verdicts"
 check "most of them were inside another run" test "$nested" -gt $((orders / 2))
+
+# A timer's callback: a run of its own, whatever the run is about that it interrupts.
+bpftool prog load nested_timer.bpf.o /sys/fs/bpf/nested/timed
+read -r runs nested _ <$param
+check "a timer's callback runs while its program is confined, and both do their work" \
+    ./nested /sys/fs/bpf/nested/timed $callbacks on_tick
+read -r runs_after nested_after _ <$param
+note "$((runs_after - runs)) runs, $((nested_after - nested)) of them nested"
+check "most of the callbacks were inside another run" \
+    test $((nested_after - nested)) -gt $((callbacks / 2))
 equal "nothing of this is a violation" 0 "$(counter violations_total)"
 rm -r /sys/fs/bpf/nested
 check "the module leaves" unload_module

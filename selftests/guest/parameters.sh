@@ -37,7 +37,7 @@ check "the verifier's statistics show a program's stack" test -n "$stock"
 equal "they show the same once it is isolated" "$stock" "$(stack_of forwarder.bpf.o)"
 check "strict: a program that can be isolated loads" load_verbose plain
 rm -f /sys/fs/bpf/one
-for kind in timer kfunc; do
+for kind in pointer kfunc; do
     load_verbose $kind >/tmp/log
     equal "strict: a program with a $kind does not load" 2 $?
     check "strict: the refusal of a $kind is EPERM" grep -q 'Operation not permitted' /tmp/log
@@ -56,7 +56,7 @@ check "strict: a tracing program does not load" test ! -e /sys/fs/bpf/oracle
 check "strict: after refusals the module leaves" unload_module
 
 need_module policy=permit
-for kind in timer kfunc; do
+for kind in pointer kfunc; do
     check "permit: a program with a $kind loads" load_verbose $kind
     check "permit: the $kind is listed with a reason" \
         sh -c "grep -w '$kind' $bailey/programs | grep -v isolated\$"

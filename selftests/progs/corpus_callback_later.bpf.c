@@ -45,6 +45,22 @@ struct {
 	__type(value, struct timed);
 } hash SEC(".maps");
 
+struct inner {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct timed);
+} inner SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct inner);
+} inners SEC(".maps") = {
+	.values = {&inner},
+};
+
 __s64 result[8];
 
 SUBPROG __u64 weigh(__u64 x)
@@ -98,6 +114,127 @@ SEC("xdp") int timer_in_hash(struct xdp_md *ctx)
 	t->size = packet_size(ctx);
 	result[1] = bpf_timer_set_callback(&t->timer, on_hash);
 	result[2] = bpf_timer_start(&t->timer, 1000, 0);
+	return XDP_PASS;
+}
+
+/* Starts itself again, five times in all, and cannot cancel itself. */
+static int on_again(void *map, __u32 *key, struct timed *t)
+{
+	if (t->fired++ < 4)
+		bpf_timer_start(&t->timer, 1000, 0);
+	result[6] = bpf_timer_cancel(&t->timer);
+	return 0;
+}
+
+SEC("xdp") int timer_again(struct xdp_md *ctx)
+{
+	__u32 key = 0;
+	struct timed *t = bpf_map_lookup_elem(&array, &key);
+
+	if (!t)
+		return XDP_ABORTED;
+	/* The first run of all. */
+	if (bpf_timer_init(&t->timer, &array, CLOCK_MONOTONIC))
+		return XDP_DROP;
+	result[1] = bpf_timer_set_callback(&t->timer, on_again);
+	result[2] = bpf_timer_start(&t->timer, 0, 0);
+	return XDP_PASS;
+}
+
+/* Callbacks of its own, functions through a gate, other maps. */
+struct sum {
+	__u64 size, sum;
+};
+
+static long add_each(void *map, __u32 *key, struct timed *t, struct sum *s)
+{
+	s->sum += *key + t->size;
+	return 0;
+}
+
+static long add_times(__u64 n, struct sum *s)
+{
+	s->sum += n * s->size;
+	return 0;
+}
+
+__noinline int weigh_sum(__u64 sum)
+{
+	opaque(sum);
+	return sum & 0xffff;
+}
+
+static int on_deep(void *map, __u64 *key, struct timed *t)
+{
+	struct sum s = {.size = t->size};
+	__u32 times = 4;
+
+	opaque(times);
+	bpf_for_each_map_elem(&array, add_each, &s, 0);
+	bpf_loop(times & 7, add_times, &s, 0);
+	result[5] = weigh_sum(s.sum);
+	result[6] = bpf_map_delete_elem(&hash, key);
+	return 0;
+}
+
+SEC("xdp") int timer_deep(struct xdp_md *ctx)
+{
+	struct timed fresh = {}, *t;
+	__u64 key = 2000;
+
+	bpf_map_update_elem(&hash, &key, &fresh, BPF_NOEXIST);
+	t = bpf_map_lookup_elem(&hash, &key);
+	if (!t)
+		return XDP_ABORTED;
+	bpf_timer_init(&t->timer, &hash, CLOCK_MONOTONIC);
+	t->size = packet_size(ctx);
+	result[1] = bpf_timer_set_callback(&t->timer, on_deep);
+	/* Its own end deletes the entry: only the last run's may. */
+	result[2] = bpf_timer_start(&t->timer, 50000000, 0);
+	return XDP_PASS;
+}
+
+/* Global data, and a lock beside the timer. */
+static struct {
+	__u64 size, fired;
+	struct bpf_timer timer;
+	struct bpf_spin_lock lock;
+} global SEC(".data.timed");
+
+SEC("xdp") int plain_lock_beside_timer(struct xdp_md *ctx)
+{
+	bpf_spin_lock(&global.lock);
+	global.size = packet_size(ctx);
+	bpf_spin_unlock(&global.lock);
+	return XDP_PASS;
+}
+
+/* A map in a map. */
+static int on_inner(void *map, __u32 *key, struct timed *t)
+{
+	struct timed *same = bpf_map_lookup_elem(map, key);
+
+	if (same)
+		same->fired = t->size + *key + 7;
+	return 0;
+}
+
+SEC("xdp") int timer_inner(struct xdp_md *ctx)
+{
+	__u32 key = 0;
+	void *map = bpf_map_lookup_elem(&inners, &key);
+	struct timed *t;
+
+	if (!map)
+		return XDP_ABORTED;
+	key = 1;
+	t = bpf_map_lookup_elem(map, &key);
+	if (!t)
+		return XDP_DROP;
+	bpf_timer_init(&t->timer, map, CLOCK_MONOTONIC);
+	t->size = packet_size(ctx);
+	result[1] = bpf_timer_set_callback(&t->timer, on_inner);
+	result[2] = bpf_timer_start(&t->timer, 0, 0);
 	return XDP_PASS;
 }
 

@@ -10,34 +10,35 @@ SEC("xdp") int plain(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
-struct counter {
+#define __kptr __attribute__((btf_type_tag("kptr")))
+
+/*
+ * Of the kernel's type only name and kind count; the variable makes the
+ * compiler describe the type as more than a forward declaration.
+ */
+struct task_struct {
+	int unused;
+} unused;
+
+struct pointing {
 	__u64 value;
-	struct bpf_timer timer;
+	struct task_struct __kptr *task;
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct counter);
-} counters SEC(".maps");
+	__type(value, struct pointing);
+} pointers SEC(".maps");
 
-static int tick(void *map, __u32 *key, struct counter *counter)
-{
-	counter->value++;
-	return 0;
-}
-
-/* What its map's value holds, the kernel trusts. */
-SEC("xdp") int timer(struct xdp_md *ctx)
+/* What its map's value holds, the kernel trusts, and the program may load. */
+SEC("xdp") int pointer(struct xdp_md *ctx)
 {
 	__u32 key = 0;
-	struct counter *counter = bpf_map_lookup_elem(&counters, &key);
+	struct pointing *p = bpf_map_lookup_elem(&pointers, &key);
 
-	if (!counter || bpf_timer_init(&counter->timer, &counters, 1))
-		return XDP_PASS;
-	bpf_timer_set_callback(&counter->timer, tick);
-	return XDP_DROP;
+	return p && p->task ? XDP_PASS : XDP_DROP;
 }
 
 extern int bpf_strlen(const char *s) __ksym;

@@ -139,6 +139,31 @@ impl Knowledge {
         }
     }
 
+    /// Whether function `number` is one that the kernel calls later: a callback
+    /// of a timer or workqueue.
+    pub(super) fn is_called_later(&self, number: u32) -> bool {
+        // SAFETY: `env` is alive.
+        let infos = unsafe { &(*self.env).subprog_info };
+        number < self.functions()
+            && infos.get(number as usize).is_some_and(|info| {
+                // The verifier marks an exception's callback the same.
+                info.is_async_cb() && !info.is_exception_cb()
+            })
+    }
+
+    /// Whether the function in register `reg` of the call at `index` may be one
+    /// that the kernel calls later.
+    pub(super) fn may_call_later(&self, index: usize, reg: usize) -> bool {
+        let known = self.aux_data().get(index).and_then(|aux| {
+            let is_known = aux.const_reg_subprog_mask & (1 << reg) != 0;
+            aux.const_reg_vals.get(reg).filter(|_| is_known)
+        });
+        match known {
+            Some(&number) => self.is_called_later(number),
+            None => (0..self.functions()).any(|number| self.is_called_later(number)),
+        }
+    }
+
     /// The function that exceptions lead to, if the program has one. The
     /// kernel's own is there from `bpf_do_misc_fixups()` on.
     pub(super) fn exception_callback(&self) -> Option<u32> {

@@ -100,6 +100,7 @@ pub(super) fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
             switches: KVVec::new(),
             functions: known_functions(known)?,
             entries: KVVec::new(),
+            later: false,
             parts: KVVec::new(),
         };
         functions::measure(insns, &mut work.functions)?;
@@ -189,6 +190,8 @@ struct Work<'a> {
     functions: KVVec<Function>,
     /// The functions that images begin with, in order.
     entries: KVVec<usize>,
+    /// Whether the kernel calls one of them later.
+    later: bool,
     parts: KVVec<Part>,
 }
 
@@ -200,7 +203,9 @@ impl Work<'_> {
         push(&mut self.entries, 0)?;
         for (number, function) in self.functions.iter_mut().enumerate().skip(1) {
             let start = function.start as usize;
-            let called_back = function.taken && calls_back;
+            let later = self.known.is_called_later(number as u32);
+            self.later |= later;
+            let called_back = later || function.taken && calls_back;
             // An exception's callback is nobody's to call or replace, though it may be global.
             let is_callback = self.known.exception_callback() == Some(number as u32);
             let replaceable = self.known.is_global(number as u32) && !is_callback;
@@ -356,7 +361,12 @@ impl Work<'_> {
         if let Some(id) = helper_of(&self.known.insns()[index], &facts) {
             let called = self.helpers.by_id(id).ok_or(Reason::UnknownHelper(id))?;
             self.ctx |= called.helper.takes_ctx;
-            push(&mut self.sites, site::entry(index, called, self.known)?)?;
+            let mut site = site::entry(index, called, self.known)?;
+            let redirects = matches!(id, catalog::id::REDIRECT | catalog::id::REDIRECT_MAP);
+            if redirects && self.later && part.function != 0 {
+                site::in_packet_alone(&mut site);
+            }
+            push(&mut self.sites, site)?;
         }
         Ok(())
     }
@@ -382,6 +392,9 @@ impl Work<'_> {
         let function = &self.functions[entry];
         if entry == 0 {
             return Ok((b::BAILEY_CALL_KERNEL, 0));
+        }
+        if self.known.is_called_later(entry as u32) {
+            return Ok((b::BAILEY_CALL_LATER, 0));
         }
         if !function.gated && !function.switched {
             return Ok((b::BAILEY_CALL_BACK, 0));

@@ -325,7 +325,9 @@ impl Program {
             let sites = sites
                 .get_mut(part.first_site..part.first_site + part.sites)
                 .ok_or(EINVAL)?;
-            let stats = if number == 0 {
+            // The others' runs are part of those of these.
+            let begins = number == 0 || part.calls == b::BAILEY_CALL_LATER;
+            let stats = if begins {
                 &isolation.stats
             } else {
                 &isolation.nested
@@ -380,6 +382,11 @@ impl Program {
     /// name is wanted.
     pub(crate) fn name_bytes(&self) -> [u8; 16] {
         self.name
+    }
+
+    /// What the kernel knows the program by.
+    pub(crate) fn aux(&self) -> *mut b::bpf_prog_aux {
+        self.aux
     }
 
     /// The program's number as `bpftool` shows it; 0 while it has none. It is

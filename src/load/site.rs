@@ -44,7 +44,8 @@ pub(crate) mod kind {
     pub(crate) const SOCKET: u8 = 12;
     /// A string in a frozen map.
     pub(crate) const CONST_STR: u8 = 13;
-    /// A function of the program: the number of its image.
+    /// A function of the program: the number of its image, which must be one
+    /// that is entered in the way of `size` (`BAILEY_CALL_*`).
     pub(crate) const CALLBACK: u8 = 14;
     /// Words whose number is in argument `size_arg`, or 0.
     pub(crate) const WORDS: u8 = 15;
@@ -58,6 +59,11 @@ pub(crate) mod kind {
     pub(crate) const END_OBJECT: u8 = 19;
     /// The name of a dynptr.
     pub(crate) const DYNPTR: u8 = 20;
+    /// The field of type `size` (`enum btf_field_type`) of a map's value; of the
+    /// map in the next argument, if that is one.
+    pub(crate) const FIELD: u8 = 21;
+    /// The program's `bpf_prog_aux`, whatever it passes.
+    pub(crate) const AUX: u8 = 22;
 }
 
 /// `bailey_arg.flags`.
@@ -120,9 +126,11 @@ pub(crate) mod effect {
     pub(crate) const NESTS: u16 = 0x800;
     /// It makes or takes objects that the program knows by name.
     pub(crate) const OBJECTS: u16 = 0x1000;
+    /// The helper takes for granted that a packet is being worked on.
+    pub(crate) const IN_PACKET: u16 = 0x2000;
     /// What has a way of its own in the helper gate.
     pub(crate) const SPECIAL: u16 =
-        CALLS_BACK | THROWS | NEVER | PRINTK | TAIL_CALL | READS_TWICE | NESTS | OBJECTS;
+        CALLS_BACK | THROWS | NEVER | PRINTK | TAIL_CALL | READS_TWICE | NESTS | OBJECTS | IN_PACKET;
 }
 
 /// `bailey_site.resource`, where `effects` has ACQUIRES or RELEASES.
@@ -158,6 +166,7 @@ const ARG_TYPES: ArgTypeTable = ArgTypeTable {
     const_alloc_size_or_zero: b::bpf_arg_type_ARG_CONST_ALLOC_SIZE_OR_ZERO,
     btf_id_sock_common: b::bpf_arg_type_ARG_PTR_TO_BTF_ID_SOCK_COMMON,
     const_str: b::bpf_arg_type_ARG_PTR_TO_CONST_STR,
+    timer: b::bpf_arg_type_ARG_PTR_TO_TIMER,
     func: b::bpf_arg_type_ARG_PTR_TO_FUNC,
     stack: b::bpf_arg_type_ARG_PTR_TO_STACK,
     dynptr: b::bpf_arg_type_ARG_PTR_TO_DYNPTR,
@@ -260,7 +269,20 @@ pub(super) fn entry(
             ArgKind::RingbufRecord => arg.kind = kind::RINGBUF_RECORD,
             ArgKind::Socket => arg.kind = kind::SOCKET,
             ArgKind::ConstStr => arg.kind = kind::CONST_STR,
-            ArgKind::Callback => arg.kind = kind::CALLBACK,
+            ArgKind::Callback => {
+                arg.kind = kind::CALLBACK;
+                arg.size = if helper.special == Special::CallsLater {
+                    b::BAILEY_CALL_LATER
+                } else if known.may_call_later(insn, index + 1) {
+                    return Err((insn, Refusal::CallbackTwice).into());
+                } else {
+                    b::BAILEY_CALL_BACK
+                };
+            }
+            ArgKind::Timer => {
+                arg.kind = kind::FIELD;
+                arg.size = b::btf_field_type_BPF_TIMER;
+            }
             ArgKind::Opaque => arg.kind = kind::SCALAR,
             ArgKind::Buffer => {
                 arg.kind = kind::MEM;
@@ -328,6 +350,12 @@ pub(super) fn entry(
         Special::None => {}
         Special::PrintkFormat => site.effects |= effect::PRINTK,
         Special::ReadsTwice => site.effects |= effect::READS_TWICE,
+        Special::CallsLater => {
+            // Behind what the prototype has (`bpf_do_misc_fixups()`).
+            if let Some(arg) = site.args.iter_mut().find(|arg| arg.kind == kind::UNUSED) {
+                arg.kind = kind::AUX;
+            }
+        }
     }
     if site.args.iter().any(|arg| arg.kind == kind::MAP_KEY) && has_prefixes(map) {
         site.effects |= effect::READS_TWICE;
@@ -397,6 +425,14 @@ pub(super) fn function(
         }
     }
     Ok(site)
+}
+
+/// Makes the entry one that does nothing but in a run on a packet: its helper
+/// uses what the network stack has prepared for such a run, and nobody else has
+/// (`bpf_net_ctx_get_ri()`, include/linux/filter.h).
+pub(super) fn in_packet_alone(site: &mut b::bailey_site) {
+    site.class = b::BAILEY_SITE_AUDITED;
+    site.effects |= effect::IN_PACKET;
 }
 
 /// The entry for an exception at `insn`, in an image that is not the program's
@@ -479,6 +515,12 @@ fn map_types(id: u32) -> u32 {
         b::bpf_map_type_BPF_MAP_TYPE_LRU_HASH,
         b::bpf_map_type_BPF_MAP_TYPE_LRU_PERCPU_HASH,
     ];
+    // As map_check_btf() (kernel/bpf/syscall.c) has it.
+    let timed = [
+        b::bpf_map_type_BPF_MAP_TYPE_HASH,
+        b::bpf_map_type_BPF_MAP_TYPE_LRU_HASH,
+        b::bpf_map_type_BPF_MAP_TYPE_ARRAY,
+    ];
     let (types, more): (&[u32], &[u32]) = match id {
         id::MAP_LOOKUP_ELEM => (&values, &looked_up),
         id::MAP_UPDATE_ELEM | id::MAP_DELETE_ELEM => (&values, &[]),
@@ -486,6 +528,7 @@ fn map_types(id: u32) -> u32 {
         id::MAP_LOOKUP_PERCPU_ELEM => (&per_cpu, &[]),
         id::REDIRECT_MAP => (&redirected, &[]),
         id::FOR_EACH_MAP_ELEM => (&iterated, &[]),
+        id::TIMER_INIT => (&timed, &[]),
         id::TAIL_CALL => (&[b::bpf_map_type_BPF_MAP_TYPE_PROG_ARRAY], &[]),
         id::PERF_EVENT_OUTPUT => (&[b::bpf_map_type_BPF_MAP_TYPE_PERF_EVENT_ARRAY], &[]),
         id::RINGBUF_OUTPUT

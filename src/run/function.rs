@@ -15,7 +15,7 @@
 
 use super::helper::{audit, give_value, refuse, Audited, Kept};
 use super::shadow::LINE;
-use super::{callers, objects, this_cpu, Run};
+use super::{callers, later, objects, this_cpu, Run};
 use crate::bindings as b;
 use crate::load::site::effect;
 use crate::pure::catalog::id;
@@ -24,7 +24,7 @@ use crate::pure::loan::{Kind as Lent, Loan};
 /// Runs that may be inside each other, since each takes a resume slot. The
 /// verifier's own limit for callbacks in callbacks is 8 (`MAX_CALL_FRAMES`), for
 /// a run and for one in an interrupt.
-const NESTED: u64 = 20;
+pub(super) const NESTED: u64 = 20;
 const _: () = assert!(NESTED + 8 < b::SLOT_LEVELS as u64);
 
 /// Bytes of the kernel's stack that must be left for one more run inside of this:
@@ -265,6 +265,9 @@ unsafe extern "C" fn bailey_function(run: *mut b::bailey_run, args: *mut u64) ->
     run.raw.count = core::ptr::null_mut();
     run.raw.calls = 0;
     run.raw.shadow = b::bailey_shadow::default();
+    if run.image().calls == b::BAILEY_CALL_LATER {
+        return later::begin(run, args);
+    }
     let Some(below) = below else {
         return turned_away();
     };
@@ -302,12 +305,14 @@ unsafe extern "C" fn bailey_function(run: *mut b::bailey_run, args: *mut u64) ->
         None => {
             below.action = b::BAILEY_ABORT;
             drop_element(run);
+            // SAFETY: as above.
+            unsafe { (*run.raw.frame).cursor = run.raw.cursor };
             turned_away()
         }
     }
 }
 
-fn turned_away() -> u32 {
+pub(super) fn turned_away() -> u32 {
     this_cpu().no_frame += 1;
     1
 }
@@ -346,14 +351,8 @@ fn translate(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Optio
     let map = args[0] as *mut b::bpf_map;
     // SAFETY: the helper passes the map that it was given, which the audit found to be the run's.
     let size = u64::from(unsafe { (*map).key_size });
-    let key = at.checked_sub(size)? & !(LINE - 1);
-    if key < run.frame().bottom {
-        return None;
-    }
-    for n in 0..size {
-        // SAFETY: the helper passes a key of this map; the room is this run's part of the frame.
-        unsafe { ((key + n) as *mut u8).write_volatile(((args[1] + n) as *const u8).read()) };
-    }
+    // SAFETY: the helper passes a key of this map.
+    let key = unsafe { copy_key(run, args[1], size)? };
     let value = args[2];
     let lent = run
         .used_level()?
@@ -371,8 +370,30 @@ fn translate(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Optio
     Some(key)
 }
 
-/// Ends the sample that a callback was given; or the loan of the value, unless the callback
-/// has left a pointer to it on the stack of a function below. It runs no more.
+/// Copies a key of `size` bytes into the frame, below what is carved of it. Returns
+/// where, or `None` if there is no room.
+///
+/// # Safety
+///
+/// `size` bytes at `from` are mapped.
+pub(super) unsafe fn copy_key(run: &mut Run, from: u64, size: u64) -> Option<u64> {
+    let key = run.raw.cursor.checked_sub(size)? & !(LINE - 1);
+    if key < run.frame().bottom {
+        return None;
+    }
+    // Taken before it is written: a run in an interrupt carves below the cursor.
+    // SAFETY: this CPU's frame; only its own runs move the cursor, and nested ones put it back.
+    unsafe { (&raw mut (*run.raw.frame).cursor).write_volatile(key) };
+    for n in 0..size {
+        // SAFETY: promised by the caller; the room is this run's part of the frame.
+        unsafe { ((key + n) as *mut u8).write_volatile(((from + n) as *const u8).read_volatile()) };
+    }
+    Some(key)
+}
+
+/// Ends the sample that a callback was given; or the loan of the value, unless the
+/// callback has left a pointer to it on the stack of a function below. It runs no
+/// more.
 pub(super) fn drop_element(run: &mut Run) {
     let element = core::mem::take(&mut run.raw.shadow.element);
     let (true, Some(below)) = (element != 0, run.shared()) else {

@@ -94,6 +94,9 @@ fn special(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5], kept: &Kep
     if site.effects & effect::THROWS != 0 {
         return function::throw(run, args[0]);
     }
+    if site.effects & effect::IN_PACKET != 0 && run.raw.ctx == 0 {
+        return refuse(site.func);
+    }
     if site.effects & effect::OBJECTS != 0 {
         return objects::call(run, site, args, kept);
     }
@@ -311,11 +314,22 @@ pub(super) fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -
             }
             kind::CALLBACK => {
                 let image = run.program().images().get(value as usize);
-                match image.filter(|image| image.calls == b::BAILEY_CALL_BACK) {
+                match image.filter(|image| image.calls == arg.size) {
                     Some(image) => args[n] = image.image,
                     None => return refuse(value),
                 }
             }
+            kind::FIELD => {
+                let Some(fields) = field(run, value, arg.size) else {
+                    return refuse(value);
+                };
+                // The map behind it must be the one whose value it is in.
+                let next = site.args.get(n + 1).filter(|arg| arg.kind == kind::MAP);
+                if next.is_some_and(|next| !is_map_of(run, site, fields, args[n + 1], next.size)) {
+                    return refuse(args[n + 1]);
+                }
+            }
+            kind::AUX => args[n] = run.program().aux() as u64,
             kind::CONST_STR => {
                 if !constant(run, value) {
                     return refuse(value);
@@ -346,6 +360,17 @@ fn field(run: &mut Run, addr: u64, field_type: u32) -> Option<Fields> {
             Some(map.fields()).filter(|fields| is_it(start, fields))
         })
     })
+}
+
+/// Whether the map at `addr`, or the one that the site is always called with, is
+/// the map whose values have `fields`.
+fn is_map_of(run: &mut Run, site: &b::bailey_site, fields: Fields, addr: u64, types: u32) -> bool {
+    if site.map == 0 && !is_map(run, addr, types) {
+        return false;
+    }
+    let map = if site.map != 0 { site.map } else { addr };
+    // SAFETY: a map of this run, so alive.
+    fields == unsafe { Fields::of(map as *const b::bpf_map) }
 }
 
 fn holds(run: &mut Run, kind: Held, addr: u64) -> bool {

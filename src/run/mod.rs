@@ -6,6 +6,7 @@ pub(crate) mod callers;
 mod copies;
 mod function;
 pub(crate) mod helper;
+mod later;
 pub(crate) mod level;
 pub(crate) mod mediate;
 mod objects;

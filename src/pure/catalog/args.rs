@@ -34,6 +34,7 @@ pub struct ArgTypeTable {
     pub const_alloc_size_or_zero: u32,
     pub btf_id_sock_common: u32,
     pub const_str: u32,
+    pub timer: u32,
     pub func: u32,
     pub stack: u32,
     pub dynptr: u32,
@@ -95,6 +96,8 @@ pub enum ArgKind {
     Socket,
     /// A string that ends with a NUL, in a frozen map.
     ConstStr,
+    /// A `struct bpf_timer` inside a map value.
+    Timer,
     /// The address of a function of the program, to be called back.
     Callback,
     /// What the helper hands to the callback without a look.
@@ -235,6 +238,8 @@ impl ArgTypeTable {
             Ok(ArgKind::Socket)
         } else if base == self.const_str {
             Ok(ArgKind::ConstStr)
+        } else if base == self.timer {
+            Ok(ArgKind::Timer)
         } else if base == self.func {
             Ok(ArgKind::Callback)
         } else {
@@ -266,6 +271,7 @@ mod tests {
         const_alloc_size_or_zero: 16,
         btf_id_sock_common: 17,
         const_str: 21,
+        timer: 22,
         func: 18,
         stack: 19,
         dynptr: 23,
@@ -325,7 +331,7 @@ mod tests {
     #[test]
     fn an_unknown_base_or_flag_is_refused() {
         let unknown = |arg_type| TABLE.arg_kind(arg_type, 8) == Err(UnknownArg { arg_type });
-        for base in [5, 13, 14, 20, 22, 24, 25, 0xff] {
+        for base in [5, 13, 14, 20, 24, 25, 0xff] {
             assert!(unknown(base), "base {base}");
         }
         let (local, ringbuf) = (TABLE.dynptr_local, TABLE.dynptr_ringbuf);
@@ -346,6 +352,7 @@ mod tests {
             assert_eq!(kind, step.map(ArgKind::Object), "{flags:x}");
         }
         assert_eq!(TABLE.arg_kind(18, 8), Ok(ArgKind::Callback));
+        assert_eq!(TABLE.arg_kind(22, 8), Ok(ArgKind::Timer));
         assert_eq!(
             TABLE.arg_kind(19 | TABLE.maybe_null, 8),
             Ok(ArgKind::Opaque)

@@ -61,6 +61,10 @@ pub mod id {
     pub const KTIME_GET_COARSE_NS: u32 = 160;
     pub const CHECK_MTU: u32 = 163;
     pub const FOR_EACH_MAP_ELEM: u32 = 164;
+    pub const TIMER_INIT: u32 = 169;
+    pub const TIMER_SET_CALLBACK: u32 = 170;
+    pub const TIMER_START: u32 = 171;
+    pub const TIMER_CANCEL: u32 = 172;
     pub const LOOP: u32 = 181;
     pub const STRNCMP: u32 = 182;
     pub const XDP_GET_BUFF_LEN: u32 = 188;
@@ -171,6 +175,9 @@ pub enum Special {
     /// It reads what it is given more than once: first the length that a TCP
     /// header says it has, and then as many bytes. It must be given copies.
     ReadsTwice,
+    /// Its callback is called later, in a run of its own; the program's
+    /// `bpf_prog_aux` is an argument behind those of the prototype.
+    CallsLater,
 }
 
 const fn scalar(id: u32) -> Helper {
@@ -246,7 +253,7 @@ impl Helper {
 }
 
 /// The helpers that an isolated XDP program may call, by rising number.
-pub static ALLOWED: [Helper; 59] = [
+pub static ALLOWED: [Helper; 63] = [
     audited(id::MAP_LOOKUP_ELEM).gives(Gives::MapValueOrNull),
     audited(id::MAP_UPDATE_ELEM),
     audited(id::MAP_DELETE_ELEM),
@@ -314,6 +321,13 @@ pub static ALLOWED: [Helper; 59] = [
     with_ctx(id::CHECK_MTU, Sync::None),
     // Calls back with each key and value of the map.
     calling_back(id::FOR_EACH_MAP_ELEM),
+    audited(id::TIMER_INIT),
+    Helper {
+        special: Special::CallsLater,
+        ..audited(id::TIMER_SET_CALLBACK)
+    },
+    audited(id::TIMER_START),
+    audited(id::TIMER_CANCEL),
     // Calls back with a number; the verifier replaces most calls of it.
     calling_back(id::LOOP),
     audited(id::STRNCMP),
@@ -338,7 +352,6 @@ pub static ALLOWED: [Helper; 59] = [
 ];
 
 const CALLBACK: &str = "it calls back into the program";
-const TIMER: &str = "the kernel keeps its timer inside the map value";
 const ANY_READ: &str = "it reads any address it is given";
 const TASK: &str = "it reads or changes the task that the packet interrupted";
 const BTF_POINTER: &str = "it returns a pointer to a kernel object that the program reads freely";
@@ -346,7 +359,7 @@ const PERF: &str = "its use of performance counters is not reviewed yet";
 
 /// Helpers an XDP program could call without isolation, and why they are
 /// refused with it. By rising number.
-pub static REFUSED: [(u32, &str); 45] = [
+pub static REFUSED: [(u32, &str); 41] = [
     // get_current_pid_tgid
     (14, TASK),
     // get_current_uid_gid
@@ -415,14 +428,6 @@ pub static REFUSED: [(u32, &str); 45] = [
     (158, TASK),
     // snprintf
     (165, ANY_READ),
-    // timer_init
-    (169, TIMER),
-    // timer_set_callback
-    (170, TIMER),
-    // timer_start
-    (171, TIMER),
-    // timer_cancel
-    (172, TIMER),
     // task_pt_regs
     (175, TASK),
     // get_branch_snapshot

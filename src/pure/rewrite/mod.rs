@@ -159,6 +159,8 @@ pub enum Refusal {
     StackTooDeep,
     /// A callback makes a tail call or takes arguments on the stack.
     Callback,
+    /// A function is called back both at once and later.
+    CallbackTwice,
     /// It calls this kfunc, which is not known as safe.
     Kfunc(&'static str),
     /// It calls a function of a module.
@@ -210,6 +212,9 @@ impl fmt::Display for Refusal {
             Self::FunctionArgument => f.write_str("a global function takes what is not audited"),
             Self::StackTooDeep => f.write_str("its functions need too much stack"),
             Self::Callback => f.write_str("a callback that makes tail calls is not isolated"),
+            Self::CallbackTwice => {
+                f.write_str("a timer's callback is not isolated if it may be another helper's too")
+            }
             Self::Kfunc(name) => write!(
                 f,
                 "kfunc {name} is not isolated: {}",
