@@ -68,7 +68,7 @@ KSYM(bool, bpf_map_meta_equal, (const struct bpf_map *meta, const struct bpf_map
 KSYM(void *, bpf_map_area_alloc, (u64 size, int node), (size, node))
 KSYM(void *, bpf_map_area_mmapable_alloc, (u64 size, int node), (size, node))
 KSYM(void, bpf_map_init_from_attr, (struct bpf_map *map, union bpf_attr *attr), (map, attr))
-KSYM(void *, bpf_map_alloc_percpu,
+KSYM(void __percpu *, bpf_map_alloc_percpu,
      (const struct bpf_map *map, size_t size, size_t align, gfp_t gfp), (map, size, align, gfp))
 KSYM(struct btf *, btf_get_by_fd, (int fd), (fd))
 KSYM(void, btf_put, (struct btf *btf), (btf))

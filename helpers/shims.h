@@ -54,7 +54,7 @@ BAILEY_KSYM(bool, bpf_map_meta_equal, (const struct bpf_map *meta, const struct 
 BAILEY_KSYM(void *, bpf_map_area_alloc, (u64 size, int node));
 BAILEY_KSYM(void *, bpf_map_area_mmapable_alloc, (u64 size, int node));
 BAILEY_KSYM(void, bpf_map_init_from_attr, (struct bpf_map *map, union bpf_attr *attr));
-BAILEY_KSYM(void *, bpf_map_alloc_percpu,
+BAILEY_KSYM(void __percpu *, bpf_map_alloc_percpu,
 	    (const struct bpf_map *map, size_t size, size_t align, gfp_t gfp));
 BAILEY_KSYM(struct btf *, btf_get_by_fd, (int fd));
 BAILEY_KSYM(void, btf_put, (struct btf *btf));

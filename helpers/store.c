@@ -37,10 +37,9 @@ void bailey_bucket_unlock(bailey_bucket_lock_t *lock, unsigned long flags)
 /* bpf_map_init_elem_count(), include/linux/bpf.h: what it calls is not exported. */
 int bailey_store_count_init(struct bpf_map *map)
 {
-	map->elem_count = (s64 __percpu *)
-		bailey_k_bpf_map_alloc_percpu(map, sizeof(*map->elem_count),
-					      sizeof(*map->elem_count),
-					      GFP_USER | __GFP_NOWARN);
+	map->elem_count = bailey_k_bpf_map_alloc_percpu(map, sizeof(*map->elem_count),
+							sizeof(*map->elem_count),
+							GFP_USER | __GFP_NOWARN);
 	return map->elem_count ? 0 : -ENOMEM;
 }
 

@@ -34,12 +34,12 @@ impl Words {
             values: (0..keys + cpus).map(|_| Default::default()).collect(),
             locks: (0..buckets).map(|_| Mutex::new(())).collect(),
         };
-        words.table().init();
+        assert!(words.table().init());
         words
     }
 
     fn table(&self) -> Table<'_, AtomicU32, AtomicU64> {
-        Table::new(&self.buckets, &self.elements, &self.spares, &self.free).unwrap()
+        Table::new(&self.buckets, &self.elements, &self.spares, &self.free)
     }
 
     fn is(&self, number: u32, key: u32) -> bool {
@@ -225,7 +225,7 @@ fn numbers_that_do_not_fit_are_refused() {
         let buckets: Vec<AtomicU64> = (0..buckets).map(|_| AtomicU64::new(0)).collect();
         let elements: Vec<Element<AtomicU32>> = (0..keys).map(|_| Element::default()).collect();
         let spares: Vec<AtomicU32> = (0..cpus).map(|_| AtomicU32::new(0)).collect();
-        Table::new(&buckets, &elements, &spares, &AtomicU64::new(0)).is_some()
+        Table::new(&buckets, &elements, &spares, &AtomicU64::new(0)).init()
     };
     assert!(fits(4, 3, 2));
     assert!(!fits(3, 3, 2));
@@ -279,9 +279,9 @@ fn threads_find_what_is_always_there_and_lose_no_element() {
                     state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                     let key = (state >> 8) % 80;
                     if key < 8 {
-                        let value = u64::from(state) << 32 | u64::from(key);
+                        let value = (u64::from(state) << 32) | u64::from(key);
                         words.update(cpu, key, value, When::Old).unwrap();
-                    } else if state & 1 << 30 == 0 {
+                    } else if state & (1 << 30) == 0 {
                         let _ = words.update(cpu, key, u64::from(key), When::Any);
                     } else {
                         words.delete(key);

@@ -72,12 +72,12 @@ impl Words {
             keys: (0..keys + cpus).map(|_| AtomicU32::new(99)).collect(),
             locks: (0..buckets).map(|_| Mutex::new(())).collect(),
         };
-        words.table().init();
+        assert!(words.table().init());
         words
     }
 
     fn table(&self) -> Table<'_, Small, Wide> {
-        Table::new(&self.buckets, &self.elements, &self.spares, &self.free).unwrap()
+        Table::new(&self.buckets, &self.elements, &self.spares, &self.free)
     }
 
     fn is(&self, number: u32, key: u32) -> bool {

@@ -14,6 +14,11 @@ const EMPTY: u32 = 64;
 /// Elements of a bucket that there is room for at first.
 const ROOM: usize = 5;
 
+/// `map_lookup_batch`.
+///
+/// # Safety
+///
+/// Called by the kernel with a store and the attributes of a batch.
 pub(super) unsafe extern "C" fn lookup(
     map: *mut b::bpf_map,
     attr: *const b::bpf_attr,
@@ -23,6 +28,11 @@ pub(super) unsafe extern "C" fn lookup(
     unsafe { errno(batch(map, attr, uattr, false)) }
 }
 
+/// `map_lookup_and_delete_batch`.
+///
+/// # Safety
+///
+/// Called by the kernel with a store and the attributes of a batch.
 pub(super) unsafe extern "C" fn lookup_and_delete(
     map: *mut b::bpf_map,
     attr: *const b::bpf_attr,
@@ -99,7 +109,7 @@ fn buckets(
     bucket: &mut u32,
     total: &mut u32,
 ) -> Result {
-    let table = store.table().ok_or(EINVAL)?;
+    let table = store.table();
     let (key_size, value_size) = (store.map.key_size, store.map.value_size);
     let mut room = ROOM;
     let mut keys = KVVec::from_elem(0u8, room * key_size as usize, GFP_KERNEL)?;

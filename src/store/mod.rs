@@ -149,7 +149,7 @@ impl Store {
     }
 
     #[inline(always)]
-    fn table(&self) -> Option<Table<'_, AtomicU32, AtomicU64>> {
+    fn table(&self) -> Table<'_, AtomicU32, AtomicU64> {
         // SAFETY: each area was allocated for so many; all are atomics, so
         // shared references are fine while others use them.
         unsafe {
@@ -194,8 +194,8 @@ impl Store {
         let size = self.map.key_size;
         let own = self.key(number);
         // SAFETY: as there; the element's key has room for `size` bytes.
-        (0..size.div_ceil(4))
-            .all(|at| unsafe { key_word(key, size, at) == key_word(own, size, at) })
+        let same = |at| unsafe { key_word(key, size, at) == key_word(own, size, at) };
+        (0..size.div_ceil(4)).all(same)
     }
 
     /// The element of a key.
@@ -205,10 +205,26 @@ impl Store {
     /// As of [`Store::hash`].
     #[inline(always)]
     unsafe fn find(&self, key: *const u8) -> Option<u32> {
-        // SAFETY: promised by the caller.
+        let table = self.table();
+        // The usual sizes are read once and compared in a register.
+        // SAFETY: promised by the caller; an element's key has room for as much.
         unsafe {
-            let hash = self.hash(key);
-            self.table()?.find(hash, |number| self.is(number, key))
+            match self.map.key_size {
+                4 => {
+                    let key = key.cast::<u32>().read_unaligned();
+                    table.find(hash(1, self.seed, |_| key), |number| {
+                        self.key(number).cast::<u32>().read_unaligned() == key
+                    })
+                }
+                8 => {
+                    let key = key.cast::<u64>().read_unaligned();
+                    let word = |at: u32| (key >> (32 * at)) as u32;
+                    table.find(hash(2, self.seed, word), |number| {
+                        self.key(number).cast::<u64>().read_unaligned() == key
+                    })
+                }
+                _ => table.find(self.hash(key), |number| self.is(number, key)),
+            }
         }
     }
 
@@ -310,7 +326,9 @@ impl Store {
             // SAFETY: any context.
             this.seed = unsafe { b::get_random_u32() };
         }
-        this.table().ok_or(EINVAL)?.init();
+        if !this.table().init() {
+            return Err(EINVAL);
+        }
         core::mem::forget(free_all);
         Ok(store)
     }

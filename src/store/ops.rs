@@ -38,6 +38,11 @@ pub(super) fn init() {
     }
 }
 
+/// `map_lookup_elem`.
+///
+/// # Safety
+///
+/// Called by the kernel with a hash map and a key of it, under RCU.
 unsafe extern "C" fn lookup(map: *mut b::bpf_map, key: *mut c_void) -> *mut c_void {
     // SAFETY: called with a hash map and a key of it.
     unsafe {
@@ -54,6 +59,11 @@ unsafe extern "C" fn lookup(map: *mut b::bpf_map, key: *mut c_void) -> *mut c_vo
     }
 }
 
+/// `map_update_elem`.
+///
+/// # Safety
+///
+/// Called by the kernel with a hash map, a key and a value of it.
 unsafe extern "C" fn update(
     map: *mut b::bpf_map,
     key: *mut c_void,
@@ -75,6 +85,11 @@ unsafe extern "C" fn update(
     }
 }
 
+/// `map_delete_elem`.
+///
+/// # Safety
+///
+/// Called by the kernel with a hash map and a key of it.
 unsafe extern "C" fn delete(map: *mut b::bpf_map, key: *mut c_void) -> c_long {
     // SAFETY: called with a hash map and a key of it.
     unsafe {
@@ -91,6 +106,11 @@ unsafe extern "C" fn delete(map: *mut b::bpf_map, key: *mut c_void) -> c_long {
     }
 }
 
+/// `map_lookup_and_delete_elem`.
+///
+/// # Safety
+///
+/// Called by the kernel with a store, a key of it and room for a value.
 unsafe extern "C" fn lookup_and_delete(
     map: *mut b::bpf_map,
     key: *mut c_void,
@@ -107,6 +127,11 @@ unsafe extern "C" fn lookup_and_delete(
     deleted.map_or_else(|err| err.to_errno(), |()| 0)
 }
 
+/// `map_get_next_key`.
+///
+/// # Safety
+///
+/// Called by the kernel with a store, a key of it or null, and room for a key.
 unsafe extern "C" fn get_next_key(
     map: *mut b::bpf_map,
     key: *mut c_void,
@@ -122,6 +147,11 @@ unsafe extern "C" fn get_next_key(
     0
 }
 
+/// `map_for_each_callback`.
+///
+/// # Safety
+///
+/// Called by the kernel with a hash map and a program's callback.
 unsafe extern "C" fn for_each(
     map: *mut b::bpf_map,
     callback: b::bpf_callback_t,
@@ -138,9 +168,10 @@ unsafe extern "C" fn for_each(
             }
         };
     };
-    let (Some(callback), 0, Some(table)) = (callback, flags, store.table()) else {
+    let (Some(callback), 0) = (callback, flags) else {
         return EINVAL.to_errno() as c_long;
     };
+    let table = store.table();
     let mut count = 0;
     for bucket in 0..table.bucket_count() {
         let _guard = rcu::read_lock();
@@ -160,11 +191,21 @@ unsafe extern "C" fn for_each(
     count
 }
 
+/// `map_mem_usage`.
+///
+/// # Safety
+///
+/// Called by the kernel with a store.
 unsafe extern "C" fn mem_usage(map: *const b::bpf_map) -> u64 {
     // SAFETY: called by the kernel with a store.
     unsafe { Store::of(map.cast_mut()) }.map_or(0, Store::usage)
 }
 
+/// `map_free`.
+///
+/// # Safety
+///
+/// Called by the kernel with a store that nobody uses any more.
 unsafe extern "C" fn free(map: *mut b::bpf_map) {
     if let Some(store) = NonNull::new(map.cast::<Store>()) {
         // SAFETY: called by the kernel with a store that nobody uses any more.
@@ -183,7 +224,7 @@ impl Store {
             b::BPF_EXIST => When::Old,
             _ => When::Any,
         };
-        let table = self.table().ok_or(EINVAL)?;
+        let table = self.table();
         // SAFETY: promised by the caller.
         let hash = unsafe { self.hash(key) };
         let locked = self.lock(table.bucket_of(hash))?;
@@ -221,14 +262,13 @@ impl Store {
     ///
     /// `key` is readable and `value` writable for the map's sizes.
     unsafe fn delete(&self, key: *const u8, value: Option<NonNull<u8>>) -> Result {
-        let table = self.table().ok_or(EINVAL)?;
+        let table = self.table();
         // SAFETY: promised by the caller.
         let hash = unsafe { self.hash(key) };
         let locked = self.lock(table.bucket_of(hash))?;
         // SAFETY: promised by the caller.
-        let number = table
-            .find(hash, |number| unsafe { self.is(number, key) })
-            .ok_or(ENOENT)?;
+        let is_it = |number| unsafe { self.is(number, key) };
+        let number = table.find(hash, is_it).ok_or(ENOENT)?;
         if let Some(value) = value {
             // SAFETY: promised by the caller.
             unsafe { copy(value.as_ptr(), self.value(number), self.map.value_size) };
@@ -247,7 +287,7 @@ impl Store {
     ///
     /// `key` is null or readable for the map's `key_size`.
     unsafe fn next(&self, key: *const u8) -> Option<u32> {
-        let table = self.table()?;
+        let table = self.table();
         let mut bucket = 0;
         if !key.is_null() {
             // SAFETY: promised by the caller.

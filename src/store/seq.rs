@@ -43,6 +43,10 @@ fn write(m: *mut b::seq_file, text: &[u8]) {
 }
 
 /// A line `key: value`, by their types.
+///
+/// # Safety
+///
+/// Called by the kernel with a store and a key of it.
 pub(super) unsafe extern "C" fn show_elem(
     map: *mut b::bpf_map,
     key: *mut c_void,
@@ -62,6 +66,11 @@ pub(super) unsafe extern "C" fn show_elem(
     }
 }
 
+/// `init_seq_private`.
+///
+/// # Safety
+///
+/// Called by the kernel with room for a `Walk` and a map that it holds.
 unsafe extern "C" fn begin(private: *mut c_void, aux: *mut b::bpf_iter_aux_info) -> c_int {
     // SAFETY: called by the kernel with room for a `Walk` and a map that it holds.
     unsafe {
@@ -76,6 +85,11 @@ unsafe extern "C" fn begin(private: *mut c_void, aux: *mut b::bpf_iter_aux_info)
     0
 }
 
+/// `fini_seq_private`.
+///
+/// # Safety
+///
+/// Called by the kernel with what `begin` has prepared.
 unsafe extern "C" fn end(private: *mut c_void) {
     // SAFETY: the reference that `begin` took. If it is the last one, the module may go as soon
     // as this function has returned.
@@ -91,9 +105,10 @@ unsafe extern "C" fn end(private: *mut c_void) {
 unsafe fn find_next(walk: &mut Walk, before: *mut c_void) -> *mut c_void {
     // SAFETY: the iterator holds the map.
     let found = unsafe { Store::of(walk.map) };
-    let Some((store, table)) = found.and_then(|store| Some((store, store.table()?))) else {
+    let Some(store) = found else {
         return ptr::null_mut();
     };
+    let table = store.table();
     let (mut bucket, mut skip) = (walk.bucket, walk.skip);
     if !before.is_null() {
         let number = (before as usize - store.keys as usize) / store.key_stride.max(1) as usize;
@@ -127,6 +142,11 @@ unsafe fn find_next(walk: &mut Walk, before: *mut c_void) -> *mut c_void {
     ptr::null_mut()
 }
 
+/// `start`.
+///
+/// # Safety
+///
+/// Called by the kernel for an iterator that `begin` has prepared.
 unsafe extern "C" fn start(m: *mut b::seq_file, pos: *mut b::loff_t) -> *mut c_void {
     // SAFETY: called by the kernel for an iterator that `begin` has prepared.
     unsafe {
@@ -138,6 +158,11 @@ unsafe extern "C" fn start(m: *mut b::seq_file, pos: *mut b::loff_t) -> *mut c_v
     }
 }
 
+/// `next`.
+///
+/// # Safety
+///
+/// Called by the kernel with what `start` or `next` has returned.
 unsafe extern "C" fn next(m: *mut b::seq_file, v: *mut c_void, pos: *mut b::loff_t) -> *mut c_void {
     // SAFETY: as above, with what `start` or `next` has returned.
     unsafe {
@@ -175,11 +200,21 @@ unsafe fn run(m: *mut b::seq_file, key: *mut c_void) -> c_int {
     }
 }
 
+/// `show`.
+///
+/// # Safety
+///
+/// Called by the kernel with what `start` or `next` has returned.
 unsafe extern "C" fn show(m: *mut b::seq_file, v: *mut c_void) -> c_int {
     // SAFETY: called by the kernel with what `start` or `next` has returned.
     unsafe { run(m, v) }
 }
 
+/// `stop`.
+///
+/// # Safety
+///
+/// Called by the kernel with what `start` or `next` has returned.
 unsafe extern "C" fn stop(m: *mut b::seq_file, v: *mut c_void) {
     // SAFETY: as above; with an element RCU is locked.
     unsafe {

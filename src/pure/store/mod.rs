@@ -138,7 +138,7 @@ pub enum Updated {
 /// The low half of a bucket's word is its first element, the high half counts
 /// how often the bucket has lost one.
 fn bucket_word(losses: u32, first: u32) -> u64 {
-    u64::from(losses) << 32 | u64::from(first)
+    (u64::from(losses) << 32) | u64::from(first)
 }
 
 fn low(word: u64) -> u32 {
@@ -148,6 +148,9 @@ fn low(word: u64) -> u32 {
 fn high(word: u64) -> u32 {
     (word >> 32) as u32
 }
+
+/// An element in its chain: the one before it, itself, its number.
+type Position<'a, W> = (Option<&'a Element<W>>, &'a Element<W>, u32);
 
 /// The table, over words of the caller's.
 #[derive(Debug)]
@@ -172,29 +175,29 @@ impl<W, D> Clone for Table<'_, W, D> {
 impl<W, D> Copy for Table<'_, W, D> {}
 
 impl<'a, W: Word32, D: Word64> Table<'a, W, D> {
-    /// The table in these words. `None` if their numbers do not fit: buckets a
-    /// power of two, more elements than spares, all countable.
+    /// The table in these words.
     #[inline(always)]
-    pub fn new(
-        buckets: &'a [D],
-        elements: &'a [Element<W>],
-        spares: &'a [W],
-        free: &'a D,
-    ) -> Option<Self> {
-        let fits = buckets.len().is_power_of_two()
-            && elements.len() > spares.len()
-            && elements.len() < END as usize
-            && buckets.len() <= 1 << 31;
-        fits.then_some(Self {
+    pub fn new(buckets: &'a [D], elements: &'a [Element<W>], spares: &'a [W], free: &'a D) -> Self {
+        Self {
             buckets,
             elements,
             spares,
             free,
-        })
+        }
     }
 
-    /// Makes it empty. Nobody else uses it yet.
-    pub fn init(&self) {
+    /// Makes it empty. Nobody else uses it yet. False if the numbers of words
+    /// do not fit: buckets a power of two, more elements than spares, all
+    /// countable.
+    #[must_use]
+    pub fn init(&self) -> bool {
+        let fits = self.buckets.len().is_power_of_two()
+            && self.elements.len() > self.spares.len()
+            && self.elements.len() < END as usize
+            && self.buckets.len() <= 1 << 31;
+        if !fits {
+            return false;
+        }
         for bucket in self.buckets {
             bucket.store(bucket_word(0, END));
         }
@@ -211,6 +214,7 @@ impl<'a, W: Word32, D: Word64> Table<'a, W, D> {
             element.free.store(next as u32);
         }
         self.free.store(first as u64);
+        true
     }
 
     /// How many buckets there are.
@@ -275,7 +279,7 @@ impl<'a, W: Word32, D: Word64> Table<'a, W, D> {
         &self,
         bucket: &D,
         found: impl Fn(u32, &Element<W>) -> bool,
-    ) -> Option<(Option<&'a Element<W>>, &'a Element<W>, u32)> {
+    ) -> Option<Position<'a, W>> {
         let mut before = None;
         let mut at = low(bucket.load());
         while let Some(element) = self.element(at) {
