@@ -76,7 +76,8 @@ int bailey_store_plain_values(union bpf_attr *attr)
 			BPF_SPIN_LOCK | BPF_RES_SPIN_LOCK | BPF_TIMER | BPF_KPTR | BPF_LIST_HEAD |
 			BPF_RB_ROOT | BPF_REFCOUNT | BPF_WORKQUEUE | BPF_UPTR | BPF_TASK_WORK,
 			size);
-		plain = !record;
+		/* The kernel takes an error for none, as of numbers. */
+		plain = IS_ERR_OR_NULL(record);
 		if (!IS_ERR_OR_NULL(record))
 			bailey_k_btf_record_free(record);
 	}
@@ -86,7 +87,7 @@ int bailey_store_plain_values(union bpf_attr *attr)
 
 int bailey_map_has_record(const struct bpf_map *map)
 {
-	return !!map->record;
+	return !IS_ERR_OR_NULL(map->record);
 }
 
 int bailey_module_try_get(void)

@@ -47,6 +47,10 @@ check "an isolated program was among them" test "$(counter runs)" -gt "$runs"
 equal "its accesses to values did not fault" "$loans" "$(counter loan_accesses)"
 equal "nothing breaches" 0 "$(counter violations_total)"
 
+bpftool prog loadall bench.bpf.o /sys/fs/bpf/progs
+check "values that are numbers, with their types known, have a store" \
+    grep -q ' hash ' "$bailey/stores"
+rm -rf /sys/fs/bpf/progs
 bpftool map create /sys/fs/bpf/after type hash key 4 value 8 entries 16 name after
 deny "an outer map from before takes no store" \
     bpftool map update pinned /sys/fs/bpf/outer key 0 0 0 0 value pinned /sys/fs/bpf/after
