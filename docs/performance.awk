@@ -133,8 +133,10 @@ END {
         keys("hash_10", "hash_1", 9), "")
     line("access to an array's value", each("off", "array_value_10", "array_1", 10),
         each("on", "array_value_10", "array_1", 10), keys("array_value_10", "array_1", 10), "")
-    line("access to a hash's value (a loan)", each("off", "hash_value_10", "hash_1", 10),
+    line("access to a hash's value", each("off", "hash_value_10", "hash_1", 10),
         each("on", "hash_value_10", "hash_1", 10), keys("hash_value_10", "hash_1", 10), "")
+    line("access to a loan", each("off", "loan_value_10", "loan_1", 10),
+        each("on", "loan_value_10", "loan_1", 10), keys("loan_value_10", "loan_1", 10), "")
     for (i = 0; i < n; i++) {
         split(name[i], p)
         if (p[1] !~ /^table_[1-9]/) continue

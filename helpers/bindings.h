@@ -4,6 +4,7 @@
 #include <linux/filter.h>
 #include <linux/netdevice.h>
 #include <linux/pgtable.h>
+#include <linux/seq_file.h>
 #include <net/sock.h>
 #include <net/xdp.h>
 #include <net/xdp_sock.h>

@@ -2,8 +2,8 @@
 /*
  * The places where the kernel's way is intercepted (DESIGN 9.3, 9.7). Those
  * that are redirected: ftrace sets the instruction pointer to ours, which does
- * the work (it may sleep there) and calls the original. bpf_jit_free only
- * tells that a program's image is being freed.
+ * the work (it may sleep there) and calls the original. bpf_jit_free and
+ * bpf_map_meta_free only tell that something is being freed.
  */
 #include <linux/bpf.h>
 #include <linux/ftrace.h>
@@ -39,6 +39,21 @@ REDIRECT(int, arch_text_poke,
 	 (ip, old_t, new_t, old_addr, new_addr))
 REDIRECT(struct bpf_map *, array_map_alloc, (union bpf_attr *attr), (attr))
 
+REDIRECT(struct bpf_map *, htab_map_alloc, (union bpf_attr *attr), (attr))
+REDIRECT(int, security_bpf_map_create,
+	 (struct bpf_map *map, union bpf_attr *attr, struct bpf_token *token, bool kernel),
+	 (map, attr, token, kernel))
+REDIRECT(struct bpf_map *, bpf_map_meta_alloc, (int fd), (fd))
+REDIRECT(bool, bpf_map_meta_equal, (const struct bpf_map *meta, const struct bpf_map *map),
+	 (meta, map))
+
+static void redirected_htab_map_free(struct bpf_map *map)
+{
+	atomic_inc(&inflight);
+	bailey_on_htab_map_free(map);
+	atomic_dec(&inflight);
+}
+
 static void redirected_array_map_free(struct bpf_map *map)
 {
 	atomic_inc(&inflight);
@@ -58,6 +73,12 @@ static void notrace freed(unsigned long ip, unsigned long parent_ip,
 			  struct ftrace_ops *ops, struct ftrace_regs *fregs)
 {
 	bailey_on_jit_free((struct bpf_prog *)ftrace_regs_get_argument(fregs, 0));
+}
+
+static void notrace meta_freed(unsigned long ip, unsigned long parent_ip,
+			       struct ftrace_ops *ops, struct ftrace_regs *fregs)
+{
+	bailey_on_bpf_map_meta_free((struct bpf_map *)ftrace_regs_get_argument(fregs, 0));
 }
 
 #define REDIRECTED (FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_PERMANENT)
@@ -81,6 +102,18 @@ static struct hook {
 	  { .func = redirect, .flags = REDIRECTED, .private = redirected_array_map_alloc } },
 	{ "array_map_free",
 	  { .func = redirect, .flags = REDIRECTED, .private = redirected_array_map_free } },
+	{ "htab_map_alloc",
+	  { .func = redirect, .flags = REDIRECTED, .private = redirected_htab_map_alloc } },
+	{ "htab_map_free",
+	  { .func = redirect, .flags = REDIRECTED, .private = redirected_htab_map_free } },
+	{ "security_bpf_map_create",
+	  { .func = redirect, .flags = REDIRECTED, .private = redirected_security_bpf_map_create } },
+	{ "bpf_map_meta_alloc",
+	  { .func = redirect, .flags = REDIRECTED, .private = redirected_bpf_map_meta_alloc } },
+	{ "bpf_map_meta_equal",
+	  { .func = redirect, .flags = REDIRECTED, .private = redirected_bpf_map_meta_equal } },
+	{ "bpf_map_meta_free",
+	  { .func = meta_freed, .flags = FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_PERMANENT } },
 	{ "bpf_jit_free",
 	  { .func = freed, .flags = FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_PERMANENT } },
 };

@@ -63,6 +63,32 @@ KSYM(struct vm_struct *, __get_vm_area_node,
      (size, align, shift, flags, start, end, node, gfp, caller))
 KSYM(struct bpf_map *, array_map_alloc, (union bpf_attr *attr), (attr))
 KSYM(void, array_map_free, (struct bpf_map *map), (map))
+KSYM(struct bpf_map *, htab_map_alloc, (union bpf_attr *attr), (attr))
+KSYM(void, htab_map_free, (struct bpf_map *map), (map))
+KSYM(int, security_bpf_map_create,
+     (struct bpf_map *map, union bpf_attr *attr, struct bpf_token *token, bool kernel),
+     (map, attr, token, kernel))
+KSYM(struct bpf_map *, bpf_map_meta_alloc, (int fd), (fd))
+KSYM(bool, bpf_map_meta_equal, (const struct bpf_map *meta, const struct bpf_map *map), (meta, map))
+KSYM(void *, bpf_map_area_alloc, (u64 size, int node), (size, node))
+KSYM(void *, bpf_map_area_mmapable_alloc, (u64 size, int node), (size, node))
+KSYM(void, bpf_map_init_from_attr, (struct bpf_map *map, union bpf_attr *attr), (map, attr))
+KSYM(void __percpu *, bpf_map_alloc_percpu,
+     (const struct bpf_map *map, size_t size, size_t align, gfp_t gfp), (map, size, align, gfp))
+KSYM(struct btf *, btf_get_by_fd, (int fd), (fd))
+KSYM(void, btf_put, (struct btf *btf), (btf))
+KSYM(const struct btf_type *, btf_type_id_size, (const struct btf *btf, u32 *id, u32 *size),
+     (btf, id, size))
+KSYM(struct btf_record *, btf_parse_fields,
+     (const struct btf *btf, const struct btf_type *type, u32 mask, u32 size),
+     (btf, type, mask, size))
+KSYM(void, btf_record_free, (struct btf_record *record), (record))
+KSYM(void, btf_type_seq_show, (const struct btf *btf, u32 type, void *obj, struct seq_file *m),
+     (btf, type, obj, m))
+KSYM(struct bpf_prog *, bpf_iter_get_info, (struct bpf_iter_meta *meta, bool in_stop),
+     (meta, in_stop))
+KSYM(void, bpf_map_put_with_uref, (struct bpf_map *map), (map))
+KSYM(int, bpf_iter_run_prog, (struct bpf_prog *prog, void *ctx), (prog, ctx))
 KSYM(u64, bpf_spin_unlock, (u64 r1, u64 r2, u64 r3, u64 r4, u64 r5), (r1, r2, r3, r4, r5))
 KSYM(u64, bpf_sk_release, (u64 r1, u64 r2, u64 r3, u64 r4, u64 r5), (r1, r2, r3, r4, r5))
 KSYM(u64, bpf_ringbuf_discard, (u64 r1, u64 r2, u64 r3, u64 r4, u64 r5), (r1, r2, r3, r4, r5))

@@ -49,6 +49,29 @@ BAILEY_KSYM(struct vm_struct *, __get_vm_area_node,
 	     unsigned long start, unsigned long end, int node, gfp_t gfp, const void *caller));
 BAILEY_KSYM(struct bpf_map *, array_map_alloc, (union bpf_attr *attr));
 BAILEY_KSYM(void, array_map_free, (struct bpf_map *map));
+BAILEY_KSYM(struct bpf_map *, htab_map_alloc, (union bpf_attr *attr));
+BAILEY_KSYM(void, htab_map_free, (struct bpf_map *map));
+BAILEY_KSYM(int, security_bpf_map_create,
+	    (struct bpf_map *map, union bpf_attr *attr, struct bpf_token *token, bool kernel));
+BAILEY_KSYM(struct bpf_map *, bpf_map_meta_alloc, (int fd));
+BAILEY_KSYM(bool, bpf_map_meta_equal, (const struct bpf_map *meta, const struct bpf_map *map));
+BAILEY_KSYM(void *, bpf_map_area_alloc, (u64 size, int node));
+BAILEY_KSYM(void *, bpf_map_area_mmapable_alloc, (u64 size, int node));
+BAILEY_KSYM(void, bpf_map_init_from_attr, (struct bpf_map *map, union bpf_attr *attr));
+BAILEY_KSYM(void __percpu *, bpf_map_alloc_percpu,
+	    (const struct bpf_map *map, size_t size, size_t align, gfp_t gfp));
+BAILEY_KSYM(struct btf *, btf_get_by_fd, (int fd));
+BAILEY_KSYM(void, btf_put, (struct btf *btf));
+BAILEY_KSYM(const struct btf_type *, btf_type_id_size,
+	    (const struct btf *btf, u32 *id, u32 *size));
+BAILEY_KSYM(struct btf_record *, btf_parse_fields,
+	    (const struct btf *btf, const struct btf_type *type, u32 mask, u32 size));
+BAILEY_KSYM(void, btf_record_free, (struct btf_record *record));
+BAILEY_KSYM(void, btf_type_seq_show,
+	    (const struct btf *btf, u32 type, void *obj, struct seq_file *m));
+BAILEY_KSYM(struct bpf_prog *, bpf_iter_get_info, (struct bpf_iter_meta *meta, bool in_stop));
+BAILEY_KSYM(void, bpf_map_put_with_uref, (struct bpf_map *map));
+BAILEY_KSYM(int, bpf_iter_run_prog, (struct bpf_prog *prog, void *ctx));
 BAILEY_KSYM(u64, bpf_spin_unlock, (u64 r1, u64 r2, u64 r3, u64 r4, u64 r5));
 BAILEY_KSYM(u64, bpf_sk_release, (u64 r1, u64 r2, u64 r3, u64 r4, u64 r5));
 BAILEY_KSYM(u64, bpf_ringbuf_discard, (u64 r1, u64 r2, u64 r3, u64 r4, u64 r5));
@@ -92,6 +115,36 @@ int bailey_on_check_attach_target(struct bpf_verifier_log *log, const struct bpf
 /* the same, for arrays (src/domain/arrays.rs) */
 struct bpf_map *bailey_on_array_map_alloc(union bpf_attr *attr);
 void bailey_on_array_map_free(struct bpf_map *map);
+
+/* the same, for stores (src/store/) */
+struct bpf_map *bailey_on_htab_map_alloc(union bpf_attr *attr);
+void bailey_on_htab_map_free(struct bpf_map *map);
+int bailey_on_security_bpf_map_create(struct bpf_map *map, union bpf_attr *attr,
+				      struct bpf_token *token, bool kernel);
+struct bpf_map *bailey_on_bpf_map_meta_alloc(int fd);
+bool bailey_on_bpf_map_meta_equal(const struct bpf_map *meta, const struct bpf_map *map);
+void bailey_on_bpf_map_meta_free(struct bpf_map *meta);
+
+/* store.c: what stores of hash maps take from macros and inlines */
+extern struct bpf_map_ops bailey_store_ops;
+extern const struct bpf_map_ops *bailey_htab_map_ops;
+extern int *bailey_btf_bpf_map_id;
+extern int bailey_stores;
+/* rqspinlock_t, asserted in store.c */
+typedef u32 bailey_bucket_lock_t;
+int bailey_bucket_lock(bailey_bucket_lock_t *lock, unsigned long *flags);
+void bailey_bucket_unlock(bailey_bucket_lock_t *lock, unsigned long flags);
+int bailey_store_count_init(struct bpf_map *map);
+void bailey_store_count_free(struct bpf_map *map);
+void bailey_store_count_add(struct bpf_map *map, int n);
+int bailey_store_plain_values(union bpf_attr *attr);
+int bailey_map_has_record(const struct bpf_map *map);
+int bailey_module_try_get(void);
+void bailey_module_drop(void);
+void bailey_area_free(void *area);
+void bailey_rcu_lock(void);
+void bailey_rcu_unlock(void);
+void bailey_may_sleep(void);
 
 /* cpu.c: CPU features, CR4, TSS, IDT */
 enum bailey_cpu_refusal {

@@ -375,6 +375,82 @@ static void loan_edges(const struct breach *b)
 	report(!refused, "every access within a lent value or record goes on (%d did not)", refused);
 }
 
+static void fill_store(const struct breach *b)
+{
+	__u64 words[256 / 8];
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		words[i] = STORE_WORD;
+	/* The second time each value moves to another element. */
+	for (__u64 n = 0; n < 2 * STORE_KEYS; n++) {
+		__u64 key = STORE_KEY + n % STORE_KEYS;
+
+		if (bpf_map_update_elem(map_of(b->obj, "store"), &key, words, BPF_ANY))
+			die("store: %s", strerror(errno));
+	}
+}
+
+/* Where the domain has the values of a map: columns 5 and 6 of the account. */
+static void find_values(int map, __u64 *base, __u64 *size)
+{
+	struct bpf_map_info info = {};
+	__u32 len = sizeof(info);
+	FILE *f = fopen(BAILEY "maps", "r");
+	char line[256];
+	__u32 id;
+
+	if (!f || bpf_map_get_info_by_fd(map, &info, &len))
+		die("no account of maps");
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%u %*s %*s %*s domain %llx %llu", &id, base, size) == 3 &&
+		    id == info.id) {
+			fclose(f);
+			return;
+		}
+	}
+	die("map %u has no values in a domain", info.id);
+}
+
+/*
+ * Of a store the domain sees values and nothing else: no key, no number of an
+ * element, no pointer on its pages, and no page beside them.
+ */
+static void store_pages(const struct breach *b)
+{
+	static const struct {
+		bool behind;
+		__s64 offset;
+	} outside[] = {{false, -1}, {false, -8}, {false, -4096}, {true, 0}, {true, 8}, {true, 4088}};
+	struct bpf_program *list[MAX_PROGRAMS];
+	int n = programs_of(b, list), values = 0, other = 0, over = 0, tried = 0;
+	int reader = program_of(b->obj, "read_store_64");
+	__u64 base = 0, size = 0, pages;
+	struct outcome out;
+
+	find_values(map_of(b->obj, "store"), &base, &size);
+	pages = (size + 4095) & ~4095ull;
+	for (__u64 at = 0; at < pages; at += 8) {
+		out = attempt(b, reader, base + at, 0);
+		if (out.order.done && out.order.got == STORE_WORD)
+			values++;
+		else if (!out.order.done || out.order.got)
+			other++;
+	}
+	report(values >= STORE_KEYS * 256 / 8 && !other,
+	       "on the pages of a store are values alone (%d words, %d others)", values, other);
+	for (int i = 0; i < n; i++) {
+		if (!strstr(bpf_program__name(list[i]), "_store_"))
+			continue;
+		for (size_t k = 0; k < ARRAY_SIZE(outside); k++) {
+			out = attempt(b, bpf_program__fd(list[i]),
+				      base + outside[k].offset + (outside[k].behind ? pages : 0), PATTERN);
+			tried++;
+			over += !was_ended(&out);
+		}
+	}
+	report(tried && !over, "no access leaves the pages of a store (%d tried, %d did)", tried, over);
+}
+
 /* Helpers with a forged pointer: at the known targets, then at random ones. */
 static void arguments(const struct breach *b)
 {
@@ -594,11 +670,14 @@ int main(int argc, char **argv)
 	object = load_breach(files, "breach_object");
 	size = load_breach(files, "breach_size");
 	field = load_breach(files, "breach_field");
+	fill_store(&access);
 	find_own_domain(attempt(&access, program_of(access.obj, "read_array_64"), 0, 0).order.base);
 
 	known_targets(&access);
-	if (expect == STOP)
+	if (expect == STOP) {
+		store_pages(&access);
 		loan_edges(&access);
+	}
 	arguments(&argument);
 	objects(&object);
 	sizes(&size);

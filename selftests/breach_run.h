@@ -90,7 +90,7 @@ static inline struct breach load_breach(const char *files, const char *name)
 		b.ring = ring_buffer__new(map_of(b.obj, "ring"), pass_record, NULL, NULL);
 	/* Values for pointers to start from; the rest stays empty. */
 	bpf_object__for_each_map(map, b.obj)
-		if (bpf_map__type(map) == BPF_MAP_TYPE_HASH)
+		if (bpf_map__type(map) == BPF_MAP_TYPE_HASH && bpf_map__key_size(map) == 4)
 			for (__u32 key = 0; key < 2; key++)
 				if (bpf_map_update_elem(bpf_map__fd(map), &key, value, BPF_ANY))
 					die("%s: %s", bpf_map__name(map), strerror(errno));

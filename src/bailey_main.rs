@@ -18,6 +18,7 @@ mod load;
 mod pure;
 mod report;
 mod run;
+mod store;
 
 module! {
     type: Bailey,
@@ -32,6 +33,7 @@ module! {
 struct Bailey {
     _report: report::Report,
     _arrays: domain::arrays::Layout,
+    _stores: store::Stores,
     _hooks: Hooks,
     _stubs: event::stubs::Owner,
     _cpus: hw::cpus::Cpus,
@@ -64,6 +66,7 @@ impl kernel::Module for Bailey {
         let cpus = hw::cpus::Cpus::new()?;
         let stubs = event::stubs::Owner::new()?;
         let arrays = domain::arrays::Layout::new();
+        let stores = store::Stores::new();
         load::init()?;
         let hooks = Hooks(());
         let report = report::Report::new()?;
@@ -71,6 +74,7 @@ impl kernel::Module for Bailey {
         Ok(Bailey {
             _report: report,
             _arrays: arrays,
+            _stores: stores,
             _hooks: hooks,
             _stubs: stubs,
             _cpus: cpus,

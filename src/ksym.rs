@@ -46,6 +46,26 @@ unsafe extern "C" fn set_hardirq_stack_ptr(addr: usize) {
     unsafe { b::bailey_hardirq_stack_ptr = addr };
 }
 
+/// Takes the address of `htab_map_ops`, which is data and not called.
+///
+/// # Safety
+///
+/// `addr` is the address of the kernel's `htab_map_ops`.
+unsafe extern "C" fn set_htab_map_ops(addr: usize) {
+    // SAFETY: as above.
+    unsafe { b::bailey_htab_map_ops = addr as *const b::bpf_map_ops };
+}
+
+/// Takes the address of `btf_bpf_map_id`, which is data and not called.
+///
+/// # Safety
+///
+/// `addr` is the address of the kernel's `btf_bpf_map_id`.
+unsafe extern "C" fn set_btf_bpf_map_id(addr: usize) {
+    // SAFETY: as above.
+    unsafe { b::bailey_btf_bpf_map_id = addr as *mut c_int };
+}
+
 macro_rules! symbols {
     ($($name:ident, $set:path, $why:literal;)*) => {
         &[$(Symbol {
@@ -105,6 +125,46 @@ static SYMBOLS: &[Symbol] = symbols! {
         "called from its hook, which gives an array's values pages of their own";
     array_map_free, b::bailey_set_array_map_free,
         "called from its hook, which tells it of that layout";
+    htab_map_alloc, b::bailey_set_htab_map_alloc,
+        "called from its hook, which makes a store of a hash map";
+    htab_map_free, b::bailey_set_htab_map_free,
+        "called from its hook, which frees a store that never became a map";
+    security_bpf_map_create, b::bailey_set_security_bpf_map_create,
+        "called from its hook, the first after the kernel has put its own operations into a new map";
+    bpf_map_meta_alloc, b::bailey_set_bpf_map_meta_alloc,
+        "called from its hook, which gives the pattern of inner maps operations that know stores";
+    bpf_map_meta_equal, b::bailey_set_bpf_map_meta_equal,
+        "called from its hook, which keeps stores out of maps whose programs do not know them";
+    bpf_map_area_alloc, b::bailey_set_bpf_map_area_alloc,
+        "a store's memory, charged as the kernel charges a map's";
+    bpf_map_area_mmapable_alloc, b::bailey_set_bpf_map_area_mmapable_alloc,
+        "the same, in whole pages";
+    bpf_map_init_from_attr, b::bailey_set_bpf_map_init_from_attr,
+        "fills a store's struct bpf_map";
+    bpf_map_alloc_percpu, b::bailey_set_bpf_map_alloc_percpu,
+        "the count of a store's keys, which the kernel can sum";
+    btf_get_by_fd, b::bailey_set_btf_get_by_fd,
+        "the type of the values of a new map";
+    btf_put, b::bailey_set_btf_put,
+        "gives that back";
+    btf_type_id_size, b::bailey_set_btf_type_id_size,
+        "the same type";
+    btf_parse_fields, b::bailey_set_btf_parse_fields,
+        "whether it holds fields of the kernel's";
+    btf_record_free, b::bailey_set_btf_record_free,
+        "gives that back";
+    btf_type_seq_show, b::bailey_set_btf_type_seq_show,
+        "prints the keys and values of a pinned store";
+    bpf_iter_get_info, b::bailey_set_bpf_iter_get_info,
+        "iterators over a store";
+    bpf_map_put_with_uref, b::bailey_set_bpf_map_put_with_uref,
+        "iterators over a store";
+    bpf_iter_run_prog, b::bailey_set_bpf_iter_run_prog,
+        "iterators over a store";
+    htab_map_ops, set_htab_map_ops,
+        "the kernel's operations of hash maps, for those that are no stores";
+    btf_bpf_map_id, set_btf_bpf_map_id,
+        "what programs that look at a store see it as";
     bpf_spin_unlock, b::bailey_set_bpf_spin_unlock,
         "gives back a lock that an aborted run holds";
     bpf_sk_release, b::bailey_set_bpf_sk_release,

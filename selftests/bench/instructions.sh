@@ -23,9 +23,13 @@ measure() {
 all() {
 	mkdir -p "$DIR"
 	bpftool prog loadall bench.bpf.o "$DIR"
-	bpftool map update name hash key hex 01 00 00 00 value hex 00 00 00 00 00 00 00 00
+	local map
+	for map in hash loan; do
+		bpftool map update name "$map" key hex 01 00 00 00 value hex 00 00 00 00 00 00 00 00
+	done
 	local program size writes
-	for program in empty helpers copy_in copy_both array_1 array_10 array_value_10 hash_1 hash_10 hash_value_10; do
+	for program in empty helpers copy_in copy_both array_1 array_10 array_value_10 hash_1 hash_10 hash_value_10 \
+		loan_1 loan_value_10; do
 		for size in 64 256 1500; do
 			[[ $size == 64 || $program == copy_* ]] || continue
 			writes=-

@@ -20,6 +20,15 @@ struct {
 	__type(value, __u64);
 } hash SEC(".maps");
 
+/* Its values are loans. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16);
+	__type(key, __u32);
+	__type(value, __u64);
+} loan SEC(".maps");
+
 SEC("xdp") int empty(struct xdp_md *ctx)
 {
 	return XDP_PASS;
@@ -78,5 +87,7 @@ SEC("xdp") int hash_1(struct xdp_md *ctx) { return look_up(&hash, 1, 0); }
 SEC("xdp") int hash_10(struct xdp_md *ctx) { return look_up(&hash, 10, 0); }
 SEC("xdp") int array_value_10(struct xdp_md *ctx) { return look_up(&array, 1, 10); }
 SEC("xdp") int hash_value_10(struct xdp_md *ctx) { return look_up(&hash, 1, 10); }
+SEC("xdp") int loan_1(struct xdp_md *ctx) { return look_up(&loan, 1, 0); }
+SEC("xdp") int loan_value_10(struct xdp_md *ctx) { return look_up(&loan, 1, 10); }
 
 char _license[] SEC("license") = "GPL";

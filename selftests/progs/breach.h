@@ -30,6 +30,11 @@ struct addresses {
 
 #define VICTIM_WORDS 512
 
+/* The keys of breach_access' store count from here; its values are full of the other. */
+#define STORE_KEY 0x6b65796b65796b00ull
+#define STORE_WORD 0x76616c7565766175ull
+#define STORE_KEYS 16
+
 /* breach_attack: what is written where, and who shall suffer from it. */
 #define MAX_SPRAYS 4
 #define SPRAY_WORDS 512

@@ -13,6 +13,14 @@ struct {
 	__uint(max_entries, 4096);
 } ring SEC(".maps");
 
+/* A hash map whose values are in the domain. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16);
+	__type(key, __u64);
+	__type(value, struct place);
+} store SEC(".maps");
+
 /* Each kind: how to get the pointer, and what to do when all is over. */
 #define KIND_array \
 	__u32 key = 0; \
@@ -22,6 +30,11 @@ struct {
 #define KIND_hash \
 	__u32 key = 0; \
 	void *p = bpf_map_lookup_elem(&hash, &key); \
+	if (!p) \
+		return XDP_DROP;
+#define KIND_store \
+	__u64 key = STORE_KEY; \
+	void *p = bpf_map_lookup_elem(&store, &key); \
 	if (!p) \
 		return XDP_DROP;
 #define KIND_global void *p = &global;
@@ -41,6 +54,7 @@ struct {
 		return XDP_DROP;
 #define END_array
 #define END_hash
+#define END_store
 #define END_global
 #define END_stack
 #define END_packet
@@ -106,12 +120,14 @@ struct {
 
 ALL_WIDTHS(READ, array)
 ALL_WIDTHS(READ, hash)
+ALL_WIDTHS(READ, store)
 ALL_WIDTHS(READ, global)
 ALL_WIDTHS(READ, stack)
 ALL_WIDTHS(READ, packet)
 ALL_WIDTHS(READ, record)
 ALL_WIDTHS(WRITE, array)
 ALL_WIDTHS(WRITE, hash)
+ALL_WIDTHS(WRITE, store)
 ALL_WIDTHS(WRITE, global)
 ALL_WIDTHS(WRITE, stack)
 ALL_WIDTHS(WRITE, packet)
@@ -133,6 +149,7 @@ ALL_ATOMICS(array, 32)
 ALL_ATOMICS(array, 64)
 ALL_ATOMICS(hash, 32)
 ALL_ATOMICS(hash, 64)
+ALL_ATOMICS(store, 64)
 ALL_ATOMICS(stack, 64)
 
 /* Sign extension is another machine instruction; so is a load by context. */

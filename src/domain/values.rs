@@ -2,7 +2,7 @@
 //! The values of maps, mapped a second time in the domain: the kernel keeps its
 //! own address of a value, the program is given the one in the region. Only
 //! maps whose values have pages to themselves are mapped (arrays without
-//! special fields); every other map's values are loans. Of a jump table the
+//! special fields, hash maps with a store); every other map's values are loans. Of a jump table the
 //! domain shows pages of ours in the place of the kernel's: what stands there
 //! are numbers, and programs only read them.
 
@@ -12,6 +12,7 @@ use crate::bindings as b;
 use crate::pure::pkrs::Key;
 use crate::pure::region::{Part, PAGE};
 use crate::pure::rewrite::jump_table::NOWHERE;
+use crate::store::Store;
 use core::cell::UnsafeCell;
 use core::mem::size_of;
 use core::ptr::{self, NonNull};
@@ -25,7 +26,7 @@ const MAPS: usize = 256;
 /// A map that programs of the domain use.
 #[derive(Clone, Copy)]
 pub(crate) struct Mapped {
-    /// The map. Only an array or a jump table is held, and only then may this be followed: a
+    /// The map. Only an array, a store or a jump table is held, and only then may this be followed: a
     /// device or CPU map holds programs, and one of them may be of this domain.
     map: *mut b::bpf_map,
     /// Its number, since another map may come to the same address.
@@ -248,7 +249,14 @@ impl Values {
         };
         let mut layout = b::bailey_values::default();
         // SAFETY: `map` is a map that the program being loaded holds.
-        let placed = unsafe { b::bailey_map_values(map, &mut layout) };
+        let placed = match unsafe { Store::of(map) } {
+            Some(store) => {
+                layout = store.layout();
+                b::bailey_values_kind_BAILEY_VALUES_PAGES
+            }
+            // SAFETY: as above.
+            None => unsafe { b::bailey_map_values(map, &mut layout) },
+        };
         if placed == b::bailey_values_kind_BAILEY_VALUES_MIXED {
             entry.kernel = layout.start;
             entry.lent = layout.len;

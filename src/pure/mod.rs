@@ -12,7 +12,8 @@
 //! checks the machine code that came out. The way of a packet: [`pkrs`],
 //! [`pool`] and [`region`] say what a domain may touch, [`loan`], [`access`]
 //! and [`x86`] mediate what it may not, [`ledger`] remembers what it holds,
-//! [`violation`] names what it did wrong.
+//! [`violation`] names what it did wrong. Of a hash map, [`store`] is what the
+//! kernel trusts, apart from the values.
 #![forbid(unsafe_code)]
 // Under Kbuild this is a private module of the module's crate, which uses a
 // part of it at a time; under cargo the same items are a crate's public face.
@@ -35,5 +36,6 @@ pub mod pool;
 pub mod region;
 pub mod rewrite;
 pub mod shift;
+pub mod store;
 pub mod violation;
 pub mod x86;

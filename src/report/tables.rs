@@ -7,6 +7,7 @@ use crate::event::violation;
 use crate::load;
 use crate::load::program::{self, State as ProgramState};
 use crate::pure::pool::State;
+use crate::store;
 use kernel::debugfs::Writer;
 use kernel::fmt;
 use kernel::prelude::*;
@@ -17,6 +18,8 @@ pub(crate) struct Status;
 pub(crate) struct Programs;
 /// `maps`: a line for each map and domain that knows it.
 pub(crate) struct Maps;
+/// `stores`: a line for each hash map with a store.
+pub(crate) struct Stores;
 /// `domains`: a line each.
 pub(crate) struct Domains;
 /// `keys`: a line for each hardware key.
@@ -83,6 +86,10 @@ impl Writer for Status {
         writeln!(f, "programs_isolated {isolated}")?;
         writeln!(f, "programs_not_isolated {other}")?;
         writeln!(f, "programs_classic {}", load::classic_programs())?;
+        let mut stores = 0;
+        store::for_each(|_| stores += 1);
+        writeln!(f, "stores {stores}")?;
+        writeln!(f, "store_patterns {}", store::patterns())?;
         writeln!(f, "domains {domains}")?;
         writeln!(f, "keys_in_use {keys}")
     }
@@ -162,6 +169,19 @@ impl Writer for Maps {
                 );
                 result = result.and(line);
             }
+        });
+        result
+    }
+}
+
+impl Writer for Stores {
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "id name entries bytes")?;
+        let mut result = Ok(());
+        store::for_each(|store| {
+            let (id, name, entries, bytes) = store.description();
+            let line = writeln!(f, "{id} {} {entries} {bytes}", Word(name));
+            result = result.and(line);
         });
         result
     }

@@ -1,0 +1,510 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * map_calls same SEED: hash maps of many shapes under a sequence of system
+ * calls, the same for the same seed. Prints a line for each shape, with what
+ * came out of it hashed: not the order of keys, which is each map's own.
+ *
+ * map_calls stress OBJECT SECONDS: threads and the object's program, on every
+ * CPU, change one hash map; then what each thread left must be there, and the
+ * map must take exactly as many keys as it may.
+ *
+ * map_calls iterate OBJECT: an iterator over a hash map, twice: the second time
+ * it sees what the first one's program wrote.
+ *
+ * map_calls hold: prints the number of a hash map and keeps it until it is
+ * killed.
+ */
+#include "runner.h"
+#include <linux/if_ether.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define MOST_KEY 40
+#define MOST_VALUE 5000
+
+struct shape {
+	const char *name;
+	__u32 key_size, value_size, entries, flags;
+};
+
+static const struct shape shapes[] = {
+	{ "one", 4, 4, 1, 0 },
+	{ "small", 4, 8, 4, 0 },
+	{ "byte_keys", 1, 1, 200, 0 },
+	{ "odd_keys", 3, 5, 7, 0 },
+	{ "words", 8, 8, 64, 0 },
+	{ "long_keys", 33, 12, 100, 0 },
+	{ "longest_keys", 40, 100, 33, BPF_F_ZERO_SEED },
+	{ "pages", 4, 5000, 20, 0 },
+	{ "on_demand", 4, 8, 16, BPF_F_NO_PREALLOC },
+	{ "read_by_programs", 4, 8, 16, BPF_F_RDONLY_PROG },
+	{ "written_by_programs", 4, 8, 16, BPF_F_WRONLY_PROG },
+	{ "read_by_user", 4, 8, 16, BPF_F_RDONLY },
+	{ "written_by_user", 4, 8, 16, BPF_F_WRONLY },
+	{ "node", 4, 8, 16, BPF_F_NUMA_NODE },
+	{ "in_a_map", 4, 8, 16, 0 },
+};
+
+/* Refused the same way. */
+static const struct shape wrong[] = {
+	{ "no_key", 0, 4, 1, 0 },
+	{ "no_value", 4, 0, 1, 0 },
+	{ "no_entries", 4, 4, 0, 0 },
+	{ "too_large", 4, 0x7fffffff, 1, 0 },
+	{ "mmap", 4, 4, 1, BPF_F_MMAPABLE },
+	{ "lru_flag", 4, 4, 1, BPF_F_NO_COMMON_LRU },
+	{ "unknown_flag", 4, 4, 1, 1u << 20 },
+	{ "both_access", 4, 4, 1, BPF_F_RDONLY | BPF_F_WRONLY },
+};
+
+static __u64 digest;
+
+static void note(const void *data, size_t len)
+{
+	digest = hash_bytes(digest, data, len);
+}
+
+static void note_result(int err)
+{
+	note(&err, sizeof(err));
+}
+
+static void key_of(const struct shape *s, __u32 n, unsigned char *key)
+{
+	for (__u32 i = 0; i < s->key_size; i++)
+		key[i] = i < 4 ? n >> 8 * i : 0x40 + i;
+}
+
+static void value_of(const struct shape *s, __u64 n, unsigned char *value)
+{
+	for (__u32 i = 0; i < s->value_size; i++)
+		value[i] = (n ^ i * 0x1d) >> i % 8;
+}
+
+/* A sum over keys and values, whatever their order. */
+static __u64 sum_of(const struct shape *s, const unsigned char *key, const unsigned char *value)
+{
+	return hash_bytes(hash_bytes(HASH_START, key, s->key_size), value, s->value_size);
+}
+
+static void walk(int map, const struct shape *s)
+{
+	unsigned char key[MOST_KEY], next[MOST_KEY], value[MOST_VALUE];
+	__u32 count = 0;
+	__u64 sum = 0;
+	void *at = NULL;
+	int err;
+
+	while (!(err = bpf_map_get_next_key(map, at, next))) {
+		memcpy(key, next, s->key_size);
+		at = key;
+		err = bpf_map_lookup_elem(map, key, value);
+		if (err)
+			break;
+		sum += sum_of(s, key, value);
+		if (++count > s->entries)
+			die("%s: more keys than entries", s->name);
+	}
+	note_result(err);
+	note(&count, sizeof(count));
+	note(&sum, sizeof(sum));
+}
+
+static void batches(int map, const struct shape *s, bool delete)
+{
+	unsigned char *keys = calloc(s->entries + 1, s->key_size);
+	unsigned char *values = calloc(s->entries + 1, s->value_size);
+	LIBBPF_OPTS(bpf_map_batch_opts, opts);
+	__u32 batch = 0, next = 0, count, total = 0;
+	void *in = NULL;
+	__u64 sum = 0;
+	int err;
+
+	if (!keys || !values)
+		die("no memory");
+	do {
+		count = s->entries + 1;
+		err = delete ? bpf_map_lookup_and_delete_batch(map, in, &next, keys, values, &count, &opts) :
+			       bpf_map_lookup_batch(map, in, &next, keys, values, &count, &opts);
+		if (err && err != -ENOENT)
+			break;
+		for (__u32 i = 0; i < count; i++)
+			sum += sum_of(s, keys + i * s->key_size, values + i * s->value_size);
+		total += count;
+		batch = next;
+		in = &batch;
+	} while (!err && total <= s->entries);
+	note_result(err);
+	note(&total, sizeof(total));
+	note(&sum, sizeof(sum));
+
+	/* What is refused. */
+	batch = 0xffffffff;
+	count = 1;
+	note_result(bpf_map_lookup_batch(map, &batch, &next, keys, values, &count, &opts));
+	note(&count, sizeof(count));
+	count = 0;
+	note_result(bpf_map_lookup_batch(map, NULL, &next, keys, values, &count, &opts));
+	count = s->entries + 1;
+	note_result(bpf_map_lookup_batch(map, NULL, &next, (void *)8, (void *)8, &count, &opts));
+	opts.elem_flags = BPF_F_LOCK;
+	count = s->entries;
+	note_result(bpf_map_lookup_batch(map, NULL, &next, keys, values, &count, &opts));
+	opts.elem_flags = 0;
+	opts.flags = 1;
+	note_result(bpf_map_lookup_batch(map, NULL, &next, keys, values, &count, &opts));
+	opts.flags = 0;
+
+	/* By single elements: the kernel's own code on our operations. */
+	for (__u32 i = 0; i < s->entries; i++) {
+		key_of(s, 3 * i, keys + i * s->key_size);
+		value_of(s, i, values + i * s->value_size);
+	}
+	count = s->entries;
+	note_result(bpf_map_update_batch(map, keys, values, &count, &opts));
+	count = s->entries / 2;
+	note_result(bpf_map_delete_batch(map, keys, &count, &opts));
+	note(&count, sizeof(count));
+	walk(map, s);
+	free(keys);
+	free(values);
+}
+
+static int create(const struct shape *s)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = s->flags);
+
+	return bpf_map_create(BPF_MAP_TYPE_HASH, s->name, s->key_size, s->value_size,
+			      s->entries, &opts);
+}
+
+/* Takes the map through a map of maps of each kind. */
+static void nest(int map, const struct shape *s)
+{
+	static const enum bpf_map_type types[] = { BPF_MAP_TYPE_ARRAY_OF_MAPS,
+						   BPF_MAP_TYPE_HASH_OF_MAPS };
+	struct shape other = *s;
+
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
+		LIBBPF_OPTS(bpf_map_create_opts, opts, .inner_map_fd = map);
+		int outer = bpf_map_create(types[i], "outer", 4, 4, 2, &opts), inner;
+		__u32 key = 1, id = 0;
+
+		if (outer < 0)
+			die("no outer map: %d", outer);
+		note_result(bpf_map_update_elem(outer, &key, &map, 0));
+		note_result(bpf_map_lookup_elem(outer, &key, &id));
+		note_result(id != 0);
+		other.entries = s->entries + 5;
+		inner = create(&other);
+		note_result(bpf_map_update_elem(outer, &key, &inner, 0));
+		close(inner);
+		other.flags = BPF_F_NO_PREALLOC;
+		inner = create(&other);
+		note_result(bpf_map_update_elem(outer, &key, &inner, 0));
+		close(inner);
+		note_result(bpf_map_delete_elem(outer, &key));
+		close(outer);
+	}
+}
+
+static void same_shape(const struct shape *s, __u64 seed)
+{
+	unsigned char key[MOST_KEY], next[MOST_KEY], value[MOST_VALUE];
+	__u32 range = s->entries + s->entries / 2 + 2;
+	__u64 state = seed;
+	int map = create(s);
+
+	digest = HASH_START;
+	if (map < 0) {
+		printf("%s: errno %d\n", s->name, -map);
+		return;
+	}
+	for (int step = 0; step < 4000; step++) {
+		__u64 r = next_random(&state);
+		int err;
+
+		key_of(s, r % range, key);
+		switch (r >> 32 & 15) {
+		case 0 ... 4:
+			value_of(s, r >> 40, value);
+			note_result(bpf_map_update_elem(map, key, value, r >> 36 & 3));
+			break;
+		case 5:
+			value_of(s, r >> 40, value);
+			note_result(bpf_map_update_elem(map, key, value,
+							r >> 36 & 1 ? BPF_F_LOCK : r >> 36 & 15));
+			break;
+		case 6 ... 8:
+			note_result(bpf_map_delete_elem(map, key));
+			break;
+		case 9 ... 12:
+			err = bpf_map_lookup_elem_flags(map, key, value,
+							r >> 36 & 31 ? 0 : BPF_F_LOCK);
+			note_result(err);
+			if (!err)
+				note(value, s->value_size);
+			break;
+		case 13:
+			err = bpf_map_lookup_and_delete_elem_flags(map, key, value,
+								   r >> 36 & 15 ? 0 : BPF_F_LOCK);
+			note_result(err);
+			if (!err)
+				note(value, s->value_size);
+			break;
+		case 14:
+			/* A key that is not there leads to the first one. */
+			err = bpf_map_get_next_key(map, key, next);
+			if (bpf_map_lookup_elem(map, key, value)) {
+				note_result(err);
+				if (!err) {
+					unsigned char first[MOST_KEY];
+
+					note_result(bpf_map_get_next_key(map, NULL, first));
+					note_result(memcmp(first, next, s->key_size));
+				}
+			}
+			break;
+		default:
+			if (!(r >> 36 & 15))
+				walk(map, s);
+		}
+	}
+	walk(map, s);
+	batches(map, s, false);
+	batches(map, s, true);
+	if (!strcmp(s->name, "in_a_map"))
+		nest(map, s);
+	/* To the brim, and over it. */
+	for (__u32 i = 0; i < s->entries + 3; i++) {
+		key_of(s, i, key);
+		value_of(s, i, value);
+		note_result(bpf_map_update_elem(map, key, value, BPF_ANY));
+		note_result(bpf_map_update_elem(map, key, value, BPF_ANY));
+	}
+	walk(map, s);
+	note_result(bpf_map_update_elem(map, (void *)8, value, 0));
+	note_result(bpf_map_lookup_elem(map, (void *)8, value));
+	note_result(bpf_map_freeze(map));
+	note_result(bpf_map_update_elem(map, key, value, 0));
+	note_result(bpf_map_delete_elem(map, key));
+	walk(map, s);
+	printf("%s: %016llx\n", s->name, (unsigned long long)digest);
+	close(map);
+}
+
+static int same(__u64 seed)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(shapes); i++)
+		same_shape(&shapes[i], seed + i);
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
+		same_shape(&wrong[i], seed);
+	return 0;
+}
+
+/* The stress: keys of KEYS * n and more are thread n's own, the rest anybody's. */
+#define KEYS 64
+#define COMMON 32
+#define THREADS 3
+#define ENTRIES (KEYS * (THREADS + 1))
+
+static atomic_bool done;
+static int stressed, program;
+static atomic_ulong steps, runs;
+
+struct stress_value {
+	__u64 key, number;
+};
+
+static void *change(void *arg)
+{
+	__u64 thread = (__u64)arg, state = thread, model[KEYS] = {};
+	struct stress_value value;
+	__u32 key, next;
+
+	for (__u64 n = 1; !done; n++) {
+		__u64 r = next_random(&state);
+		int mine = r >> 8 & 1, slot = r >> 16 & (KEYS - 1), err;
+
+		key = mine ? KEYS * thread + slot : (r >> 16) % COMMON;
+		value.key = key;
+		value.number = n;
+		switch (r >> 32 & 3) {
+		case 0:
+		case 1:
+			err = bpf_map_update_elem(stressed, &key, &value, BPF_ANY);
+			if (err && err != -EDEADLK && err != -ETIMEDOUT)
+				die("update of %u: %d", key, err);
+			if (mine && !err)
+				model[slot] = n;
+			break;
+		case 2:
+			err = bpf_map_delete_elem(stressed, &key);
+			if (mine && err != (model[slot] ? 0 : -ENOENT))
+				die("delete of %u: %d", key, err);
+			if (mine)
+				model[slot] = 0;
+			break;
+		default:
+			err = bpf_map_lookup_elem(stressed, &key, &value);
+			if (mine && err != (model[slot] ? 0 : -ENOENT))
+				die("look-up of %u: %d", key, err);
+			if (mine && !err && (value.key != key || value.number != model[slot]))
+				die("%u has the value of %llu", key, (unsigned long long)value.key);
+			if (!(r >> 40 & 63)) {
+				__u32 *at = NULL, seen = 0;
+
+				while (!bpf_map_get_next_key(stressed, at, &next) && seen++ < 2 * ENTRIES) {
+					if (next >= ENTRIES)
+						die("key %u was never there", next);
+					key = next;
+					at = &key;
+				}
+			}
+		}
+		steps++;
+	}
+	for (int slot = 0; slot < KEYS; slot++) {
+		int err;
+
+		key = KEYS * thread + slot;
+		err = bpf_map_lookup_elem(stressed, &key, &value);
+		if (err != (model[slot] ? 0 : -ENOENT) ||
+		    (!err && (value.key != key || value.number != model[slot])))
+			die("%u is not as thread %llu left it", key, (unsigned long long)thread);
+	}
+	return NULL;
+}
+
+static void *drive(void *arg)
+{
+	unsigned char packet[ETH_ZLEN] = {};
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = packet, .data_size_in = sizeof(packet),
+		    .repeat = 200);
+
+	while (!done) {
+		if (bpf_prog_test_run_opts(program, &opts))
+			die("the program does not run");
+		if (opts.retval == 0)
+			die("the program was ended");
+		runs += 200;
+	}
+	return arg;
+}
+
+static int stress(const char *path, int seconds)
+{
+	struct bpf_object *object = bpf_object__open(path);
+	pthread_t threads[THREADS + 2];
+	__u32 key, count = 0, *at = NULL, next;
+	struct stress_value value = {};
+	struct bpf_map *map;
+	int err;
+
+	if (!object || bpf_object__load(object))
+		die("%s does not load", path);
+	map = bpf_object__find_map_by_name(object, "stressed");
+	stressed = bpf_map__fd(map);
+	program = bpf_program__fd(bpf_object__next_program(object, NULL));
+	if (bpf_map__max_entries(map) != ENTRIES)
+		die("another number of entries");
+	for (__u64 i = 0; i < THREADS; i++)
+		pthread_create(&threads[i], NULL, change, (void *)(i + 1));
+	for (int i = THREADS; i < THREADS + 2; i++)
+		pthread_create(&threads[i], NULL, drive, NULL);
+	sleep(seconds);
+	done = true;
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		pthread_join(threads[i], NULL);
+	for (; !bpf_map_get_next_key(stressed, at, &next); count++) {
+		if (count > ENTRIES || next >= ENTRIES)
+			die("key %u, the %u-th", next, count);
+		key = next;
+		at = &key;
+		if (bpf_map_lookup_elem(stressed, &key, &value) || value.key != key)
+			die("%u has the value of %llu", key, (unsigned long long)value.key);
+	}
+	/* No element is lost, none is in two places. */
+	for (key = ENTRIES; count < ENTRIES; key++, count++) {
+		value.key = key;
+		err = bpf_map_update_elem(stressed, &key, &value, BPF_NOEXIST);
+		if (err)
+			die("the map is full with %u keys of %u: %d", count, ENTRIES, err);
+	}
+	err = bpf_map_update_elem(stressed, &key, &value, BPF_NOEXIST);
+	if (err != -E2BIG)
+		die("the map takes more than %u keys: %d", ENTRIES, err);
+	printf("%lu steps, %lu runs\n", steps, runs);
+	if (!steps || !runs)
+		die("nothing was tried");
+	bpf_object__close(object);
+	return 0;
+}
+
+static int iterate(const char *path)
+{
+	struct bpf_object *object = bpf_object__open(path);
+	union bpf_iter_link_info info = {};
+	LIBBPF_OPTS(bpf_iter_attach_opts, opts, .link_info = &info, .link_info_len = sizeof(info));
+	struct bpf_link *link;
+	char line[16];
+	int map;
+
+	if (!object || bpf_object__load(object))
+		die("%s does not load", path);
+	map = bpf_object__find_map_fd_by_name(object, "iterated");
+	for (__u32 key = 0; key < 250; key++) {
+		__u64 value = key * 1000003ull;
+
+		if (bpf_map_update_elem(map, &key, &value, 0))
+			die("no room");
+	}
+	info.map.map_fd = map;
+	link = bpf_program__attach_iter(bpf_object__next_program(object, NULL), &opts);
+	if (!link)
+		die("the iterator does not attach");
+	for (int n = 0; n < 2; n++) {
+		int file = bpf_iter_create(bpf_link__fd(link)), lines = 0, ends = 0;
+		__u64 sum = 0;
+
+		if (file < 0)
+			die("no iterator");
+		for (; read(file, line, sizeof(line)) == sizeof(line); lines++) {
+			sum += hash_bytes(HASH_START, line, sizeof(line));
+			ends += !memcmp(line, "the end", 7);
+		}
+		close(file);
+		printf("%d lines, %d ends, %016llx\n", lines, ends, (unsigned long long)sum);
+	}
+	bpf_link__destroy(link);
+	bpf_object__close(object);
+	return 0;
+}
+
+static int hold(void)
+{
+	int map = create(&shapes[1]);
+	struct bpf_map_info info = {};
+	__u32 len = sizeof(info);
+
+	if (map < 0 || bpf_map_get_info_by_fd(map, &info, &len))
+		die("no map");
+	printf("%u\n", info.id);
+	fflush(stdout);
+	pause();
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 3 && !strcmp(argv[1], "same"))
+		return same(strtoull(argv[2], NULL, 0));
+	if (argc == 4 && !strcmp(argv[1], "stress"))
+		return stress(argv[2], atoi(argv[3]));
+	if (argc == 3 && !strcmp(argv[1], "iterate"))
+		return iterate(argv[2]);
+	if (argc == 2 && !strcmp(argv[1], "hold"))
+		return hold();
+	fprintf(stderr, "usage: map_calls same SEED | stress OBJECT SECONDS | iterate OBJECT | hold\n");
+	return 2;
+}

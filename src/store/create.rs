@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: GPL-2.0
+//! How a hash map becomes a store.
+//!
+//! `htab_map_alloc()` is hooked and returns a store instead. The kernel puts
+//! its own operations into it, asks them whether the types of key and value
+//! are fine (of a preallocated map they look at nothing but `struct bpf_map`),
+//! and comes to `security_bpf_map_create()` before anybody can see the map.
+//! There the operations become ours. If the kernel gives up before that, it
+//! frees the map by `htab_map_free()`, which is hooked for those.
+//!
+//! A map of maps keeps a pattern of its inner maps, by which programs are
+//! verified. The kernel puts the pattern's operations right into programs, so
+//! all maps that may come into an outer one must understand the same ones.
+//! Ours work with hash maps of the kernel's too, so each pattern that could fit
+//! a store gets ours; a store is kept out of outer maps that were made before.
+
+use super::Store;
+use crate::bindings as b;
+use core::ptr::{self, NonNull};
+use kernel::error::from_err_ptr;
+use kernel::prelude::*;
+use kernel::sync::atomic::{Atomic, Relaxed};
+
+/// A store that lives.
+struct Known {
+    store: NonNull<Store>,
+    /// It has the kernel's operations still.
+    pending: bool,
+}
+
+struct Registry {
+    /// No store is made before the module is ready and when it leaves.
+    open: bool,
+    stores: KVVec<Known>,
+}
+
+// SAFETY: what pointers lead to is followed under the mutex alone, and leaves the list before it
+// is freed.
+unsafe impl Send for Registry {}
+
+kernel::sync::global_lock! {
+    // SAFETY: initialized by `Stores::new`, before the hooks are installed.
+    unsafe(uninit) static REGISTRY: Mutex<Registry> = Registry {
+        open: false,
+        stores: KVVec::new(),
+    };
+}
+
+/// Patterns of inner maps that hold the module.
+static PATTERNS: Atomic<i32> = Atomic::new(0);
+
+/// How many patterns of inner maps hold the module.
+pub(crate) fn patterns() -> i32 {
+    PATTERNS.load(Relaxed)
+}
+
+/// Calls `report` for each store.
+pub(crate) fn for_each(mut report: impl FnMut(&Store)) {
+    for known in &REGISTRY.lock().stores {
+        // SAFETY: it is freed after it has left the list.
+        report(unsafe { known.store.as_ref() });
+    }
+}
+
+/// Makes a store known.
+fn insert(store: NonNull<Store>) -> Result {
+    let known = Known {
+        store,
+        pending: true,
+    };
+    Ok(REGISTRY.lock().stores.push(known, GFP_KERNEL)?)
+}
+
+/// A store is to be freed.
+pub(super) fn forget(store: NonNull<Store>) {
+    let stores = &mut REGISTRY.lock().stores;
+    if let Some(at) = stores.iter().position(|known| known.store == store) {
+        let _ = stores.remove(at);
+    }
+}
+
+/// Has `then` decide over a map that is a store with the kernel's operations:
+/// whether it stays one.
+fn pending(map: *mut b::bpf_map, then: impl FnOnce(NonNull<Store>) -> bool) -> bool {
+    let stores = &mut REGISTRY.lock().stores;
+    let is_it = |known: &&mut Known| known.pending && known.store.as_ptr().cast() == map;
+    match stores.iter_mut().find(is_it) {
+        Some(known) => {
+            known.pending = then(known.store);
+            true
+        }
+        None => false,
+    }
+}
+
+/// While it lives, hash maps become stores. Dropped before the hooks are
+/// removed.
+pub(crate) struct Stores(());
+
+impl Stores {
+    /// Prepares the operations; the hooks come after.
+    pub(crate) fn new() -> Self {
+        super::ops::init();
+        // SAFETY: called once, from the module's init.
+        unsafe { REGISTRY.init() };
+        REGISTRY.lock().open = true;
+        Self(())
+    }
+}
+
+impl Drop for Stores {
+    fn drop(&mut self) {
+        REGISTRY.lock().open = false;
+    }
+}
+
+/// Whether the parameter asks for stores.
+fn wanted() -> bool {
+    // SAFETY: an int, read whole.
+    unsafe { (&raw const b::bailey_stores).read_volatile() != 0 }
+}
+
+/// A store for `attr`, with a reference to the module. `None` if it is to be
+/// a map of the kernel's.
+///
+/// # Safety
+///
+/// As of [`Store::create`].
+unsafe fn store_for(attr: *mut b::bpf_attr) -> Option<NonNull<Store>> {
+    // SAFETY: of the union's members this is the one that is filled.
+    let create = unsafe { &(*attr).__bindgen_anon_1 };
+    if create.map_type != b::bpf_map_type_BPF_MAP_TYPE_HASH
+        || create.map_flags & b::BPF_F_NO_PREALLOC != 0
+        || !wanted()
+        || !REGISTRY.lock().open
+        // SAFETY: as above; process context.
+        || unsafe { b::bailey_store_plain_values(attr) } == 0
+        // SAFETY: this module's own code runs, so it is there.
+        || unsafe { b::bailey_module_try_get() } == 0
+    {
+        return None;
+    }
+    // SAFETY: promised by the caller.
+    let store = unsafe { Store::create(attr) }.and_then(|store| {
+        insert(store).inspect_err(|_| {
+            // SAFETY: nobody knows it yet.
+            unsafe { Store::free(store) };
+        })?;
+        Ok(store)
+    });
+    if store.is_err() {
+        // SAFETY: the reference taken above. We are in a hook, which the exit waits for.
+        unsafe { b::bailey_module_drop() };
+    }
+    store.ok()
+}
+
+/// Instead of `htab_map_alloc()`.
+///
+/// # Safety
+///
+/// Called by the hook, with the attributes that the caller passed.
+#[no_mangle]
+unsafe extern "C" fn bailey_on_htab_map_alloc(attr: *mut b::bpf_attr) -> *mut b::bpf_map {
+    // SAFETY: promised by the caller.
+    match unsafe { store_for(attr) } {
+        Some(store) => store.as_ptr().cast(),
+        // SAFETY: the original, as it would have been called.
+        None => unsafe { b::bailey_k_htab_map_alloc(attr) },
+    }
+}
+
+/// Instead of `htab_map_free()`.
+///
+/// # Safety
+///
+/// Called by the hook, with a map that nobody uses any more.
+#[no_mangle]
+unsafe extern "C" fn bailey_on_htab_map_free(map: *mut b::bpf_map) {
+    let mut ours = None;
+    pending(map, |store| {
+        ours = Some(store);
+        true
+    });
+    match ours {
+        // SAFETY: a store that never became a map; the reference is `store_for`'s.
+        Some(store) => unsafe { Store::end(store) },
+        // SAFETY: the original, as it would have been called.
+        None => unsafe { b::bailey_k_htab_map_free(map) },
+    }
+}
+
+/// Instead of `security_bpf_map_create()`.
+///
+/// # Safety
+///
+/// Called by the hook, with a map that nobody else knows yet.
+#[no_mangle]
+unsafe extern "C" fn bailey_on_security_bpf_map_create(
+    map: *mut b::bpf_map,
+    attr: *mut b::bpf_attr,
+    token: *mut b::bpf_token,
+    kernel: bool,
+) -> c_int {
+    let mut fits = true;
+    pending(map, |_| {
+        // SAFETY: nobody else knows the map, and it is a store.
+        unsafe {
+            fits = b::bailey_map_has_record(map) == 0;
+            if fits {
+                (*map).ops = &raw const b::bailey_store_ops;
+            }
+        }
+        !fits
+    });
+    if !fits {
+        // Another BTF came to the same descriptor while the map was made. The kernel frees it now.
+        return EINVAL.to_errno();
+    }
+    // SAFETY: the original, as it would have been called.
+    unsafe { b::bailey_k_security_bpf_map_create(map, attr, token, kernel) }
+}
+
+/// Instead of `bpf_map_meta_alloc()`, which makes a pattern of inner maps.
+///
+/// # Safety
+///
+/// Called by the hook.
+#[no_mangle]
+unsafe extern "C" fn bailey_on_bpf_map_meta_alloc(fd: c_int) -> *mut b::bpf_map {
+    // SAFETY: the original, as it would have been called.
+    let meta = unsafe { b::bailey_k_bpf_map_meta_alloc(fd) };
+    if from_err_ptr(meta).is_err() || meta.is_null() {
+        return meta;
+    }
+    // SAFETY: fresh, and known to nobody else.
+    unsafe {
+        let ours = ptr::eq((*meta).ops, &raw const b::bailey_store_ops);
+        let fits = ptr::eq((*meta).ops, b::bailey_htab_map_ops)
+            && (*meta).map_flags & b::BPF_F_NO_PREALLOC == 0
+            && b::bailey_map_has_record(meta) == 0;
+        // Where the pattern is a store's, that store has a reference: this one is had, too.
+        if (ours || (fits && wanted())) && b::bailey_module_try_get() != 0 {
+            (*meta).ops = &raw const b::bailey_store_ops;
+            PATTERNS.fetch_add(1, Relaxed);
+        } else if ours {
+            (*meta).ops = b::bailey_htab_map_ops;
+        }
+    }
+    meta
+}
+
+/// At `bpf_map_meta_free()`.
+///
+/// # Safety
+///
+/// Called by the hook, with a pattern that nobody uses any more.
+#[no_mangle]
+unsafe extern "C" fn bailey_on_bpf_map_meta_free(meta: *mut b::bpf_map) {
+    // SAFETY: `meta` is freed after this; the reference is that of `bailey_on_bpf_map_meta_alloc`.
+    unsafe {
+        if ptr::eq((*meta).ops, &raw const b::bailey_store_ops) {
+            PATTERNS.fetch_add(-1, Relaxed);
+            b::bailey_module_drop();
+        }
+    }
+}
+
+/// Instead of `bpf_map_meta_equal()`, which says whether a map may come into an
+/// outer one with this pattern.
+///
+/// # Safety
+///
+/// Called by the hook, with two maps.
+#[no_mangle]
+unsafe extern "C" fn bailey_on_bpf_map_meta_equal(
+    meta: *const b::bpf_map,
+    map: *const b::bpf_map,
+) -> bool {
+    // SAFETY: the original, as it would have been called.
+    if !unsafe { b::bailey_k_bpf_map_meta_equal(meta, map) } {
+        return false;
+    }
+    let ours = &raw const b::bailey_store_ops;
+    // SAFETY: both are maps.
+    let fits = unsafe { !ptr::eq((*map).ops, ours) || ptr::eq((*meta).ops, ours) };
+    if !fits {
+        pr_warn!(
+            "an outer map from before takes no hash map from after the module was loaded (load with stores=0)\n"
+        );
+    }
+    fits
+}

@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Stores: hash maps of our own behind the kernel's map operations.
+//!
+//! The kernel keeps chain, key and value of an element side by side
+//! (kernel/bpf/hashtab.c), so no domain can be shown its values. A store has
+//! the values on pages of their own, one after another, and all that the
+//! kernel trusts elsewhere: `struct bpf_map`, chains and free list
+//! ([`crate::pure::store`]), and the keys.
+//!
+//! A preallocated hash map whose values hold no fields of the kernel's becomes
+//! a store when it is created ([`create`]); [`ops`] are its operations. To the
+//! kernel it is a `BPF_MAP_TYPE_HASH` with another table of operations.
+//!
+//! Each store, and each pattern of inner maps with our operations, holds a
+//! reference to the module. The last thing that our code does for it is to
+//! give that back; whoever is still in our text then leaves it without
+//! sleeping, and the module's exit waits for that (`synchronize_rcu_tasks()`
+//! in helpers/hook.c) before the text goes.
+//!
+//! Locks: a lock for each bucket, resilient as the kernel's, with interrupts
+//! off; under it nothing but the table. The list of stores has a mutex, under
+//! which nothing is taken.
+
+mod batch;
+mod create;
+mod ops;
+mod seq;
+
+pub(crate) use create::{for_each, patterns, Stores};
+
+use crate::bindings as b;
+use crate::pure::store::hash::hash;
+use crate::pure::store::{Element, Table};
+use core::mem::size_of;
+use core::ptr::{self, NonNull};
+use core::slice;
+use core::sync::atomic::{AtomicU32, AtomicU64};
+use kernel::prelude::*;
+
+/// More keys than this are left to the kernel.
+const MOST: u64 = 1 << 26;
+
+/// A store, in the kernel's eyes a `struct bpf_map`. What pointers point to is
+/// its own, zeroed when allocated, and stays where it is while it lives.
+#[repr(C)]
+pub(crate) struct Store {
+    /// First, as the kernel's pointers are to it.
+    map: b::bpf_map,
+    buckets: *mut AtomicU64,
+    bucket_count: u32,
+    element_count: u32,
+    elements: *mut Element<AtomicU32>,
+    keys: *mut u8,
+    key_stride: u32,
+    value_stride: u32,
+    values: *mut u8,
+    seed: u32,
+    spare_count: u32,
+    spares: *mut AtomicU32,
+    locks: *mut b::bailey_bucket_lock_t,
+    free: AtomicU64,
+}
+
+/// The word of a key of `size` bytes at `key`, filled up with zeroes.
+///
+/// # Safety
+///
+/// `key` is readable for `size` bytes, of which `4 * at` is one.
+#[inline(always)]
+unsafe fn key_word(key: *const u8, size: u32, at: u32) -> u32 {
+    let left = size - 4 * at;
+    // SAFETY: at least one byte is there, by this function's contract.
+    let from = unsafe { key.add(4 * at as usize) };
+    if left >= 4 {
+        // SAFETY: four bytes are there.
+        return unsafe { from.cast::<u32>().read_unaligned() };
+    }
+    let mut word = 0;
+    for n in 0..left {
+        // SAFETY: `left` bytes are there.
+        word |= u32::from(unsafe { from.add(n as usize).read() }) << (8 * n);
+    }
+    word
+}
+
+/// Copies bytes that others may write at the same time.
+///
+/// # Safety
+///
+/// `from` is readable and `to` writable for `len` bytes.
+#[inline(always)]
+unsafe fn copy(to: *mut u8, from: *const u8, len: u32) {
+    let len = len as usize;
+    let mut at = 0;
+    while len - at >= 8 {
+        // SAFETY: eight bytes are there on both sides.
+        unsafe {
+            let word = from.add(at).cast::<u64>().read_unaligned();
+            to.add(at).cast::<u64>().write_unaligned(word);
+        }
+        at += 8;
+    }
+    while at < len {
+        // SAFETY: a byte is there on both sides.
+        unsafe { to.add(at).write_volatile(from.add(at).read_volatile()) };
+        at += 1;
+    }
+}
+
+/// A bucket's lock, held: interrupts are off.
+struct Locked {
+    lock: *mut b::bailey_bucket_lock_t,
+    flags: usize,
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // SAFETY: taken by `Store::lock`, on this CPU.
+        unsafe { b::bailey_bucket_unlock(self.lock, self.flags) };
+    }
+}
+
+impl Store {
+    /// The store that `map` is, if it is one.
+    ///
+    /// # Safety
+    ///
+    /// `map` is a map, and stays one while the result is used.
+    #[inline(always)]
+    pub(crate) unsafe fn of<'a>(map: *mut b::bpf_map) -> Option<&'a Self> {
+        // SAFETY: promised by the caller; a map with our operations was made by
+        // `create` as a store, but for patterns of inner maps, which no operation gets.
+        unsafe { ptr::eq((*map).ops, &raw const b::bailey_store_ops).then(|| &*map.cast::<Self>()) }
+    }
+
+    /// Where its values are.
+    pub(crate) fn layout(&self) -> b::bailey_values {
+        b::bailey_values {
+            start: self.values as u64,
+            len: u64::from(self.element_count) * u64::from(self.value_stride),
+            stride: self.value_stride.into(),
+            writable: u32::from(self.map.map_flags & b::BPF_F_RDONLY_PROG == 0),
+            pad: 0,
+        }
+    }
+
+    fn as_map(&self) -> *mut b::bpf_map {
+        (&raw const self.map).cast_mut()
+    }
+
+    #[inline(always)]
+    fn table(&self) -> Table<'_, AtomicU32, AtomicU64> {
+        // SAFETY: each area was allocated for so many; all are atomics, so
+        // shared references are fine while others use them.
+        unsafe {
+            Table::new(
+                slice::from_raw_parts(self.buckets, self.bucket_count as usize),
+                slice::from_raw_parts(self.elements, self.element_count as usize),
+                slice::from_raw_parts(self.spares, self.spare_count as usize),
+                &self.free,
+            )
+        }
+    }
+
+    fn key(&self, number: u32) -> *mut u8 {
+        self.keys
+            .wrapping_add(number as usize * self.key_stride as usize)
+    }
+
+    fn value(&self, number: u32) -> *mut u8 {
+        self.values
+            .wrapping_add(number as usize * self.value_stride as usize)
+    }
+
+    /// # Safety
+    ///
+    /// `key` is readable for the map's `key_size`.
+    #[inline(always)]
+    unsafe fn hash(&self, key: *const u8) -> u32 {
+        let size = self.map.key_size;
+        // SAFETY: only words of which a byte is within `size` are asked for.
+        hash(size.div_ceil(4), self.seed, |at| unsafe {
+            key_word(key, size, at)
+        })
+    }
+
+    /// Whether `number` has this key.
+    ///
+    /// # Safety
+    ///
+    /// As of [`Store::hash`].
+    #[inline(always)]
+    unsafe fn is(&self, number: u32, key: *const u8) -> bool {
+        let size = self.map.key_size;
+        let own = self.key(number);
+        // SAFETY: as there; the element's key has room for `size` bytes.
+        let same = |at| unsafe { key_word(key, size, at) == key_word(own, size, at) };
+        (0..size.div_ceil(4)).all(same)
+    }
+
+    /// The element of a key.
+    ///
+    /// # Safety
+    ///
+    /// As of [`Store::hash`].
+    #[inline(always)]
+    unsafe fn find(&self, key: *const u8) -> Option<u32> {
+        let table = self.table();
+        // The usual sizes are read once and compared in a register.
+        // SAFETY: promised by the caller; an element's key has room for as much.
+        unsafe {
+            match self.map.key_size {
+                4 => {
+                    let key = key.cast::<u32>().read_unaligned();
+                    table.find(hash(1, self.seed, |_| key), |number| {
+                        self.key(number).cast::<u32>().read_unaligned() == key
+                    })
+                }
+                8 => {
+                    let key = key.cast::<u64>().read_unaligned();
+                    let word = |at: u32| (key >> (32 * at)) as u32;
+                    table.find(hash(2, self.seed, word), |number| {
+                        self.key(number).cast::<u64>().read_unaligned() == key
+                    })
+                }
+                _ => table.find(self.hash(key), |number| self.is(number, key)),
+            }
+        }
+    }
+
+    /// Takes the lock of a bucket. Fails where waiting would be for ever.
+    fn lock(&self, bucket: u32) -> Result<Locked> {
+        let lock = self.locks.wrapping_add(bucket as usize);
+        let mut flags = 0;
+        // SAFETY: there is a lock for each bucket.
+        match unsafe { b::bailey_bucket_lock(lock, &mut flags) } {
+            0 => Ok(Locked { lock, flags }),
+            err => Err(Error::from_errno(err)),
+        }
+    }
+
+    /// Adds to the count of keys.
+    fn count(&self, n: i32) {
+        // SAFETY: the count lives as long as the map.
+        unsafe { b::bailey_store_count_add(self.as_map(), n) };
+    }
+
+    /// Bytes that are its own.
+    fn usage(&self) -> u64 {
+        let elements = u64::from(self.element_count);
+        size_of::<Self>() as u64
+            + u64::from(self.bucket_count)
+                * (size_of::<AtomicU64>() + size_of::<b::bailey_bucket_lock_t>()) as u64
+            + elements * size_of::<Element<AtomicU32>>() as u64
+            + elements * u64::from(self.key_stride)
+            + self
+                .layout()
+                .len
+                .next_multiple_of(crate::pure::region::PAGE)
+            + u64::from(self.spare_count) * size_of::<AtomicU32>() as u64
+    }
+
+    /// Number, name, most keys, bytes.
+    pub(crate) fn description(&self) -> (u32, &CStr, u32, u64) {
+        let name = CStr::from_bytes_until_nul(&self.map.name).unwrap_or(c"");
+        (self.map.id, name, self.map.max_entries, self.usage())
+    }
+
+    /// A store for a map that is to be as `attr` says.
+    ///
+    /// # Safety
+    ///
+    /// `attr` is a map's creation that `htab_map_alloc_check()` has passed.
+    unsafe fn create(attr: *mut b::bpf_attr) -> Result<NonNull<Self>> {
+        // SAFETY: of the union's members this is the one that is filled.
+        let create = unsafe { (*attr).__bindgen_anon_1 };
+        let area = |bytes: u64, node: c_int| {
+            // SAFETY: process context.
+            NonNull::new(unsafe { b::bailey_k_bpf_map_area_alloc(bytes, node) }).ok_or(ENOMEM)
+        };
+        // SAFETY: the number of CPUs.
+        let cpus = unsafe { b::bailey_cpu_possible() };
+        let keys = u64::from(create.max_entries);
+        if keys > MOST || cpus == 0 {
+            return Err(E2BIG);
+        }
+        let elements = keys + u64::from(cpus);
+        let buckets = keys.next_power_of_two();
+        let store: NonNull<Self> = area(size_of::<Self>() as u64, b::NUMA_NO_NODE)?.cast();
+        let free_all = Unfinished(store);
+        // SAFETY: fresh, zeroed, and nobody else's.
+        let this = unsafe { &mut *store.as_ptr() };
+        // SAFETY: the map is this store's; `attr` is as the kernel passed it.
+        unsafe { b::bailey_k_bpf_map_init_from_attr(&mut this.map, attr) };
+        let node = this.map.numa_node;
+        this.bucket_count = buckets as u32;
+        this.element_count = elements as u32;
+        this.spare_count = cpus;
+        this.key_stride = create.key_size.next_multiple_of(8);
+        this.value_stride = create.value_size.next_multiple_of(8);
+        this.buckets = area(buckets * size_of::<AtomicU64>() as u64, node)?
+            .as_ptr()
+            .cast();
+        this.locks = area(buckets * size_of::<b::bailey_bucket_lock_t>() as u64, node)?
+            .as_ptr()
+            .cast();
+        this.elements = area(elements * size_of::<Element<AtomicU32>>() as u64, node)?
+            .as_ptr()
+            .cast();
+        this.spares = area(u64::from(cpus) * size_of::<AtomicU32>() as u64, node)?
+            .as_ptr()
+            .cast();
+        this.keys = area(elements * u64::from(this.key_stride), node)?
+            .as_ptr()
+            .cast();
+        let bytes =
+            (elements * u64::from(this.value_stride)).next_multiple_of(crate::pure::region::PAGE);
+        // SAFETY: process context; whole pages.
+        this.values = unsafe { b::bailey_k_bpf_map_area_mmapable_alloc(bytes, node) }.cast();
+        if this.values.is_null() {
+            return Err(ENOMEM);
+        }
+        // SAFETY: the map is this store's.
+        kernel::error::to_result(unsafe { b::bailey_store_count_init(&mut this.map) })?;
+        if create.map_flags & b::BPF_F_ZERO_SEED == 0 {
+            // SAFETY: any context.
+            this.seed = unsafe { b::get_random_u32() };
+        }
+        if !this.table().init() {
+            return Err(EINVAL);
+        }
+        core::mem::forget(free_all);
+        Ok(store)
+    }
+
+    /// Frees what `create` has allocated, as far as it came.
+    ///
+    /// # Safety
+    ///
+    /// Nobody uses the store.
+    unsafe fn free(store: NonNull<Self>) {
+        // SAFETY: nobody else uses it. Null is fine for each of these.
+        unsafe {
+            let this = store.as_ref();
+            b::bailey_store_count_free(this.as_map());
+            b::bailey_area_free(this.values.cast());
+            b::bailey_area_free(this.keys.cast());
+            b::bailey_area_free(this.spares.cast());
+            b::bailey_area_free(this.elements.cast());
+            b::bailey_area_free(this.locks.cast());
+            b::bailey_area_free(this.buckets.cast());
+            b::bailey_area_free(store.as_ptr().cast());
+        }
+    }
+}
+
+impl Store {
+    /// Frees a store and gives its reference to the module back. Nothing of
+    /// ours is used after that but the way out of our text.
+    ///
+    /// # Safety
+    ///
+    /// Nobody uses the store; process context.
+    unsafe fn end(store: NonNull<Self>) {
+        create::forget(store);
+        // SAFETY: promised by the caller; the reference was taken when the store was made.
+        unsafe {
+            Self::free(store);
+            b::bailey_module_drop();
+        }
+    }
+}
+
+/// A store that is being made; dropped, it is freed.
+struct Unfinished(NonNull<Store>);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // SAFETY: nobody knows it yet.
+        unsafe { Store::free(self.0) };
+    }
+}

@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The operations of a store, with the meaning of those of kernel/bpf/hashtab.c.
+//!
+//! Those that programs call may be called with a hash map of the kernel's, too:
+//! one that came into a map of maps ([`super::create`]).
+
+use super::{batch, copy, seq, Store};
+use crate::bindings as b;
+use crate::pure::store::{Refusal, Updated, When};
+use core::ptr::{self, NonNull};
+use kernel::prelude::*;
+use kernel::sync::rcu;
+
+/// Puts the table together: the kernel's for hash maps, with our functions.
+/// What it has of others (checks before a map is made, batches by single
+/// elements, callbacks' arguments) fits us as it is.
+pub(super) fn init() {
+    // SAFETY: the kernel's table is found; ours is read by nobody yet.
+    unsafe {
+        let mut ops = *b::bailey_htab_map_ops;
+        ops.map_free = Some(free);
+        ops.map_get_next_key = Some(get_next_key);
+        ops.map_release_uref = None;
+        ops.map_lookup_elem = Some(lookup);
+        ops.map_lookup_and_delete_elem = Some(lookup_and_delete);
+        ops.map_update_elem = Some(update);
+        ops.map_delete_elem = Some(delete);
+        ops.map_gen_lookup = None;
+        ops.map_seq_show_elem = Some(seq::show_elem);
+        ops.map_check_btf = None;
+        ops.map_for_each_callback = Some(for_each);
+        ops.map_mem_usage = Some(mem_usage);
+        ops.map_lookup_batch = Some(batch::lookup);
+        ops.map_lookup_and_delete_batch = Some(batch::lookup_and_delete);
+        ops.map_btf_id = b::bailey_btf_bpf_map_id;
+        ops.iter_seq_info = &raw const seq::INFO.0;
+        b::bailey_store_ops = ops;
+    }
+}
+
+/// `map_lookup_elem`.
+///
+/// # Safety
+///
+/// Called by the kernel with a hash map and a key of it, under RCU.
+unsafe extern "C" fn lookup(map: *mut b::bpf_map, key: *mut c_void) -> *mut c_void {
+    // SAFETY: called with a hash map and a key of it.
+    unsafe {
+        let Some(store) = Store::of(map) else {
+            return match (*b::bailey_htab_map_ops).map_lookup_elem {
+                Some(kernels) => kernels(map, key),
+                None => ptr::null_mut(),
+            };
+        };
+        match store.find(key.cast()) {
+            Some(number) => store.value(number).cast(),
+            None => ptr::null_mut(),
+        }
+    }
+}
+
+/// `map_update_elem`.
+///
+/// # Safety
+///
+/// Called by the kernel with a hash map, a key and a value of it.
+unsafe extern "C" fn update(
+    map: *mut b::bpf_map,
+    key: *mut c_void,
+    value: *mut c_void,
+    flags: u64,
+) -> c_long {
+    // SAFETY: called with a hash map, a key and a value of it.
+    unsafe {
+        let Some(store) = Store::of(map) else {
+            return match (*b::bailey_htab_map_ops).map_update_elem {
+                Some(kernels) => kernels(map, key, value, flags),
+                None => EINVAL.to_errno() as c_long,
+            };
+        };
+        match store.update(key.cast(), value.cast(), flags) {
+            Ok(()) => 0,
+            Err(err) => err.to_errno() as c_long,
+        }
+    }
+}
+
+/// `map_delete_elem`.
+///
+/// # Safety
+///
+/// Called by the kernel with a hash map and a key of it.
+unsafe extern "C" fn delete(map: *mut b::bpf_map, key: *mut c_void) -> c_long {
+    // SAFETY: called with a hash map and a key of it.
+    unsafe {
+        let Some(store) = Store::of(map) else {
+            return match (*b::bailey_htab_map_ops).map_delete_elem {
+                Some(kernels) => kernels(map, key),
+                None => EINVAL.to_errno() as c_long,
+            };
+        };
+        match store.delete(key.cast(), None) {
+            Ok(()) => 0,
+            Err(err) => err.to_errno() as c_long,
+        }
+    }
+}
+
+/// `map_lookup_and_delete_elem`.
+///
+/// # Safety
+///
+/// Called by the kernel with a store, a key of it and room for a value.
+unsafe extern "C" fn lookup_and_delete(
+    map: *mut b::bpf_map,
+    key: *mut c_void,
+    value: *mut c_void,
+    _flags: u64,
+) -> c_int {
+    // SAFETY: called by the kernel with a store, a key of it and room for a value. The flag for
+    // a lock was refused before: there is none.
+    let deleted = unsafe {
+        Store::of(map)
+            .ok_or(EINVAL)
+            .and_then(|store| store.delete(key.cast(), NonNull::new(value.cast())))
+    };
+    deleted.map_or_else(|err| err.to_errno(), |()| 0)
+}
+
+/// `map_get_next_key`.
+///
+/// # Safety
+///
+/// Called by the kernel with a store, a key of it or null, and room for a key.
+unsafe extern "C" fn get_next_key(
+    map: *mut b::bpf_map,
+    key: *mut c_void,
+    next_key: *mut c_void,
+) -> c_int {
+    // SAFETY: called by the kernel with a store, a key of it or null, and room for a key.
+    let next = unsafe { Store::of(map).and_then(|store| Some((store, store.next(key.cast())?))) };
+    let Some((store, number)) = next else {
+        return ENOENT.to_errno();
+    };
+    // SAFETY: as above.
+    unsafe { copy(next_key.cast(), store.key(number), store.map.key_size) };
+    0
+}
+
+/// `map_for_each_callback`.
+///
+/// # Safety
+///
+/// Called by the kernel with a hash map and a program's callback.
+unsafe extern "C" fn for_each(
+    map: *mut b::bpf_map,
+    callback: b::bpf_callback_t,
+    ctx: *mut c_void,
+    flags: u64,
+) -> c_long {
+    // SAFETY: called with a hash map.
+    let Some(store) = (unsafe { Store::of(map) }) else {
+        // SAFETY: the kernel's own, as it would have been called.
+        return unsafe {
+            match (*b::bailey_htab_map_ops).map_for_each_callback {
+                Some(kernels) => kernels(map, callback, ctx, flags),
+                None => EINVAL.to_errno() as c_long,
+            }
+        };
+    };
+    let (Some(callback), 0) = (callback, flags) else {
+        return EINVAL.to_errno() as c_long;
+    };
+    let table = store.table();
+    let mut count = 0;
+    for bucket in 0..table.bucket_count() {
+        let _guard = rcu::read_lock();
+        let mut at = table.first(bucket);
+        while let Some(number) = at {
+            // The callback may delete the element.
+            at = table.next(number);
+            count += 1;
+            let (key, value) = (store.key(number), store.value(number));
+            // SAFETY: a callback of a program's, called as the kernel calls it.
+            let stop = unsafe { callback(map as u64, key as u64, value as u64, ctx as u64, 0) };
+            if stop != 0 {
+                return count;
+            }
+        }
+    }
+    count
+}
+
+/// `map_mem_usage`.
+///
+/// # Safety
+///
+/// Called by the kernel with a store.
+unsafe extern "C" fn mem_usage(map: *const b::bpf_map) -> u64 {
+    // SAFETY: called by the kernel with a store.
+    unsafe { Store::of(map.cast_mut()) }.map_or(0, Store::usage)
+}
+
+/// `map_free`.
+///
+/// # Safety
+///
+/// Called by the kernel with a store that nobody uses any more.
+unsafe extern "C" fn free(map: *mut b::bpf_map) {
+    if let Some(store) = NonNull::new(map.cast::<Store>()) {
+        // SAFETY: called by the kernel with a store that nobody uses any more.
+        unsafe { Store::end(store) };
+    }
+}
+
+impl Store {
+    /// # Safety
+    ///
+    /// `key` and `value` are readable for the map's sizes.
+    unsafe fn update(&self, key: *const u8, value: *const u8, flags: u64) -> Result {
+        let when = match flags as u32 {
+            _ if flags > u64::from(b::BPF_EXIST) => return Err(EINVAL),
+            b::BPF_NOEXIST => When::New,
+            b::BPF_EXIST => When::Old,
+            _ => When::Any,
+        };
+        let table = self.table();
+        // SAFETY: promised by the caller.
+        let hash = unsafe { self.hash(key) };
+        let locked = self.lock(table.bucket_of(hash))?;
+        // SAFETY: reads the CPU's number; interrupts are off.
+        let cpu = unsafe { b::bailey_cpu_number() } as usize;
+        let updated = table.update(
+            cpu,
+            hash,
+            when,
+            // SAFETY: promised by the caller.
+            |number| unsafe { self.is(number, key) },
+            // SAFETY: the element is nobody else's, and has room for both.
+            |number| unsafe {
+                copy(self.key(number), key, self.map.key_size);
+                copy(self.value(number), value, self.map.value_size);
+            },
+        );
+        drop(locked);
+        match updated {
+            Ok(Updated::Added) => {
+                self.count(1);
+                Ok(())
+            }
+            Ok(Updated::Replaced) => Ok(()),
+            Err(Refusal::Exists) => Err(EEXIST),
+            Err(Refusal::Missing) => Err(ENOENT),
+            Err(Refusal::Full) => Err(E2BIG),
+            Err(Refusal::Busy) => Err(EBUSY),
+        }
+    }
+
+    /// Deletes a key, and copies its value to `value` before.
+    ///
+    /// # Safety
+    ///
+    /// `key` is readable and `value` writable for the map's sizes.
+    unsafe fn delete(&self, key: *const u8, value: Option<NonNull<u8>>) -> Result {
+        let table = self.table();
+        // SAFETY: promised by the caller.
+        let hash = unsafe { self.hash(key) };
+        let locked = self.lock(table.bucket_of(hash))?;
+        // SAFETY: promised by the caller.
+        let is_it = |number| unsafe { self.is(number, key) };
+        let number = table.find(hash, is_it).ok_or(ENOENT)?;
+        if let Some(value) = value {
+            // SAFETY: promised by the caller.
+            unsafe { copy(value.as_ptr(), self.value(number), self.map.value_size) };
+        }
+        table.remove(hash, number);
+        drop(locked);
+        self.count(-1);
+        table.give(number);
+        Ok(())
+    }
+
+    /// The element behind that of `key`; the first one if there is none or if
+    /// `key` is null.
+    ///
+    /// # Safety
+    ///
+    /// `key` is null or readable for the map's `key_size`.
+    unsafe fn next(&self, key: *const u8) -> Option<u32> {
+        let table = self.table();
+        let mut bucket = 0;
+        if !key.is_null() {
+            // SAFETY: promised by the caller.
+            let hash = unsafe { self.hash(key) };
+            // SAFETY: as above.
+            if let Some(number) = table.find(hash, |number| unsafe { self.is(number, key) }) {
+                if let Some(next) = table.next(number) {
+                    return Some(next);
+                }
+                bucket = table.bucket_of(hash) + 1;
+            }
+        }
+        (bucket..table.bucket_count()).find_map(|bucket| table.first(bucket))
+    }
+}
