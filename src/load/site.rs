@@ -129,8 +129,15 @@ pub(crate) mod effect {
     /// The helper takes for granted that a packet is being worked on.
     pub(crate) const IN_PACKET: u16 = 0x2000;
     /// What has a way of its own in the helper gate.
-    pub(crate) const SPECIAL: u16 =
-        CALLS_BACK | THROWS | NEVER | PRINTK | TAIL_CALL | READS_TWICE | NESTS | OBJECTS | IN_PACKET;
+    pub(crate) const SPECIAL: u16 = CALLS_BACK
+        | THROWS
+        | NEVER
+        | PRINTK
+        | TAIL_CALL
+        | READS_TWICE
+        | NESTS
+        | OBJECTS
+        | IN_PACKET;
 }
 
 /// `bailey_site.resource`, where `effects` has ACQUIRES or RELEASES.

@@ -34,7 +34,7 @@ pub enum Kind {
     RingbufRecord,
     /// A socket or its common part; the ledger holds it.
     Socket,
-    /// A part of a record that a dynptr points to; the tag says which one.
+    /// A part of a record that a dynptr points to; the tag is where that begins.
     Slice,
 }
 
@@ -56,7 +56,7 @@ pub struct Loan {
     pub write: bool,
     /// What it is.
     pub kind: Kind,
-    /// The caller's: which of its bytes are not lent.
+    /// The caller's: of a value, which of its bytes are not lent.
     pub tag: u64,
 }
 
@@ -161,9 +161,9 @@ impl Loans {
         })
     }
 
-    /// Ends every slice of what `tag` stands for.
-    pub fn remove_slices(&mut self, tag: u32) {
-        self.retain(|loan| loan.kind != Kind::Slice || loan.tag != tag);
+    /// Ends every slice of the record at `data`.
+    pub fn remove_slices(&mut self, data: u64) {
+        self.retain(|loan| loan.kind != Kind::Slice || loan.tag != data);
     }
 
     /// Ends every loan of `kind` that starts at `start`; whether there was

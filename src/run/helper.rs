@@ -207,10 +207,13 @@ pub(super) fn reachable(run: &mut Run, addr: u64, len: u64, write: bool) -> bool
 /// Whether `len` bytes at `addr`, which are on loan, are none of the kernel's own
 /// fields in the value.
 pub(super) fn spares_fields(loan: &Loan, addr: u64, len: u32) -> bool {
-    loan.tag == 0 || fields_of(loan).spare(addr - loan.start, len.into())
+    // The tags of other loans are none of a map's.
+    loan.kind != Lent::MapValue
+        || loan.tag == 0
+        || fields_of(loan).spare(addr - loan.start, len.into())
 }
 
-/// The fields in what is on loan.
+/// The fields in a value that is on loan.
 fn fields_of(loan: &Loan) -> Fields {
     // SAFETY: the tags of this run's loans are those of its maps, which outlive it: programs hold
     // theirs, and inner maps are freed after an RCU grace period.

@@ -239,19 +239,13 @@ fn slice(
                     len,
                     write: true,
                     kind: Lent::Slice,
-                    tag: tag(of.dynptr().data),
+                    tag: of.dynptr().data,
                 };
                 lend(run, kept, loan)?;
             }
             Ok(result)
         }
     }
-}
-
-/// What slices of the record at `data` are known by. Should another have the
-/// same, its slices end early.
-fn tag(data: u64) -> u32 {
-    data as u32
 }
 
 /// What the program gets for an int inside of an object: a copy, in its place.
@@ -269,7 +263,7 @@ fn int(run: &mut Run, of: &Object, result: u64) -> Audited<u64> {
 /// The record at `data` has been submitted or discarded.
 pub(super) fn end_record(level: &mut Level, data: u64) {
     level.loans.remove(Lent::RingbufRecord, data);
-    level.loans.remove_slices(tag(data));
+    level.loans.remove_slices(data);
     level.objects.end_of(Kind::Record, data);
 }
 
@@ -298,7 +292,7 @@ pub(super) fn end_sample(level: &mut Level, key: u64) -> bool {
         return false;
     };
     let data = sample.dynptr().data;
-    level.loans.remove_slices(tag(data));
+    level.loans.remove_slices(data);
     level.objects.end_of(Kind::Sample, data);
     true
 }

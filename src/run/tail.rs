@@ -33,8 +33,11 @@ pub(super) fn call(run: &mut Run, args: &[u64; 5]) -> u64 {
     }
     // SAFETY: a program with a tail call was entered with a pointer to its chain's count, or in a
     // run that was: the word lies in a frame of the kernel's stack that outlives the run, and only
-    // programs of this chain, which run one at a time, use it.
-    let count = unsafe { &mut *run.raw.count };
+    // programs of this chain, which run one at a time, use it. What the kernel calls later has
+    // none, and the verifier lets it make no tail call.
+    let Some(count) = (unsafe { run.raw.count.as_mut() }) else {
+        return FELL_THROUGH;
+    };
     if *count >= LIMIT {
         return FELL_THROUGH;
     }
