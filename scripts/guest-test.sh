@@ -8,6 +8,7 @@
 #   # SMP: 3            # TIMEOUT: 900      # MEM: 4G         # ICOUNT: 1
 #   # NMI: 50           # APPEND: ...       # MODULE: breach  (or none)
 #   # KERNEL: trixie    only on this kernel
+#   # ONCE: yes         `make test` runs it on the first kernel alone
 #   # ALONE: yes        not beside another: it has more CPUs than the host, and
 #                       an emulated CPU that comes up minds being kept waiting
 #   # SPLATS: ignore    the console log is not judged
@@ -47,6 +48,7 @@ for t in "$TOP"/selftests/guest/*.sh; do
     if [ -n "${TESTS:-}" ] && ! grep -qw -- "$name" <<<"$TESTS"; then continue; fi
     only=$(header "$t" KERNEL)
     if [ -n "$only" ] && [ "$only" != "$KERNEL" ]; then continue; fi
+    if [ -n "${SKIP_ONCE:-}" ] && [ -n "$(header "$t" ONCE)" ]; then continue; fi
     bochs=$(header "$t" BOCHS)
     case $label-$bochs in guest-only | bochs-) continue ;; esac
     tests+=("$t")

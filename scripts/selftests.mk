@@ -16,7 +16,7 @@ BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Werror -Wno-missing-declaration
 
 $(out)/%.bpf.o: $(src)/progs/%.bpf.c $(VMLINUX_H) scripts/selftests.mk
 	@echo "  BPF     $@"
-	@clang $(BPF_CFLAGS) -MMD -MF $(out)/.$*.d -MT $@ -c $< -o $@.tmp && mv $@.tmp $@
+	@clang $(BPF_CFLAGS) -MMD -MF $(out)/.$(notdir $@).d -MT $@ -c $< -o $@.tmp && mv $@.tmp $@
 
 $(out)/%: $(src)/%.c scripts/selftests.mk
 	@echo "  CC      $@"

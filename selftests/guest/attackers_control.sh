@@ -1,6 +1,7 @@
 #!/bin/bash
 # The control of attackers.sh: each defence is left out, one at a time, and the
 # same attack wins. An attack that cannot win shows nothing.
+# ONCE: yes
 # ALONE: yes
 # SMP: 3
 # TIMEOUT: 600

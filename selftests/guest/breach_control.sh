@@ -1,6 +1,7 @@
 #!/bin/bash
 # The control of breach.sh: with confinement off, the same programs do read and
 # write the kernel. A breach test that cannot fail shows nothing.
+# ONCE: yes
 # SMP: 2
 # TIMEOUT: 200
 # MODULE: breach

@@ -1,6 +1,7 @@
 #!/bin/bash
 # The tests' own ground, without the module: the corpus is deterministic and
 # the breaching programs are harmless.
+# ONCE: yes
 # SMP: 2
 # TIMEOUT: 300
 # MODULE: none

@@ -1,5 +1,6 @@
 #!/bin/bash
 # Many runs on every CPU, while others interrupt, patch and account.
+# ONCE: yes
 # SMP: 2
 # TIMEOUT: 900
 # BOCHS: SCALE=50

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Functions and callbacks at the ends of what there is room for: under NMIs, on
 # all CPUs at once, and inside of each other's runs.
+# ONCE: yes
 # ALONE: yes
 # SMP: 3
 # TIMEOUT: 300

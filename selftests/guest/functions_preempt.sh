@@ -1,6 +1,7 @@
 #!/bin/bash
 # Functions and callbacks where the kernel preempts everything: the same
 # programs leave the same behind.
+# ONCE: yes
 # SMP: 2
 # TIMEOUT: 600
 # APPEND: preempt=full

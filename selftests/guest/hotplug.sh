@@ -1,5 +1,6 @@
 #!/bin/bash
 # CPUs go and come back under load, and while the module comes.
+# ONCE: yes
 # ALONE: yes
 # SMP: 3
 # TIMEOUT: 400

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Jumps through tables: the same with the module as without; and a domain that
 # forges what it jumps by goes to places of its own function, or its run ends.
+# ONCE: yes
 # SMP: 2
 # TIMEOUT: 300
 # MODULE: breach

@@ -1,5 +1,6 @@
 #!/bin/bash
 # The module comes, goes, and leaves nothing behind.
+# ONCE: yes
 # SMP: 2
 # TIMEOUT: 300
 # BOCHS: SCALE=10

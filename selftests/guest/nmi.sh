@@ -1,5 +1,6 @@
 #!/bin/bash
 # NMIs from outside, at any instruction: in programs, in gates, in stubs.
+# ONCE: yes
 # SMP: 2
 # TIMEOUT: 600
 # NMI: 200

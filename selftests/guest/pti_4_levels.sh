@@ -1,6 +1,7 @@
 #!/bin/bash
 # Page-table isolation with four levels of page tables: the module comes and
 # goes, and CPUs go and come back, while processes run.
+# ONCE: yes
 # ALONE: yes
 # SMP: 2
 # TIMEOUT: 300

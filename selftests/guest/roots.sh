@@ -2,6 +2,7 @@
 # Domains on page tables of their own meet all that can meet a run: interrupts,
 # NMIs in windows of the gates, violations, runs in interrupts, attackers. Here
 # every domain gets the shared key, as if the others were taken.
+# ONCE: yes
 # ALONE: yes
 # SMP: 3
 # TIMEOUT: 400

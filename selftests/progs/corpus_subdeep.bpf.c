@@ -34,8 +34,10 @@ struct {
 /* More than a run may be lent. */
 #define MANY 160
 
+/* Its values are loans. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 2 * MANY);
 	__type(key, __u32);
 	__type(value, __u64[2]);
