@@ -219,6 +219,8 @@ SYM_INNER_LABEL(bailey_landed, SYM_L_GLOBAL)
  * helper gate is still the program's own.
  */
 .Llanded:
+SYM_INNER_LABEL(bailey_event_landed, SYM_L_GLOBAL)
+	ANNOTATE_NOENDBR
 	UNWIND_HINT_UNDEFINED
 	leaq	bailey_exit_z(%rip), %rcx
 	movl	PCPU(CPU_PHASE), %eax
@@ -254,12 +256,25 @@ SYM_INNER_LABEL(bailey_landed, SYM_L_GLOBAL)
 	jb	3f
 	cmpq	%rax, %rdx
 	jb	.Lrecover
-3:	leaq	bailey_event_z(%rip), %rcx
+	/*
+	 * In a stub, before its phase: like a confined one, judged in Rust. Of an
+	 * event that has landed itself, rip hides what that had come in.
+	 */
+3:	leaq	bailey_event_entry(%rip), %rcx
 	leaq	bailey_event_again(%rip), %rax
 	cmpq	%rcx, %rdx
-	jb	4f
+	jb	3f
 	cmpq	%rax, %rdx
-	/* In a stub, before its phase: like a confined one, judged in Rust. */
+	jb	bailey_event_z
+3:	leaq	bailey_event_landed(%rip), %rcx
+	leaq	bailey_event_landed_end(%rip), %rax
+	cmpq	%rcx, %rdx
+	jb	3f
+	cmpq	%rax, %rdx
+	jb	bailey_event_z
+3:	movq	%rdx, %rax
+	subq	bailey_event_text(%rip), %rax
+	cmpq	bailey_event_text_size(%rip), %rax
 	jb	bailey_event_z
 4:
 #ifdef BAILEY_BREACH
@@ -306,6 +321,8 @@ SYM_INNER_LABEL(bailey_landed, SYM_L_GLOBAL)
 	movq	%rsp, %rcx
 	IST_KERNEL
 	movq	%rcx, %rsp
+SYM_INNER_LABEL(bailey_event_landed_end, SYM_L_GLOBAL)
+	ANNOTATE_NOENDBR
 	movl	$BAILEY_PHASE_NONE, PCPU(CPU_PHASE)
 	incq	PCPU(CPU_LANDINGS)
 	movq	PCPU(CPU_RUN), %rcx

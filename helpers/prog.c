@@ -17,6 +17,9 @@
 /* The kernel's IDT entries, by vector: where the stubs go on to (event.S). */
 u64 bailey_event_handlers[256];
 
+/* Where the stubs of all vectors are, and how many bytes: set by src/event/stubs.rs. */
+u64 bailey_event_text, bailey_event_text_size;
+
 typedef u64 (*helper_fn)(u64, u64, u64, u64, u64);
 
 u64 bailey_call_helper(u64 func, const u64 *args)

@@ -216,9 +216,11 @@ void bailey_enter_function(void);
 void bailey_exit_gate(void);
 void bailey_exit_w(void);
 void bailey_exit_z(void);
+void bailey_exit_z_end(void);
 void bailey_helper_gate(void);
 void bailey_helper_w(void);
 void bailey_helper_z(void);
+void bailey_helper_z_end(void);
 void bailey_replay(void);
 void bailey_tail(void);
 void bailey_iret_out(void);
@@ -229,6 +231,10 @@ void bailey_event_pushed_rcx(void);
 void bailey_event_pushed_rdx(void);
 void bailey_event_z(void);
 void bailey_event_again(void);
+void bailey_event_landed(void);
+void bailey_event_landed_end(void);
+extern u64 bailey_event_text;
+extern u64 bailey_event_text_size;
 u64 bailey_run_tail(u64 ctx, u64 entry, u64 *count);
 
 /* Rust, of the test build: moves every domain to the other kind of key */

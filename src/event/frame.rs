@@ -90,8 +90,9 @@ fn addr(label: unsafe extern "C" fn()) -> u64 {
     label as usize as u64
 }
 
-/// Judges `rip`, saved while `image` was confined. `r9` is the register, not
-/// what a domain could write.
+/// Judges `rip`, saved while `image` was confined, or when an event landed in the
+/// stub of another: that one had come just before the way in, or just behind the
+/// way out. `r9` is the register, not what a domain could write.
 pub(crate) fn judge(image: &Image, rip: u64, r9: u64) -> Point {
     if image.insn_start(rip) {
         return Point::Program(rip);
@@ -106,8 +107,8 @@ pub(crate) fn judge(image: &Image, rip: u64, r9: u64) -> Point {
         };
         return match offset {
             o if o < out => Point::Gate(stub),
-            // Behind wrmsr: the way back in.
-            o if o >= out + 2 && o < size => Point::Tail,
+            // The wrmsr, and what is behind it: the way back in.
+            o if o >= out && o < size => Point::Tail,
             _ => Point::Impossible,
         };
     }
@@ -115,21 +116,23 @@ pub(crate) fn judge(image: &Image, rip: u64, r9: u64) -> Point {
         (addr(from)..addr(to)).contains(&rip)
     };
     let is_site = r9 % (1 << b::SITE_SHIFT) == 0 && r9 < u64::from(image.site_bytes);
-    if within(b::bailey_helper_gate, b::bailey_helper_z) && !is_site {
+    if within(b::bailey_helper_gate, b::bailey_helper_z_end) && !is_site {
         // No stub has been there: the gate would take r9 for the offset of a site. It is the
         // whole register that it adds, and the half that it compares.
         Point::Impossible
     } else if within(b::bailey_helper_gate, b::bailey_helper_w) {
         Point::Gate(addr(b::bailey_helper_gate))
-    } else if within(b::bailey_helper_w, b::bailey_helper_z) {
+    } else if within(b::bailey_helper_w, b::bailey_helper_z_end) {
         Point::Gate(addr(b::bailey_helper_w))
     } else if within(b::bailey_exit_gate, b::bailey_exit_w) {
         Point::Gate(addr(b::bailey_exit_gate))
-    } else if within(b::bailey_exit_w, b::bailey_exit_z) {
+    } else if within(b::bailey_exit_w, b::bailey_exit_z_end) {
         Point::Gate(addr(b::bailey_exit_w))
-    } else if within(b::bailey_iret_out_confined, b::bailey_iret_out_end) {
+    } else if within(b::bailey_replay, b::bailey_iret_out_end) {
         Point::Tail
-    } else if within(b::bailey_event_entry, b::bailey_event_again) || stubs::progress(rip).is_some()
+    } else if within(b::bailey_event_entry, b::bailey_event_again)
+        || within(b::bailey_event_landed, b::bailey_event_landed_end)
+        || stubs::progress(rip).is_some()
     {
         Point::Stub
     } else if breach::without(b::BAILEY_WITHOUT_RIP) {

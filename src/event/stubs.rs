@@ -140,6 +140,8 @@ impl Owner {
         // SAFETY: whole pages of ours, given back after the `UserText`.
         stubs.user = unsafe { UserText::map(stubs.text, TEXT) }?;
         BASE.store(stubs.text, Ordering::Release);
+        // SAFETY: words of event.S; no stub is in the IDT yet.
+        unsafe { (b::bailey_event_text, b::bailey_event_text_size) = (stubs.text, TEXT as u64) };
         let push = Template::read().pushed_rbp as u64 - 1;
         crate::breach::show_nmi_stub(stubs.text + 2 * STRIDE + push);
         Ok(owner)
