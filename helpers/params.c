@@ -74,6 +74,10 @@ MODULE_PARM_DESC(confine, "test build only: 0 leaves the kernel open to programs
 int bailey_test_share;
 module_param_named(share, bailey_test_share, int, 0644);
 MODULE_PARM_DESC(share, "test build only: every new domain gets the key for sharing");
+/* No round of the policy moves a domain: who shares a key goes on sharing it. */
+int bailey_test_hold;
+module_param_named(test_hold, bailey_test_hold, int, 0644);
+MODULE_PARM_DESC(test_hold, "test build only: no domain gets another key by itself");
 MODULE_PARM_DESC(test_no_room, "test build only: give runs no stack room for events");
 /* Programs that are loaded now call global functions as if something had attached to each. */
 int bailey_test_gated;

@@ -91,6 +91,7 @@ extern int bailey_policy_strict;
 extern int bailey_violation_abort;
 /* of the test build alone */
 extern int bailey_test_gated;
+extern int bailey_test_hold;
 extern int bailey_test_no_room;
 extern unsigned long bailey_test_nmi_stub;
 extern int bailey_test_confine;

@@ -65,6 +65,16 @@ pub(crate) fn gated() -> bool {
     false
 }
 
+/// Whether no domain gets another key by itself.
+#[inline]
+pub(crate) fn holds() -> bool {
+    #[cfg(bailey_breach)]
+    // SAFETY: an int that is read whole.
+    return unsafe { (&raw const b::bailey_test_hold).read_volatile() } != 0;
+    #[cfg(not(bailey_breach))]
+    false
+}
+
 /// Whether every new domain gets the key for sharing.
 #[inline]
 pub(crate) fn shares() -> bool {

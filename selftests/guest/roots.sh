@@ -29,7 +29,7 @@ all_share() {
 }
 
 check "the corpus runs on the stock kernel" run_corpus /tmp/without
-need_module on_violation=abort share=1
+need_module on_violation=abort share=1 test_hold=1
 check "the corpus runs with the module" run_corpus /tmp/with --isolation /tmp/states
 check "its programs leave the same behind isolated as not" diff -U0 /tmp/without /tmp/with
 count=$(grep -c ' isolated$' /tmp/states)

@@ -352,6 +352,9 @@ pub(crate) fn rebalance(crossings: &[(u32, u64)]) {
     let Some(decision) = policy.decide(candidates, free) else {
         return;
     };
+    if breach::holds() {
+        return;
+    }
     let mut with = |id: u32, change: fn(&mut KeyPool, &mut Entry) -> Result| match entries
         .iter_mut()
         .find(|entry| entry.domain.id == id)
