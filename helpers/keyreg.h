@@ -46,12 +46,14 @@
  */
 .macro KEY_TO_DOMAIN_PREPARE
 	movl	FRAME_PKRS(%rdx), %eax
-	cmpq	$0, FRAME_ROOT(%rdx)
+	/* Once: another CPU may take it away (src/domain/shift.rs). */
+	movq	FRAME_ROOT(%rdx), %rdx
+	testq	%rdx, %rdx
 	je	.Lno_root\@
 	ROOT_TO_DOMAIN
+	xorl	%edx, %edx
 .Lno_root\@:
 	movl	$BAILEY_MSR_PKRS, %ecx
-	xorl	%edx, %edx
 .endm
 
 .macro KEY_TO_DOMAIN_COMMIT
@@ -69,13 +71,12 @@
  * PCID, which all roots have in common: no translation outlives a run. Coming
  * back flushes nothing.
  *
- * rdx = frame, with a root; clobbers rcx and rdx.
+ * rdx = the root; clobbers rcx.
  */
 .macro ROOT_TO_DOMAIN
 	movq	%cr3, %rcx
 	ALTERNATIVE "", "btsq $63, %rcx", X86_FEATURE_PCID
 	movq	%rcx, PCPU(CPU_KERNEL_CR3)
-	movq	FRAME_ROOT(%rdx), %rdx
 	movq	%rdx, %cr3
 .endm
 
