@@ -131,10 +131,14 @@ END {
         keys("array_10", "array_1", 9), "")
     line("hash look-up", each("off", "hash_10", "hash_1", 9), each("on", "hash_10", "hash_1", 9),
         keys("hash_10", "hash_1", 9), "")
+    line("look-up in a per-CPU array", each("off", "per_cpu_10", "per_cpu_1", 9),
+        each("on", "per_cpu_10", "per_cpu_1", 9), keys("per_cpu_10", "per_cpu_1", 9), "")
     line("access to an array's value", each("off", "array_value_10", "array_1", 10),
         each("on", "array_value_10", "array_1", 10), keys("array_value_10", "array_1", 10), "")
     line("access to a hash's value", each("off", "hash_value_10", "hash_1", 10),
         each("on", "hash_value_10", "hash_1", 10), keys("hash_value_10", "hash_1", 10), "")
+    line("access to a per-CPU array's value", each("off", "per_cpu_value_10", "per_cpu_1", 10),
+        each("on", "per_cpu_value_10", "per_cpu_1", 10), keys("per_cpu_value_10", "per_cpu_1", 10), "")
     line("access to a loan", each("off", "loan_value_10", "loan_1", 10),
         each("on", "loan_value_10", "loan_1", 10), keys("loan_value_10", "loan_1", 10), "")
     for (i = 0; i < n; i++) {

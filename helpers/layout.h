@@ -256,9 +256,10 @@ struct bailey_site {
 	u8 resource;		/* what it acquires or releases */
 	u16 effects;
 	u32 size;
+	u32 values_pages;	/* if each CPU has values of its own, pages of each; else 0 */
 	u64 values_kernel;	/* the values of `map` that are mapped in the domain: */
-	u64 values_domain;	/* the kernel's address, the domain's, how many bytes */
-	u64 values_len;
+	u64 values_domain;	/* the kernel's address (or per-CPU pointer), the domain's, */
+	u64 values_len;		/* how many bytes (of each CPU) */
 };
 
 /*

@@ -140,11 +140,15 @@ int bailey_region_map(unsigned long addr, unsigned long pages, unsigned int key,
 	return err;
 }
 
-/* The page behind the vmalloc address `kaddr` at `addr`, with a reference of its own. */
+/*
+ * The page behind `kaddr` at `addr`, with a reference of its own. Most are
+ * vmalloc's; the first per-CPU memory lies in the direct map.
+ */
 int bailey_region_map_page(unsigned long addr, void *kaddr, unsigned int key, int writable)
 {
 	struct map_args args = {
-		.key = key, .page = vmalloc_to_page(kaddr), .read_only = !writable,
+		.key = key, .read_only = !writable,
+		.page = is_vmalloc_addr(kaddr) ? vmalloc_to_page(kaddr) : virt_to_page(kaddr),
 	};
 
 	if (!args.page)

@@ -116,6 +116,10 @@ int bailey_on_check_attach_target(struct bpf_verifier_log *log, const struct bpf
 /* the same, for arrays (src/domain/arrays.rs) */
 struct bpf_map *bailey_on_array_map_alloc(union bpf_attr *attr);
 void bailey_on_array_map_free(struct bpf_map *map);
+/* array.c: an array whose values each CPU has on pages of its own */
+u64 bailey_array_per_cpu_len(const union bpf_attr *attr);
+int bailey_array_make_per_cpu(struct bpf_map *map, u32 value_size);
+void bailey_array_end_per_cpu(struct bpf_map *map, void (*array_map_free)(struct bpf_map *map));
 
 /* the same, for stores (src/store/) */
 struct bpf_map *bailey_on_htab_map_alloc(union bpf_attr *attr);
@@ -256,7 +260,7 @@ void bailey_trace_violation(u32 prog, const char *name, u32 insn, u64 rip, u64 a
 /* prog.c: inlines around programs and maps */
 struct bailey_values {
 	u64 start;		/* the kernel's address of the first value, page-aligned */
-	u64 len;		/* bytes that are values */
+	u64 len;		/* bytes that are values (of each CPU) */
 	u64 stride;		/* bytes from one value to the next */
 	u32 writable;		/* by programs */
 	u32 pad;
@@ -266,6 +270,7 @@ enum bailey_values_kind {
 	BAILEY_VALUES_PAGES,	/* pages of their own */
 	BAILEY_VALUES_MIXED,	/* not alone on their pages, or with fields of the kernel's */
 	BAILEY_VALUES_TABLE,	/* a jump table: addresses of the kernel's, to be replaced */
+	BAILEY_VALUES_PER_CPU,	/* pages of their own for each CPU, if the array is ours */
 };
 enum bailey_values_kind bailey_map_values(struct bpf_map *map, struct bailey_values *values);
 /* What the end of an XDP buffer keeps for struct skb_shared_info (net/xdp.h). */
@@ -277,6 +282,7 @@ extern unsigned long bailey_hardirq_stack_ptr;
 u64 bailey_stack_left(void);
 u64 bailey_now(void);
 u32 bailey_cpu_number(void);
+u64 bailey_per_cpu_address(u64 ptr, u32 cpu);
 u32 bailey_xdp_len(u64 ctx);
 u64 bailey_rcu_read_unlock(void);
 u64 bailey_preempt_enable(void);

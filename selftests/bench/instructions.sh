@@ -29,7 +29,7 @@ all() {
 	done
 	local program size writes
 	for program in empty helpers copy_in copy_both array_1 array_10 array_value_10 hash_1 hash_10 hash_value_10 \
-		loan_1 loan_value_10; do
+		per_cpu_1 per_cpu_10 per_cpu_value_10 loan_1 loan_value_10; do
 		for size in 64 256 1500; do
 			[[ $size == 64 || $program == copy_* ]] || continue
 			writes=-

@@ -26,6 +26,24 @@ as_text() {
     rm -rf /sys/fs/bpf/progs /sys/fs/bpf/maps
 }
 
+# What user space does with a per-CPU array, and with what is wrong.
+per_cpu_calls() {
+    local map=/sys/fs/bpf/local entries=$1 value
+    value=$(seq -s ' ' 1 20)
+    bpftool map create $map type percpu_array key 4 value 20 entries "$entries" name local || return
+    for key in 0 1 $((entries - 1)) "$entries"; do
+        # shellcheck disable=SC2086 # bytes
+        bpftool map update pinned $map key $((key % 256)) $((key / 256)) 0 0 value $value any
+        # shellcheck disable=SC2086
+        bpftool map update pinned $map key $((key % 256)) $((key / 256)) 0 0 value $value noexist
+        bpftool map lookup pinned $map key $((key % 256)) $((key / 256)) 0 0
+        bpftool map delete pinned $map key $((key % 256)) $((key / 256)) 0 0
+        bpftool map getnext pinned $map key $((key % 256)) $((key / 256)) 0 0
+    done 2>&1
+    bpftool map dump pinned $map
+    rm $map
+}
+
 mkdir -p /sys/fs/bpf
 mount -t bpf bpf /sys/fs/bpf 2>/dev/null
 calls >/tmp/without 2>&1
@@ -35,7 +53,14 @@ as_text >/tmp/text.without 2>&1
 bpftool map create /sys/fs/bpf/inner type hash key 4 value 8 entries 16 name inner
 bpftool map create /sys/fs/bpf/outer type array_of_maps key 4 value 4 entries 2 name outer \
     inner_map pinned /sys/fs/bpf/inner
+per_cpu_calls 5 >/tmp/per_cpu.without
+per_cpu_calls 300 >>/tmp/per_cpu.without
+check "per-CPU arrays take the calls on the stock kernel" \
+    test "$(grep -c '01 02 03' /tmp/per_cpu.without)" -ge 12
 need_module
+per_cpu_calls 5 >/tmp/per_cpu.with
+per_cpu_calls 300 >>/tmp/per_cpu.with
+check "per-CPU arrays take the calls as before" diff /tmp/per_cpu.without /tmp/per_cpu.with
 calls >/tmp/with 2>&1
 check "each call has the same result with stores" diff /tmp/without /tmp/with
 as_text >/tmp/text.with 2>&1
@@ -46,6 +71,26 @@ check "on three CPUs no key is lost and none is there twice" ./map_calls stress 
 check "an isolated program was among them" test "$(counter runs)" -gt "$runs"
 equal "its accesses to values did not fault" "$loans" "$(counter loan_accesses)"
 equal "nothing breaches" 0 "$(counter violations_total)"
+
+head -c 64 /dev/zero >/tmp/packet
+bpftool prog loadall per_cpu.bpf.o /sys/fs/bpf/progs
+loans=$(counter loan_accesses)
+for cpu in 0 1 2; do
+    taskset -c $cpu bpftool prog run pinned /sys/fs/bpf/progs/counted data_in /tmp/packet \
+        repeat $((1000 * (cpu + 1))) | grep -q 'Return value: 2' || echo "$cpu" >/tmp/wrong
+done
+deny "runs with a per-CPU array give the right verdict on each CPU" test -e /tmp/wrong
+equal "each CPU has counted in values of its own" "1000 2000 3000" \
+    "$(bpftool map dump name counts | awk '/"packets"/ { gsub(",", ""); printf "%s%s", s, $2; s = " " }')"
+equal "accesses to them did not fault" "$loans" "$(counter loan_accesses)"
+equal "the domain has them" domain "$(column maps values name counts)"
+equal "a larger one is lent" loan "$(column maps values name large)"
+check "the module tells that they hold it" grep -q ' counts ' "$bailey/stores"
+bpftool prog run pinned /sys/fs/bpf/progs/counted_large data_in /tmp/packet repeat 10 >/tmp/large
+check "a program that uses the larger one runs" grep -q 'Return value: 2' /tmp/large
+check "its accesses fault" test "$(counter loan_accesses)" -gt "$loans"
+equal "nothing of this breaches" 0 "$(counter violations_total)"
+rm -r /sys/fs/bpf/progs
 
 bpftool prog loadall bench.bpf.o /sys/fs/bpf/progs
 check "values that are numbers, with their types known, have a store" \

@@ -20,6 +20,13 @@ struct {
 	__type(value, __u64);
 } hash SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 16);
+	__type(key, __u32);
+	__type(value, __u64);
+} per_cpu SEC(".maps");
+
 /* Its values are loans. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -87,6 +94,9 @@ SEC("xdp") int hash_1(struct xdp_md *ctx) { return look_up(&hash, 1, 0); }
 SEC("xdp") int hash_10(struct xdp_md *ctx) { return look_up(&hash, 10, 0); }
 SEC("xdp") int array_value_10(struct xdp_md *ctx) { return look_up(&array, 1, 10); }
 SEC("xdp") int hash_value_10(struct xdp_md *ctx) { return look_up(&hash, 1, 10); }
+SEC("xdp") int per_cpu_1(struct xdp_md *ctx) { return look_up(&per_cpu, 1, 0); }
+SEC("xdp") int per_cpu_10(struct xdp_md *ctx) { return look_up(&per_cpu, 10, 0); }
+SEC("xdp") int per_cpu_value_10(struct xdp_md *ctx) { return look_up(&per_cpu, 1, 10); }
 SEC("xdp") int loan_1(struct xdp_md *ctx) { return look_up(&loan, 1, 0); }
 SEC("xdp") int loan_value_10(struct xdp_md *ctx) { return look_up(&loan, 1, 10); }
 

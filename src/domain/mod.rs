@@ -3,7 +3,8 @@
 //! use them. Programs that share a map share a domain.
 //!
 //! Lock order: the registry's mutex is taken in process context and nothing
-//! else of the module is taken under it but the event stubs' mutex. The hot
+//! else of the module is taken under it but the event stubs' mutex and that of the
+//! list of arrays. The hot
 //! path (frames, values) reads without locks: both only grow while a program
 //! of the domain lives.
 

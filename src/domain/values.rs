@@ -2,13 +2,16 @@
 //! The values of maps, mapped a second time in the domain: the kernel keeps its
 //! own address of a value, the program is given the one in the region. Only
 //! maps whose values have pages to themselves are mapped (arrays without
-//! special fields, hash maps with a store); every other map's values are loans. Of a jump table the
-//! domain shows pages of ours in the place of the kernel's: what stands there
-//! are numbers, and programs only read them.
+//! special fields, per-CPU ones too, and hash maps with a store); every other
+//! map's values are loans. Of a per-CPU array the domain has each CPU's values,
+//! one CPU's after the other's. Of a jump table it shows pages of ours in the
+//! place of the kernel's: what stands there are numbers, and programs only read
+//! them.
 
 use super::fields::Fields;
-use super::Domain;
+use super::{arrays, Domain};
 use crate::bindings as b;
+use crate::hw::cpus;
 use crate::pure::pkrs::Key;
 use crate::pure::region::{Part, PAGE};
 use crate::pure::rewrite::jump_table::NOWHERE;
@@ -33,12 +36,17 @@ pub(crate) struct Mapped {
     id: u32,
     map_type: u32,
     name: [u8; 16],
-    /// The kernel's address of the first value; 0 if the values are loans.
+    /// The kernel's address of the first value, or its per-CPU pointer; 0 if the
+    /// values are loans.
     kernel: u64,
-    /// The domain's address of it.
+    /// The domain's address of it, or of that of CPU 0.
     domain: u64,
     /// Bytes that are values.
     len: u64,
+    /// If each CPU has values of its own, how many bytes, and how many pages: so
+    /// much further on is the next CPU's in the domain. Else 0.
+    each: u64,
+    pages: u64,
     /// Whether programs may write.
     writable: bool,
     /// Bytes of values at `kernel` that programs address directly without
@@ -53,6 +61,13 @@ pub(crate) struct Mapped {
     table: Option<NonNull<u64>>,
 }
 
+/// What CPU number `cpu` has of the per-CPU memory `pointer`, if it can ever come.
+fn per_cpu_address(pointer: u64, cpu: u64) -> Option<u64> {
+    // SAFETY: arithmetic.
+    let address = unsafe { b::bailey_per_cpu_address(pointer, cpu as u32) };
+    (address != 0).then_some(address)
+}
+
 /// Whole pages of numbers that hold so many bytes.
 fn table_len(bytes: u64) -> usize {
     bytes.next_multiple_of(PAGE) as usize / size_of::<u64>()
@@ -61,8 +76,15 @@ fn table_len(bytes: u64) -> usize {
 impl Mapped {
     /// The domain's address for the kernel's.
     pub(crate) fn to_domain(self, kernel: u64) -> Option<u64> {
-        let at = kernel.checked_sub(self.kernel)?;
-        (at < self.len).then_some(self.domain + at)
+        if self.pages == 0 {
+            let at = kernel.checked_sub(self.kernel)?;
+            return (at < self.len).then_some(self.domain + at);
+        }
+        (0..self.len / (self.pages * PAGE)).find_map(|cpu| {
+            let start = per_cpu_address(self.kernel, cpu)?;
+            let at = kernel.checked_sub(start)?;
+            (at < self.each).then_some(self.domain + cpu * self.pages * PAGE + at)
+        })
     }
 
     /// Whether the domain holds the map: its values have addresses here.
@@ -98,10 +120,12 @@ impl Mapped {
         self.fields
     }
 
-    /// The kernel's address of the first value, the domain's, and their length
-    /// in bytes.
-    pub(crate) fn addresses(&self) -> (u64, u64, u64) {
-        (self.kernel, self.domain, self.len)
+    /// Writes down where the values are, for a site that looks them up.
+    pub(crate) fn tell(&self, site: &mut b::bailey_site) {
+        site.values_kernel = self.kernel;
+        site.values_domain = self.domain;
+        site.values_pages = self.pages as u32;
+        site.values_len = if self.pages == 0 { self.len } else { self.each };
     }
 
     /// Whether `len` bytes, `at` bytes into values that are lent, are none of the
@@ -144,6 +168,8 @@ impl Values {
                 kernel: 0,
                 domain: 0,
                 len: 0,
+                each: 0,
+                pages: 0,
                 writable: false,
                 lent: 0,
                 stride: 0,
@@ -241,6 +267,8 @@ impl Values {
             kernel: 0,
             domain: 0,
             len: 0,
+            each: 0,
+            pages: 0,
             writable: false,
             lent: 0,
             stride: 0,
@@ -266,29 +294,43 @@ impl Values {
             entry.fields = unsafe { Fields::of(map) };
         } else if placed == b::bailey_values_kind_BAILEY_VALUES_PAGES
             || placed == b::bailey_values_kind_BAILEY_VALUES_TABLE
+            || (placed == b::bailey_values_kind_BAILEY_VALUES_PER_CPU && arrays::is_per_cpu(map))
         {
             // From where the pages are taken.
             let mut pages_at = layout.start;
             let mut table = None;
+            let mut len = layout.len;
             if placed == b::bailey_values_kind_BAILEY_VALUES_TABLE {
                 let numbers = VVec::from_elem(NOWHERE, table_len(layout.len), GFP_KERNEL)?;
                 pages_at = table.insert(numbers).as_ptr() as u64;
             }
+            if placed == b::bailey_values_kind_BAILEY_VALUES_PER_CPU {
+                entry.each = layout.len;
+                entry.pages = layout.len.div_ceil(PAGE);
+                len = entry.pages * PAGE * u64::from(cpus::count());
+            }
+            let source = |page: u64| match entry.pages {
+                0 => Some(pages_at + page * PAGE),
+                pages => per_cpu_address(pages_at, page / pages).map(|at| at + page % pages * PAGE),
+            };
             let at = self
                 .iter()
                 .filter(|entry| entry.is_mapped())
                 .map(|entry| entry.domain + entry.len.next_multiple_of(PAGE) + PAGE)
                 .max()
                 .unwrap_or(self.room.start);
-            if self.room.contains(at, layout.len) {
-                let pages = layout.len.div_ceil(PAGE);
+            if self.room.contains(at, len) {
+                let pages = len.div_ceil(PAGE);
                 for page in 0..pages {
+                    let Some(source) = source(page) else {
+                        continue;
+                    };
                     // SAFETY: the address is of this domain's room and unmapped; the kernel's
                     // address is a page of the map's values, which the reference below keeps.
                     let err = unsafe {
                         b::bailey_region_map_page(
                             (at + page * PAGE) as usize,
-                            (pages_at + page * PAGE) as *mut c_void,
+                            source as *mut c_void,
                             domain.key().number().into(),
                             c_int::from(layout.writable != 0),
                         )
@@ -301,7 +343,7 @@ impl Values {
                 }
                 entry.kernel = layout.start;
                 entry.domain = at;
-                entry.len = layout.len;
+                entry.len = len;
                 entry.writable = layout.writable != 0;
                 entry.table = table.and_then(|numbers| NonNull::new(numbers.into_raw_parts().0));
             }

@@ -318,7 +318,7 @@ impl Program {
         for site in sites.iter_mut() {
             let map = site.map as *mut b::bpf_map;
             if let Some(mapped) = isolation.domain.values().of_map(map) {
-                (site.values_kernel, site.values_domain, site.values_len) = mapped.addresses();
+                mapped.tell(site);
             }
         }
         for (number, (image, part)) in isolation.images.iter().zip(&isolation.parts).enumerate() {

@@ -2,11 +2,13 @@
 //! The tables: programs, maps, domains, keys, violations, and the status.
 
 use crate::bindings as b;
-use crate::domain;
+use crate::domain::{self, arrays};
 use crate::event::violation;
+use crate::hw::cpus;
 use crate::load;
 use crate::load::program::{self, State as ProgramState};
 use crate::pure::pool::State;
+use crate::pure::region::PAGE;
 use crate::store;
 use kernel::debugfs::Writer;
 use kernel::fmt;
@@ -18,7 +20,8 @@ pub(crate) struct Status;
 pub(crate) struct Programs;
 /// `maps`: a line for each map and domain that knows it.
 pub(crate) struct Maps;
-/// `stores`: a line for each hash map with a store.
+/// `stores`: a line for each map that holds the module: hash maps with a store and
+/// per-CPU arrays with pages of their own.
 pub(crate) struct Stores;
 /// `domains`: a line each.
 pub(crate) struct Domains;
@@ -88,6 +91,7 @@ impl Writer for Status {
         writeln!(f, "programs_classic {}", load::classic_programs())?;
         let mut stores = 0;
         store::for_each(|_| stores += 1);
+        arrays::for_each_per_cpu(|_| stores += 1);
         writeln!(f, "stores {stores}")?;
         writeln!(f, "store_patterns {}", store::patterns())?;
         writeln!(f, "domains {domains}")?;
@@ -180,6 +184,14 @@ impl Writer for Stores {
         let mut result = Ok(());
         store::for_each(|store| {
             let (id, name, entries, bytes) = store.description();
+            let line = writeln!(f, "{id} {} {entries} {bytes}", Word(name));
+            result = result.and(line);
+        });
+        arrays::for_each_per_cpu(|map| {
+            let name = CStr::from_bytes_until_nul(&map.name).unwrap_or(c"");
+            let (id, entries) = (map.id, map.max_entries);
+            let each = u64::from(map.value_size.next_multiple_of(8)) * u64::from(entries);
+            let bytes = each.next_multiple_of(PAGE) * u64::from(cpus::count());
             let line = writeln!(f, "{id} {} {entries} {bytes}", Word(name));
             result = result.and(line);
         });

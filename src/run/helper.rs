@@ -18,6 +18,7 @@ use crate::load::site::{effect, flag, is_of, kind, resource, returns};
 use crate::pure::catalog::{printk_args, PrintkArg};
 use crate::pure::ledger::Kind as Held;
 use crate::pure::loan::{Kind as Lent, Loan, LoanError};
+use crate::pure::region::PAGE;
 use crate::pure::violation::Kind;
 use core::mem::size_of;
 
@@ -510,11 +511,11 @@ fn settle(
     };
     match site.returns {
         returns::MAP_VALUE if site.map != 0 => {
-            // What the load has found out of the map once and for all.
-            if let Some(at) = result.checked_sub(site.values_kernel) {
-                if at < site.values_len {
-                    return Ok(site.values_domain + at);
-                }
+            if let Some(at) = mapped_value(site, result) {
+                return Ok(at);
+            }
+            if site.values_len != 0 {
+                return give_value(run, kept, site.map as *mut b::bpf_map, result);
             }
             let write = site.effects & effect::READ_ONLY == 0;
             let mut value = loan(result, site.size, write, Lent::MapValue);
@@ -561,6 +562,24 @@ fn settle(
         _ => {}
     }
     Ok(result)
+}
+
+/// The domain's address of the value at the kernel's address `value` of the
+/// site's map, by what the load has found out of it once and for all. Of a
+/// per-CPU map only this CPU's values are found.
+#[inline(always)]
+fn mapped_value(site: &b::bailey_site, value: u64) -> Option<u64> {
+    let (mut start, mut domain) = (site.values_kernel, site.values_domain);
+    if site.values_pages != 0 {
+        // SAFETY: no preconditions; a run stays on its CPU.
+        unsafe {
+            let cpu = b::bailey_cpu_number();
+            start = b::bailey_per_cpu_address(start, cpu);
+            domain += u64::from(cpu) * u64::from(site.values_pages) * PAGE;
+        }
+    }
+    let at = value.wrapping_sub(start);
+    (at < site.values_len).then(|| domain + at)
 }
 
 /// Writes down a loan; if the set is full, the oldest that no live word of the

@@ -16,6 +16,7 @@
 
 use super::Store;
 use crate::bindings as b;
+use crate::domain::arrays;
 use core::ptr::{self, NonNull};
 use kernel::error::from_err_ptr;
 use kernel::prelude::*;
@@ -114,8 +115,8 @@ impl Drop for Stores {
     }
 }
 
-/// Whether the parameter asks for stores.
-fn wanted() -> bool {
+/// Whether the parameter asks for stores, and for per-CPU arrays of ours.
+pub(crate) fn wanted() -> bool {
     // SAFETY: an int, read whole.
     unsafe { (&raw const b::bailey_stores).read_volatile() != 0 }
 }
@@ -202,7 +203,8 @@ unsafe extern "C" fn bailey_on_security_bpf_map_create(
     token: *mut b::bpf_token,
     kernel: bool,
 ) -> c_int {
-    let mut fits = true;
+    // SAFETY: nobody else knows the map.
+    let mut fits = !arrays::is_per_cpu(map) || unsafe { b::bailey_map_has_record(map) } == 0;
     pending(map, |_| {
         // SAFETY: nobody else knows the map, and it is a store.
         unsafe {

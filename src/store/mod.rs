@@ -26,7 +26,7 @@ mod create;
 mod ops;
 mod seq;
 
-pub(crate) use create::{for_each, patterns, Stores};
+pub(crate) use create::{for_each, patterns, wanted, Stores};
 
 use crate::bindings as b;
 use crate::pure::store::hash::hash;
