@@ -3,9 +3,11 @@
  * The test build alone: defences that can be taken out one at a time, so that
  * an attack can be shown to need them, and what an attack that wins ends in.
  *
- * The parameter `undefended` takes their names, with commas between them. A
- * write to `test_move` moves every domain to the other kind of key. The parameter `test_won` gives "wins slots": how often bailey_won was reached,
- * and where the resume slots of CPU 0 are.
+ * The parameter `undefended` takes their names, with commas between them. A 1
+ * written to `test_move` moves every domain to the other kind of key; a 2 or 3
+ * takes all keys away and hands them out anew, the lowest to the first domain or
+ * to the last. The parameter `test_won` gives "wins slots": how
+ * often bailey_won was reached, and where the resume slots of CPU 0 are.
  */
 #include <linux/module.h>
 #include <linux/slab.h>
@@ -56,7 +58,12 @@ static int won_get(char *buffer, const struct kernel_param *kp)
 
 static int move_set(const char *val, const struct kernel_param *kp)
 {
-	return bailey_test_move();
+	unsigned int how;
+	int err = kstrtouint(val, 0, &how);
+
+	if (err)
+		return err;
+	return bailey_test_move(how);
 }
 
 static const struct kernel_param_ops move_ops = { .set = move_set };
@@ -67,6 +74,6 @@ static const struct kernel_param_ops won_ops = { .get = won_get };
 module_param_cb(undefended, &undefended_ops, NULL, 0600);
 MODULE_PARM_DESC(undefended, "test build only: defences to leave out");
 module_param_cb(test_move, &move_ops, NULL, 0200);
-MODULE_PARM_DESC(test_move, "test build only: moves domains between shared and own keys");
+MODULE_PARM_DESC(test_move, "test build only: 1 moves domains between shared and own keys, 2 and 3 hand keys out anew");
 module_param_cb(test_won, &won_ops, NULL, 0400);
 MODULE_PARM_DESC(test_won, "test build only: how often an attack had the kernel run its code");

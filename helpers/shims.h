@@ -243,7 +243,7 @@ extern u64 bailey_event_text_size;
 u64 bailey_run_tail(u64 ctx, u64 entry, u64 *count);
 
 /* Rust, of the test build: moves every domain to the other kind of key */
-int bailey_test_move(void);
+int bailey_test_move(unsigned int how);
 
 /* Rust, called from assembly */
 u64 bailey_carve(struct bailey_run *run);

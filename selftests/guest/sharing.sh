@@ -1,6 +1,7 @@
 #!/bin/bash
 # Domains that share a key: page tables of their own keep them apart. With the
-# control: without these, they reach each other.
+# control: without these, they reach each other. And a key that changes hands
+# opens nothing of its former owner's.
 # SMP: 2
 # TIMEOUT: 600
 # MODULE: breach
@@ -29,6 +30,9 @@ check "they go in the control, too" wait_for 10 domains_are 0
 
 absorb ./sharers --count "$(few 2000)" --seed 3 --move
 check "they go when they have moved" wait_for 20 domains_are 0
+
+absorb ./recycled --rounds "$(few 40)" --seed 4
+check "they go when they have exchanged their keys" wait_for 20 domains_are 0
 before=$(counter violations_total)
 
 # Runs that go on while their domain moves from one kind of key to the other.

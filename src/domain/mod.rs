@@ -372,25 +372,39 @@ pub(crate) fn rebalance(crossings: &[(u32, u64)]) {
     }
 }
 
-/// The test build alone: every domain moves to the other kind of key, if there
-/// is one.
+/// The test build alone. 1: every domain moves to the other kind of key, if
+/// there is one. 2 and 3: all share the key for sharing for a moment, and then
+/// get own keys, the lowest for the first domain or for the last.
 ///
 /// # Safety
 ///
 /// Called in process context.
 #[cfg(bailey_breach)]
 #[no_mangle]
-unsafe extern "C" fn bailey_test_move() -> c_int {
+unsafe extern "C" fn bailey_test_move(how: c_uint) -> c_int {
     let mut registry = REGISTRY.lock();
     let Registry { pool, entries, .. } = &mut *registry;
-    for entry in entries.iter_mut() {
-        let _ = if entry.lease.is_shared() {
-            shift::promote(pool, entry)
-        } else {
-            shift::demote(pool, entry)
-        };
-    }
-    0
+    let mut other_key = |entry: &mut Entry| match entry.lease.is_shared() {
+        true => shift::promote(pool, entry),
+        false => shift::demote(pool, entry),
+    };
+    let done = match how {
+        1 => {
+            // Who finds no key of its own stays.
+            entries.iter_mut().for_each(|entry| drop(other_key(entry)));
+            Ok(())
+        }
+        2 | 3 => entries
+            .iter_mut()
+            .filter(|entry| !entry.lease.is_shared())
+            .try_for_each(&mut other_key)
+            .and_then(|()| match how {
+                2 => entries.iter_mut().try_for_each(other_key),
+                _ => entries.iter_mut().rev().try_for_each(other_key),
+            }),
+        _ => Err(EINVAL),
+    };
+    done.map_or_else(|err| err.to_errno(), |()| 0)
 }
 
 impl Drop for Member {
