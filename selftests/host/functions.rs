@@ -14,7 +14,9 @@ mod machine;
 #[allow(dead_code)]
 mod program;
 
-use bailey::pure::insn::{alu, class, jmp, mode, pseudo, size, Insn, K, REG_FP, REG_PARAMS, X};
+use bailey::pure::insn::{
+    alu, class, jmp, mode, pseudo, size, Insn, K, REG_1, REG_FP, REG_PARAMS, X,
+};
 use bailey::pure::rewrite::functions::{
     measure, Function, Layout, Leaps, Origin, Scratch, MAX_CALLS, MAX_DEPTH, MAX_FRAMES,
 };
@@ -71,25 +73,54 @@ fn run_image(laid: &Laid) -> Outcome {
     Machine::image(&insns, laid.stack).run().expect("the image")
 }
 
-/// Bytes of stack of function `number` with all that it calls, from what the
-/// generator knows.
-fn stack_of(called: &Called, sites: &[u32], number: usize) -> u32 {
-    let callback = called.program.beyond.callback;
-    let shape = &called.shapes[number];
-    let own = shape.depth.div_ceil(8) * 8 + 8 * shape.passes;
-    let below = shape.callees.iter().map(|callee| {
-        let area = called.shapes[*callee].saved + u32::from(sites[*callee] > 1);
-        8 * area + stack_of(called, sites, *callee)
-    });
-    let thrown = callback.filter(|_| shape.throws);
-    let thrown = thrown.map_or(0, |callback| stack_of(called, sites, callback));
-    thrown.max(own + below.max().unwrap_or(0))
+/// Bytes of stack of an image, from what the generator knows of its functions and
+/// the image shows of their calls.
+fn stack_of(called: &Called, laid: &Laid) -> u32 {
+    let Called { program, shapes } = called;
+    let reached = called.reached();
+    let sites = called.sites();
+    let ways = ways_back(&program.insns, &program.functions, laid);
+    let way = |number: usize| ways.iter().find(|way| way.0 == number).map(|way| &way.1);
+    let moves = |number| way(number).is_some_and(|way| way.moves);
+    let own = |number: usize| shapes[number].depth.div_ceil(8) * 8 + 8 * shapes[number].passes;
+    let area = |number: usize| {
+        let stored = way(number).is_some_and(|way| way.stored.is_some());
+        assert!(!stored || sites[number] > 1);
+        8 * (shapes[number].saved + u32::from(stored))
+    };
+    // Callers have a lower level: so many rounds as there are functions are enough.
+    let mut below = vec![0; shapes.len()];
+    let mut stack = vec![0; shapes.len()];
+    for _ in shapes {
+        for caller in (0..shapes.len()).filter(|caller| reached[*caller]) {
+            for &callee in shapes[caller].callees.iter().filter(|n| !moves(**n)) {
+                below[callee] = below[callee].max(below[caller] + own(caller) + area(callee));
+            }
+        }
+    }
+    for _ in shapes {
+        for caller in 0..shapes.len() {
+            let end = below[caller] + own(caller);
+            let callees = shapes[caller]
+                .callees
+                .iter()
+                .map(|&callee| stack[callee] + if moves(callee) { end + area(callee) } else { 0 });
+            let thrown = program.beyond.callback.filter(|_| shapes[caller].throws);
+            let thrown = thrown.map(|callback| stack[callback]);
+            stack[caller] = callees.chain(thrown).max().unwrap_or(0).max(end);
+        }
+    }
+    stack[0]
 }
 
 /// The way back of a function: its slots, and where each of its sites goes on.
 struct WayBack {
     slots: std::ops::Range<usize>,
     sites: Vec<usize>,
+    /// The frame pointer goes down for the function.
+    moves: bool,
+    /// Where the number is, from the frame pointer, if it is not in a register.
+    stored: Option<i16>,
 }
 
 /// The ways back of a laid-out program, by position alone.
@@ -115,8 +146,13 @@ fn ways_back(insns: &[Insn], functions: &[Function], laid: &Laid) -> Vec<(usize,
                     .position(|at| laid.code[at].1.is_jump_always())
                     .unwrap()
         };
+        let goes_up = |at: usize| {
+            let insn = &laid.code[at].1;
+            *insn == Insn::alu64_imm(alu::ADD, REG_FP, insn.imm)
+        };
         let start = if insns[last].is_pseudo_call() {
-            back_to(last) + 1 + DEAD_END.len()
+            let back = back_to(last);
+            back + usize::from(goes_up(back)) + DEAD_END.len()
         } else {
             laid.positions[last].unwrap() + usize::from(!insns[last].is_exit())
         };
@@ -131,11 +167,18 @@ fn ways_back(insns: &[Insn], functions: &[Function], laid: &Laid) -> Vec<(usize,
                 }
             }
         }
+        // Behind the entry's last instruction may be nothing.
+        let first = laid.code.get(start).map_or(EXIT, |(_, insn)| *insn);
+        let stored = first == Insn::ldx(size::DW, REG_1, REG_FP, first.off);
+        let moves = sites.first().is_some_and(|site| goes_up(*site));
+        assert!(sites.iter().all(|site| goes_up(*site) == moves));
         ways.push((
             number,
             WayBack {
                 slots: start..end,
                 sites,
+                moves,
+                stored: stored.then_some(first.off),
             },
         ));
     }
@@ -143,19 +186,70 @@ fn ways_back(insns: &[Insn], functions: &[Function], laid: &Laid) -> Vec<(usize,
     ways
 }
 
-/// Where control goes from the start of a way back with `number` on the stack.
-fn follow(insns: &[Insn], way: &WayBack, number: u64) -> usize {
-    let mut machine = Machine::image(insns, 512);
+/// Where control goes from the start of a way back with `number` where the site's
+/// number is, and in how many steps behind what is loaded.
+fn follow(insns: &[Insn], way: &WayBack, number: u64) -> (usize, u32) {
+    let mut machine = Machine::image(insns, 32_768);
     machine.pc = way.slots.start;
-    machine.regs[usize::from(REG_FP)] = STACK_TOP - 64;
-    machine.store(STACK_TOP - 64, 8, number).unwrap();
+    let frame = STACK_TOP - 64;
+    machine.regs[usize::from(REG_FP)] = frame;
+    if let Some(off) = way.stored {
+        let at = frame.wrapping_add_signed(i64::from(off));
+        machine.store(at, 8, number).unwrap();
+    } else {
+        let mut slots = insns[way.slots.clone()].iter();
+        let compares = |insn: &&Insn| insn.jump().is_some() && !insn.is_jump_always();
+        let reg = slots.find(compares).map(Insn::dst);
+        assert!(reg.is_some() || way.sites.len() == 1);
+        if let Some(reg) = reg {
+            machine.regs[usize::from(reg)] = number;
+        }
+    }
+    let mut steps = 0;
     for _ in way.slots.clone() {
+        steps += u32::from(insns[machine.pc].jump().is_some());
         machine.step().unwrap();
         if !way.slots.contains(&machine.pc) {
-            return machine.pc;
+            return (machine.pc, steps);
         }
     }
     panic!("it stays in the way back");
+}
+
+/// Most comparisons and jumps of a way back among so many sites.
+fn most_steps(sites: usize) -> u32 {
+    sites.next_power_of_two().ilog2() + 1
+}
+
+/// What calls and ways back may take of an image, whatever it calls: of a call of
+/// `n` sites its registers, number and jump, and three slots for two sites of the
+/// way back. Far sites are none of a generated program's.
+fn check_size(called: &Called, laid: &Laid) {
+    let Program {
+        insns, functions, ..
+    } = &called.program;
+    for (number, way) in ways_back(insns, functions, laid) {
+        let (sites, saved) = (way.sites.len(), called.shapes[number].saved as usize);
+        let loads = saved + usize::from(way.stored.is_some());
+        assert!(
+            way.slots.len() <= loads + (3 * sites / 2).max(1),
+            "{number}"
+        );
+        let most = saved + usize::from(sites > 1) + 1 + 2 * usize::from(way.moves);
+        for caller in functions {
+            let range = caller.start as usize..caller.end as usize - 1;
+            for (index, insn) in range.clone().zip(&insns[range]) {
+                let callee = index as i64 + 1 + i64::from(insn.imm);
+                let start = i64::from(functions[number].start);
+                let ends = [laid.positions[index], laid.positions[index + 1]];
+                if let ([Some(at), Some(next)], true) =
+                    (ends, insn.is_pseudo_call() && callee == start)
+                {
+                    assert!(next - at <= most, "{index}: {} slots", next - at);
+                }
+            }
+        }
+    }
 }
 
 fn check_forged(insns: &[Insn], functions: &[Function], laid: &Laid, numbers: &[u64]) {
@@ -163,13 +257,16 @@ fn check_forged(insns: &[Insn], functions: &[Function], laid: &Laid, numbers: &[
     for (_, way) in ways_back(insns, functions, laid) {
         let sites = way.sites.len() as u64;
         for (number, site) in (0..).zip(&way.sites) {
-            assert_eq!(follow(&code, &way, number), *site, "site {number}");
+            let (landed, steps) = follow(&code, &way, number);
+            assert_eq!(landed, *site, "site {number}");
+            assert!(steps <= most_steps(way.sites.len()), "{steps} steps");
         }
         let edges = [sites, sites + 1, 1 << 31, 1 << 32, 1 << 63, u64::MAX];
         // The lower half is a valid number.
         let halves = numbers.iter().map(|n| (n << 32) | (n % sites));
         for number in numbers.iter().copied().chain(edges).chain(halves) {
-            let landed = follow(&code, &way, number);
+            let (landed, steps) = follow(&code, &way, number);
+            assert!(steps <= most_steps(way.sites.len()), "{steps} steps");
             assert!(way.sites.contains(&landed), "{number:#x} to {landed}");
         }
     }
@@ -195,6 +292,16 @@ fn check_shape(insns: &[Insn], functions: &[Function], laid: &Laid) {
                     None if argument && !old.is_call() => {
                         insn.code == old.code && insn.imm == old.imm
                     }
+                    // A function's frame is further down.
+                    None if old.base() == Some(REG_FP) => {
+                        let mut shifted = *old;
+                        shifted.off = insn.off;
+                        shifted == *insn && insn.off <= old.off
+                    }
+                    None if index > 0 && insns[index - 1] == Insn::mov64_reg(old.dst(), REG_FP) => {
+                        let sum = Insn::alu64_imm(alu::ADD, old.dst(), insn.imm);
+                        old == insn || sum == *insn && insn.imm <= old.imm
+                    }
                     None => old == insn,
                 };
                 assert!(same, "{old:?} became {insn:?}");
@@ -205,7 +312,11 @@ fn check_shape(insns: &[Insn], functions: &[Function], laid: &Laid) {
             let next = laid.code[slot + 1];
             assert!(*insn == insns[index] && insn.is_pseudo_call());
             assert!(next.0 == Origin::Added && next.1.is_jump_always());
-            assert_eq!(laid.code[slot + 2].0, Origin::Added);
+            if laid.positions[index] == Some(slot) {
+                seen[index] += 1;
+                assert!(last.is_none_or(|last| last < index), "{last:?}, {index}");
+                last = Some(index);
+            }
             continue;
         }
         let throws = insn.is_kfunc_call() && insn.imm == THROW;
@@ -245,8 +356,9 @@ proptest! {
         let laid = lay_out_with(&program.insns, &program.functions, leaps).unwrap();
         check_same(program, &laid);
         check_shape(&program.insns, &program.functions, &laid);
+        check_size(&called, &laid);
         prop_assert_eq!(&laid.members, &called.reached());
-        prop_assert_eq!(laid.stack, stack_of(&called, &called.sites(), 0));
+        prop_assert_eq!(laid.stack, stack_of(&called, &laid));
     }
 }
 
@@ -312,7 +424,7 @@ proptest! {
         check_same(program, &laid);
         check_shape(&program.insns, &functions, &laid);
         prop_assert_eq!(&laid.members, &called.reached());
-        prop_assert_eq!(laid.stack, stack_of(&called, &called.sites(), 0));
+        prop_assert_eq!(laid.stack, stack_of(&called, &laid));
         let switches = laid.code.iter().filter(|(origin, _)| matches!(origin, Origin::Switch(_)));
         let sites = called.sites();
         let expected: u32 = (0..functions.len())
@@ -508,6 +620,207 @@ fn functions_that_call_themselves_are_refused() {
     }
 }
 
+/// What a function does with its frame pointer, and whether that moves for it.
+#[test]
+fn the_frame_pointer_stays_where_it_is_if_it_only_reaches_the_stack() {
+    let copy = |reg| Insn::mov64_reg(reg, REG_FP);
+    let down = |reg| Insn::alu64_imm(alu::ADD, reg, -8);
+    let store = Insn::st(size::DW, REG_FP, -8, 40);
+    let load = |reg, off| Insn::ldx(size::DW, 0, reg, off);
+    let add = |off| Insn::new(class::STX | mode::ATOMIC | size::DW, REG_FP, 3, off, 0x01);
+    let spill = Insn::stx(size::DW, REG_FP, REG_FP, -16);
+    let unspill = Insn::ldx(size::DW, 2, REG_FP, -16);
+    let none = Insn::jmp_imm(jmp::JEQ, 3, 77, 0);
+    let cases = [
+        (vec![store, load(REG_FP, -8)], false),
+        (vec![store, copy(2), down(2), load(2, 0)], false),
+        // Copied alone, and twice before it is added to.
+        (vec![store, copy(2), load(2, -8)], false),
+        (vec![store, copy(2), copy(4), down(2), load(2, 0)], false),
+        (vec![store, copy(2), down(2), down(2), load(2, 8)], false),
+        (
+            vec![store, Insn::mov64_imm(3, 0), add(-8), load(REG_FP, -8)],
+            false,
+        ),
+        // A jump over both, and to the first.
+        (
+            vec![
+                store,
+                none.with_jump(2).unwrap(),
+                copy(2),
+                down(2),
+                load(REG_FP, -8),
+            ],
+            false,
+        ),
+        (vec![store, none, copy(2), down(2), load(2, 0)], false),
+        // One to between the two.
+        (
+            vec![
+                store,
+                copy(2),
+                none.with_jump(1).unwrap(),
+                copy(2),
+                down(2),
+                load(2, 0),
+            ],
+            true,
+        ),
+        // It is kept, compared, made a number; far away.
+        (vec![store, spill, unspill, load(2, -8)], true),
+        (
+            vec![
+                store,
+                Insn::jmp_reg(jmp::JEQ, REG_FP, 3, 0),
+                load(REG_FP, -8),
+            ],
+            true,
+        ),
+        (
+            vec![
+                store,
+                copy(2),
+                Insn::alu64_reg(alu::SUB, 2, REG_FP),
+                load(REG_FP, -8),
+            ],
+            true,
+        ),
+        (
+            vec![
+                store,
+                copy(2),
+                Insn::alu64_imm(alu::ADD, 2, 2000),
+                Insn::ldx(size::DW, 0, 2, -2008),
+            ],
+            false,
+        ),
+    ];
+    for (number, (body, moves)) in cases.into_iter().enumerate() {
+        let code = [body, vec![Insn::alu64_imm(alu::ADD, 0, 1), EXIT]].concat();
+        let outer = vec![
+            Insn::st(size::DW, REG_FP, -8, 1),
+            Insn::mov64_imm(3, 1),
+            call(1),
+            Insn::ldx(size::DW, 3, REG_FP, -8),
+            Insn::alu64_reg(alu::ADD, 0, 3),
+            EXIT,
+        ];
+        // Once from the entry and once from further down.
+        let entry = vec![
+            Insn::st(size::DW, REG_FP, -32, 7),
+            Insn::mov64_imm(3, 1),
+            call(1),
+            call(2),
+            EXIT,
+        ];
+        let (insns, functions) = link(&[(entry, 32), (code, 16), (outer, 8)]);
+        let laid = lay_out(&insns, &functions).unwrap();
+        check_shape(&insns, &functions, &laid);
+        assert_eq!(
+            run_image(&laid),
+            run_program(&insns, &functions),
+            "{number}"
+        );
+        assert_eq!(run_image(&laid).verdict, 42, "{number}");
+        let moved = laid
+            .insns()
+            .iter()
+            .any(|insn| insn.dst() == REG_FP && insn.class() == class::ALU64);
+        assert_eq!(moved, moves, "{number}");
+        // The longest chain: both others, and nothing between but a number where there is no
+        // register for it.
+        assert_eq!(laid.stack, 32 + 8 + 16, "{number}");
+    }
+}
+
+/// A place of a jump table between the two instructions of a sum.
+#[test]
+fn a_table_that_leads_into_a_sum_of_the_frame_pointer_changes_nothing() {
+    let mut callee = choosing(2, 3, 0);
+    let first = callee.len() - 6;
+    // Place 0 goes on to place 1, which adds.
+    callee[first] = Insn::st(size::DW, REG_FP, -8, 30);
+    callee[first + 1] = Insn::mov64_imm(0, 4);
+    callee[first + 2] = Insn::mov64_reg(2, REG_FP);
+    callee[first + 3] = Insn::alu64_imm(alu::ADD, 2, -8);
+    callee[first + 4] = Insn::ldx(size::DW, 0, 2, 0);
+    let entry = vec![
+        Insn::mov64_imm(3, 0),
+        Insn::st(size::DW, REG_FP, -8, 30),
+        call(1),
+        EXIT,
+    ];
+    let second = entry.len() as u32;
+    let beyond = Beyond {
+        places: [0, 3].map(|at| second + first as u32 + at).to_vec(),
+        tables: vec![0, 1],
+        callback: None,
+    };
+    let program = leaping(&[(entry, 8), (callee, 8)], beyond);
+    let laid = lay_out_leaping(&program).unwrap();
+    assert_eq!(check_same(&program, &laid).verdict, 30);
+    let moves = |insn: &Insn| insn.class() == class::ALU64 && insn.dst() == REG_FP;
+    assert!(laid.insns().iter().any(moves));
+}
+
+/// Where a site's number is, by what the callee leaves alone.
+#[test]
+fn a_number_is_in_a_register_that_the_function_leaves_alone() {
+    use bailey::pure::insn::REG_AX;
+    let name = |regs: &[u8]| -> Vec<Insn> {
+        let each = regs.iter().map(|reg| Insn::mov64_imm(*reg, 3));
+        each.chain([R0]).collect()
+    };
+    let all = [1, 2, 3, 4, 5];
+    let atomic = Insn::new(class::STX | mode::ATOMIC | size::DW, REG_FP, 1, -8, 0x01);
+    let spare = Insn::new(class::ALU64 | alu::MOV | X, REG_AX, 1, 0, 0);
+    let helper = Insn::call(5);
+    let with = |more: &[Insn]| [name(&all), more.to_vec()].concat();
+    let store = Insn::st(size::DW, REG_FP, -8, 0);
+    for (number, (code, blinded, expected)) in [
+        (name(&[]), false, Some(5)),
+        (name(&[]), true, Some(5)),
+        (name(&[5, 3]), false, Some(4)),
+        (name(&[2, 3, 4, 5]), false, Some(1)),
+        (name(&all), false, Some(REG_AX)),
+        // The verifier and the JIT have a use for that one.
+        (name(&all), true, None),
+        (with(&[spare]), false, None),
+        (with(&[store, atomic]), false, None),
+        (
+            vec![store, Insn::mov64_imm(1, 1), atomic, R0],
+            false,
+            Some(5),
+        ),
+        (vec![helper, R0], false, None),
+        (vec![call(2), R0], false, None),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let code = [code, vec![EXIT]].concat();
+        let entry = vec![call(1), call(1), call(1), EXIT];
+        let (insns, functions) = link(&[(entry, 0), (code, 8), (vec![R0, EXIT], 0)]);
+        let laid = match blinded {
+            true => lay_out_blinded(&insns, &functions),
+            false => lay_out(&insns, &functions),
+        }
+        .unwrap();
+        let first = laid.insns()[0];
+        let found = (first.class() == class::ALU64).then(|| first.dst());
+        assert_eq!(found, expected, "{number}");
+        assert!(found.is_some() || first == Insn::st(size::DW, REG_FP, first.off, 0));
+        check_forged(&insns, &functions, &laid, &[7]);
+        // Arguments go through a switch in the others.
+        let mut functions = functions;
+        functions[1].switched = true;
+        let laid = lay_out(&insns, &functions).unwrap();
+        let first = laid.insns()[0];
+        let found = (first.class() == class::ALU64).then(|| first.dst());
+        assert!(found.is_none_or(|reg| reg == REG_AX), "{number}");
+    }
+}
+
 /// A program of such functions with exceptions and jump tables.
 fn leaping(codes: &[(Vec<Insn>, u32)], beyond: Beyond) -> Program {
     let (insns, functions) = link(codes);
@@ -563,9 +876,9 @@ fn an_exception_ends_every_frame_and_leads_to_the_callback() {
     let program = leaping(&codes, to(2));
     let laid = lay_out_leaping(&program).unwrap();
     assert_eq!(check_same(&program, &laid).verdict, 142);
-    // The callback's frame is where the callee's was: entry, R6, middle, R7, and then R9 and
-    // the site's number for the leaf, which is called twice.
-    assert_eq!(laid.stack, 16 + 8 + 8 + 8 + 400 + 16);
+    // The callback's frame is where the entry's was, and below it R9 for the leaf, which is
+    // called twice; its number is in a register.
+    assert_eq!(laid.stack, 400 + 8);
 
     // The kernel's own callback, last.
     let codes = [
@@ -1019,7 +1332,9 @@ fn a_function_has_so_many_sites_and_no_more() {
             let code = laid.insns();
             let (_, way) = ways_back(&insns, &functions, &laid).remove(0);
             for number in (0..sites).step_by(97).chain([sites - 1]) {
-                assert_eq!(follow(&code, &way, number as u64), way.sites[number]);
+                let (landed, steps) = follow(&code, &way, number as u64);
+                assert_eq!(landed, way.sites[number]);
+                assert!(steps <= most_steps(sites), "{steps} steps");
             }
         }
     }
@@ -1142,8 +1457,8 @@ fn the_search_for_a_site_reaches_once_constants_are_blinded() {
 #[test]
 fn a_jump_becomes_three_slots_where_it_must() {
     let jump = Insn::jmp_imm(jmp::JEQ, 3, 0, 0);
-    // Two calls of two slots for three: four slots for a site, and R6.
-    let growth = 2 * (3 + 2 - 1);
+    // Two calls of three slots each: the site's number, R6, and the jump.
+    let growth = 2 * (3 - 1);
     for (distance, far) in [(32_766, false), (32_767, false), (32_768, true)] {
         let filler = distance - 6 - growth;
         let laid = check_long(&[jump], filler, 2, 0, &[0, 1]);

@@ -39,7 +39,8 @@ volatile __u64 zero;
 
 /*
  * Sub-programs of one instruction, or of three, and the exit: one that writes
- * none of R6 to R9, and one that writes two.
+ * none of R6 to R9, and one that writes two. And one that calls another where its
+ * argument says so, which it never does.
  */
 
 SUBPROG NAKED void leaf(void)
@@ -56,6 +57,18 @@ SUBPROG NAKED void leaf_saves(void)
 		     "exit\n");
 }
 
+SUBPROG NAKED void inner(void)
+{
+	asm volatile("r0 = 0\n"
+		     "if r1 != 0 goto 1f\n"
+		     "exit\n"
+		     "1:\n"
+		     "call leaf\n"
+		     "exit\n"
+		     :
+		     : "i"(leaf));
+}
+
 __noinline int leaf_global(void)
 {
 	int zero = 0;
@@ -64,22 +77,28 @@ __noinline int leaf_global(void)
 	return zero;
 }
 
-#define ROUNDS(name, rounds, body)                                                                 \
+#define ROUNDS(name, rounds, first, body)                                                          \
 	SEC("xdp") NAKED int name##_##rounds(void)                                                 \
 	{                                                                                          \
-		asm volatile("r6 = " #rounds "\n"                                                  \
+		asm volatile(first "r6 = " #rounds "\n"                                            \
 			     "1:\n" body "r6 += -1\n"                                              \
 			     "if r6 != 0 goto 1b\n"                                                \
 			     "r0 = 2\n"                                                            \
 			     "exit\n"                                                              \
 			     :                                                                     \
-			     : "i"(leaf), "i"(leaf_saves), "i"(leaf_global));                      \
+			     : "i"(leaf), "i"(leaf_saves), "i"(leaf_global), "i"(inner));          \
 	}
-#define BOTH(name, body) ROUNDS(name, 100, body) ROUNDS(name, 200, body)
+#define BOTH(name, body) ROUNDS(name, 100, "", body) ROUNDS(name, 200, "", body)
+/* The same with an argument that the verifier does not know; it is 0. */
+#define FIRST                                                                                      \
+	"r8 = zero ll\n"                                                                           \
+	"r8 = *(u64 *)(r8 + 0)\n"
+#define INNER(name, body) ROUNDS(name, 100, FIRST, body) ROUNDS(name, 200, FIRST, body)
 #define CALL(function) "call " #function "\n"
 #define TWO(x) x x
 #define FOUR(x) TWO(x) TWO(x)
 #define SIXTEEN(x) FOUR(x) FOUR(x) FOUR(x) FOUR(x)
+#define SIXTY_FOUR(x) SIXTEEN(x) SIXTEEN(x) SIXTEEN(x) SIXTEEN(x)
 
 /* All but the call. */
 BOTH(call_none, "")
@@ -88,6 +107,10 @@ BOTH(call_saves, CALL(leaf_saves))
 BOTH(sites_2, TWO(CALL(leaf)))
 BOTH(sites_4, FOUR(CALL(leaf)))
 BOTH(sites_16, SIXTEEN(CALL(leaf)))
+BOTH(sites_64, SIXTY_FOUR(CALL(leaf)))
+INNER(inner_1, "r1 = r8\n" CALL(inner))
+INNER(inner_16, SIXTEEN("r1 = r8\n" CALL(inner)))
+INNER(inner_64, SIXTY_FOUR("r1 = r8\n" CALL(inner)))
 BOTH(call_global, CALL(leaf_global))
 
 /* Callbacks that do nothing. */

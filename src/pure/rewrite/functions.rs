@@ -11,15 +11,27 @@
 //!     caller                                callee
 //!     *(u64 *)(r10 - off) = site                ... exit: goto back
 //!     *(u64 *)(r10 - off + 8) = r6          back:
-//!     r10 += -off                               r1 = *(u64 *)(r10 + 0)
-//!     goto callee                               r6 = *(u64 *)(r10 + 8)
-//!     r10 += off                                if r1 > 1 goto ...
+//!     goto callee                               r1 = *(u64 *)(r10 - off)
+//!     ...                                       r6 = *(u64 *)(r10 - off + 8)
+//!                                               if r1 > 1 goto ...
 //! ```
 //!
-//! The callee's frame pointer is below the caller's stack and a small *area*
-//! between the two: the site's number, unless there is one site alone, and
-//! those of R6 to R9 that the callee writes. Arguments beyond the fifth lie at
-//! the lower end of the caller's stack, so right above the area.
+//! A function's frame is below that of each of its callers, and above it a small
+//! *area*: the site's number, unless there is one site alone, and those of R6 to
+//! R9 that the function writes. Nothing calls itself, so each function can have
+//! its frame in one place, as far down as the longest chain of calls to it needs;
+//! this takes no more stack than that chain. So the frame pointer stays where it
+//! is, and what a function does by it goes so much further down.
+//!
+//! Some functions *move* the frame pointer nevertheless: it goes down for them,
+//! by as much as the caller needs, and up again. Those with arguments beyond the
+//! fifth, which lie at the lower end of the caller's stack, so right above the
+//! area; and those that do more with the frame pointer than to reach their stack.
+//!
+//! A function that calls nothing, and leaves a register alone that calls need not
+//! keep, gets the site's number in that register. The search is a tree of
+//! comparisons, one of which jumps right to its site where one site is left on its
+//! side and the jump reaches. Each number there can be leads to a site.
 //!
 //! An exception (`bpf_throw`) ends all frames at once, so it is a jump from
 //! wherever it is to the program's exception callback, whose exits are the
@@ -40,13 +52,12 @@
 //! has attached:
 //!
 //! ```text
-//!     r10 += -off
 //!     call callee         the switch
 //!     goto callee
-//!     r10 += off          here a call through the switch comes back, too
+//!     ...                 here a call through the switch comes back, too
 //! ```
 
-use super::super::insn::{alu, class, jmp, mode, size, Insn, REG_1, REG_FP, REG_PARAMS};
+use super::super::insn::{alu, class, jmp, mode, size, Insn, REG_1, REG_AX, REG_FP, REG_PARAMS, X};
 use super::blinding;
 use super::jump_table::{self, Places, DEAD_END};
 use super::Refusal;
@@ -65,6 +76,9 @@ pub const MAX_DEPTH: u32 = 1024;
 /// below it can need.
 const MAX_STACK: u32 = 2 * MAX_FRAMES as u32 * (MAX_DEPTH + 8 * (MAX_STACK_ARGUMENTS + 5));
 
+// What is below a frame pointer is reached by 16 bits.
+const _: () = assert!(MAX_STACK + MAX_DEPTH < i16::MAX as u32);
+
 /// Most arguments on the stack (`MAX_STACK_ARG_SLOTS`).
 pub const MAX_STACK_ARGUMENTS: u32 = 7;
 
@@ -76,6 +90,10 @@ const _: () = assert!(MAX_CALLS as i64 + 2 < blinding::REACH);
 
 /// Rounds in which a jump becomes a long one only when it must.
 const PATIENT_ROUNDS: u32 = 8;
+
+/// Registers that may hold a site's number: those that calls need not keep, and
+/// that of the JIT and the verifier.
+const NUMBER_REGS: [u8; 6] = [5, 4, 3, 2, REG_1, REG_AX];
 
 /// First callee-saved register, and how many there are.
 const REG_6: u8 = 6;
@@ -100,6 +118,10 @@ pub struct Function {
     pub tail_calls: bool,
     /// Bit n: it writes R6 + n.
     saves: u8,
+    /// Bit n: it leaves register n alone. 0 if it calls anything.
+    spare: u16,
+    /// The frame pointer moves for it.
+    moves: bool,
     /// Arguments on the stack that it passes, at most, and that it takes.
     passes: u32,
     takes: u32,
@@ -111,11 +133,17 @@ pub struct Function {
     calls: u32,
     /// Where its call sites begin in [`Scratch::calls`].
     first_call: u32,
+    /// The register with the number of the call site, if it is not in the area.
+    number_in: Option<u8>,
     /// Where its way back begins.
     back: u32,
     /// For each register its first jump through a table by that register, from 1.
     searches: [u32; REG_FP as usize],
-    /// Bytes of stack from its frame pointer downwards, callees included.
+    /// An exception may come out of it.
+    throws: bool,
+    /// Bytes from the frame pointer, as it is in it, down to its frame.
+    below: u32,
+    /// Bytes of stack from the frame pointer downwards, callees included.
     stack: u32,
     /// Frames of the deepest chain of calls that it begins, its own included.
     frames: usize,
@@ -152,14 +180,20 @@ impl Function {
         self.calls > 1
     }
 
-    /// Slots of a call of it in goto form.
-    fn call_len(&self) -> u32 {
-        self.area() / 8 + 3 + u32::from(self.switched)
+    /// Whether its area has the site's number.
+    const fn stores_number(&self) -> bool {
+        self.is_numbered() && self.number_in.is_none()
     }
 
-    /// Bytes between its frame pointer and its caller's stack.
+    /// Slots of a call of it in goto form, up to where it goes back to.
+    fn call_len(&self) -> u32 {
+        let before = u32::from(self.is_numbered()) + self.saves.count_ones();
+        before + 1 + u32::from(self.moves) + u32::from(self.switched)
+    }
+
+    /// Bytes between its frame and its caller's stack.
     fn area(&self) -> u32 {
-        8 * (u32::from(self.is_numbered()) + self.saves.count_ones())
+        8 * (u32::from(self.stores_number()) + self.saves.count_ones())
     }
 
     /// The callee-saved registers it writes, and where in the area each lies.
@@ -168,13 +202,25 @@ impl Function {
         (0..SAVED)
             .filter(move |n| saves & (1 << n) != 0)
             .map(|n| REG_6 + n)
-            .zip((i16::from(self.is_numbered())..).map(|word| 8 * word))
+            .zip((i16::from(self.stores_number())..).map(|word| 8 * word))
     }
 
-    /// Slots of its way back.
-    fn back_len(&self) -> u32 {
-        u32::from(self.is_numbered()) + self.saves.count_ones() + 2 * self.calls - 1
+    /// Where from the frame pointer something is that is `off` bytes from its frame.
+    fn at_frame(&self, off: i16) -> i16 {
+        off.wrapping_sub(self.below as i16)
     }
+}
+
+/// One step of the search for a site. Calls are by index, numbers in order.
+enum Step {
+    /// Goes to this site.
+    Goto(u32),
+    /// Goes to this site if the number is above.
+    Above(u32, u32),
+    /// Goes to this site if it is not above.
+    UpTo(u32, u32),
+    /// Goes over so many slots if it is above.
+    Over(u32, u32),
 }
 
 /// Memory that a [`Layout`] works in. What it held before means nothing.
@@ -290,6 +336,42 @@ fn stack_argument(insn: &Insn) -> Option<Result<u32, Refusal>> {
     Some(Ok(number))
 }
 
+/// Whether `insn` copies the frame pointer.
+fn is_frame_copy(insn: &Insn) -> bool {
+    insn.code == class::ALU64 | alu::MOV | X
+        && insn.src() == REG_FP
+        && insn.dst() < REG_FP
+        && (insn.off, insn.imm) == (0, 0)
+}
+
+/// Whether a frame pointer is copied and a number added, by the instructions at
+/// `index` - 1 and `index`.
+fn is_frame_sum(insns: &[Insn], index: usize) -> bool {
+    let (Some(copy), Some(add)) = (insns.get(index.wrapping_sub(1)), insns.get(index)) else {
+        return false;
+    };
+    is_frame_copy(copy) && *add == Insn::alu64_imm(alu::ADD, copy.dst(), add.imm)
+}
+
+/// Whether all that `insn` does with the frame pointer, if anything, is to copy
+/// it, or to load or store below it.
+fn keeps_frame(insn: &Insn) -> bool {
+    let (dst, src) = (insn.dst() == REG_FP, insn.src() == REG_FP);
+    if insn.base() == Some(REG_FP) {
+        let near = (-(MAX_DEPTH as i16)..0).contains(&insn.off);
+        return near && dst != src;
+    }
+    !(dst || src) || is_frame_copy(insn)
+}
+
+/// The registers that `insn` names, one bit each, and those that the JIT uses for
+/// it.
+fn named(insn: &Insn) -> u16 {
+    let atomic = insn.class() == class::STX && insn.mode() != mode::MEM;
+    let used = if atomic { 1 << REG_AX } else { 0 };
+    used | (1 << insn.dst()) | (1 << insn.src())
+}
+
 /// Whether a register field of `insn` can name `REG_PARAMS`: calls and 64-bit
 /// loads keep other numbers there.
 fn has_registers(insn: &Insn) -> bool {
@@ -311,15 +393,24 @@ pub fn measure(insns: &[Insn], functions: &mut [Function]) -> At<()> {
         next = end;
         let body = insns.get(start..end).unwrap_or(&[]);
         let (mut saves, mut passes, mut takes) = (0, 0, 0);
+        let (mut spare, mut moves) = (u16::MAX, false);
         for (index, insn) in (start..).zip(body) {
             saves |= saved_written(insn);
+            spare &= if insn.is_call() || insn.is_tail_call() {
+                0
+            } else {
+                !named(insn)
+            };
             if let Some(distance) = insn.jump() {
                 let target = target(index, distance);
                 if target < start as i64 || target >= end as i64 {
                     return Err((index, Refusal::Functions));
                 }
+                // Between the two, the second would have to do without the first.
+                moves |= is_frame_sum(insns, target as usize);
             }
             if has_registers(insn) {
+                moves |= !keeps_frame(insn);
                 if let Some(argument) = stack_argument(insn) {
                     let number = argument.map_err(|refusal| (index, refusal))?;
                     if insn.class() == class::LDX {
@@ -345,6 +436,8 @@ pub fn measure(insns: &[Insn], functions: &mut [Function]) -> At<()> {
         function.saves = saves;
         function.passes = passes;
         function.takes = takes;
+        function.spare = spare;
+        function.moves = moves || takes > 0;
         function.taken = false;
         function.tail_calls = body.iter().any(Insn::is_tail_call);
     }
@@ -395,6 +488,7 @@ impl<'a> Layout<'a> {
         }
         layout.find_members()?;
         layout.note_calls()?;
+        layout.choose_registers(blinded);
         layout.measure_stack()?;
         layout.scratch.far.fill(0);
         // A jump that becomes long can put others out of reach. Not to go on
@@ -534,9 +628,14 @@ impl<'a> Layout<'a> {
                     if places == 0 || places > jump_table::MAX_PLACES {
                         return Err((index, Refusal::JumpTable));
                     }
+                    let mut places = self.places_of(number).1.iter();
+                    let moves = places.any(|&place| is_frame_sum(self.insns, place as usize));
                     let function = self.functions.get_mut(number);
                     let search = function
-                        .and_then(|function| function.searches.get_mut(usize::from(insn.dst())))
+                        .and_then(|function| {
+                            function.moves |= moves;
+                            function.searches.get_mut(usize::from(insn.dst()))
+                        })
                         .ok_or((index, Refusal::UnknownOpcode(insn.code)))?;
                     if *search == 0 {
                         *search = index as u32 + 1;
@@ -614,11 +713,30 @@ impl<'a> Layout<'a> {
         Ok(())
     }
 
-    /// Finds how much stack each member needs with all that it calls. Along a
-    /// recursion the frames grow until they are too many, or the stack does
-    /// where an exception leads back.
+    /// Finds registers for the numbers of sites. Blinding constants takes one of
+    /// them; through a switch that is on go arguments, in the others.
+    fn choose_registers(&mut self, blinded: bool) {
+        for function in self.functions.iter_mut().filter(|f| f.member) {
+            let is_free = |&&reg: &&u8| {
+                let fits = if reg == REG_AX {
+                    !blinded
+                } else {
+                    !function.switched
+                };
+                fits && function.spare & (1 << reg) != 0
+            };
+            let free = NUMBER_REGS.iter().find(is_free).copied();
+            function.number_in = free.filter(|_| function.is_numbered());
+        }
+    }
+
+    /// Finds where each member's frame is, and how much stack it needs with all
+    /// that it calls. Along a recursion the frames grow until they are too many.
+    /// The exception callback's frame is where the entry's was.
     fn measure_stack(&mut self) -> At<()> {
         for function in self.functions.iter_mut().filter(|f| f.member) {
+            function.throws = false;
+            function.below = 0;
             function.stack = function.frame();
             function.frames = 1;
         }
@@ -629,33 +747,44 @@ impl<'a> Layout<'a> {
                 if !function.member {
                     continue;
                 }
-                let (mut stack, mut frames) = (function.stack, function.frames);
+                let end = function.below + function.frame();
+                let (mut stack, mut frames) = (function.stack.max(end), function.frames);
+                let mut throws = function.throws;
                 for (index, insn) in self.body(number) {
+                    let throw = self.leaps.is_jump(insn);
                     // With a landing, what any call leads to may throw.
-                    if self.leaps.is_jump(insn)
-                        || self.leaps.landing
-                            && insn.is_call()
-                            && Some(number) != self.leaps.callback
-                    {
+                    if throw || self.leaps.landing && insn.is_call() {
                         let callback = self.leaps.callback.unwrap_or(self.entry);
                         stack = stack.max(self.function(callback).stack);
-                        if stack > MAX_STACK {
-                            return Err((index, Refusal::Recursion));
-                        }
+                        throws |= throw;
                     }
-                    if let Some(callee) = self.inner_callee(index, insn)? {
-                        let callee = self.function(callee);
-                        stack = stack.max(function.frame() + callee.area() + callee.stack);
-                        frames = frames.max(1 + callee.frames);
-                        if frames > MAX_FRAMES {
-                            return Err((index, Refusal::Recursion));
+                    let Some(number) = self.inner_callee(index, insn)? else {
+                        continue;
+                    };
+                    let callee = self.function(number);
+                    let at = end + callee.area();
+                    let moved = if callee.moves { at } else { 0 };
+                    stack = stack.max(moved + callee.stack);
+                    frames = frames.max(1 + callee.frames);
+                    throws |= callee.throws;
+                    if frames > MAX_FRAMES || at.max(stack) > MAX_STACK {
+                        return Err((index, Refusal::Recursion));
+                    }
+                    if callee.below < at && !callee.moves {
+                        changed = true;
+                        if let Some(callee) = self.functions.get_mut(number) {
+                            callee.below = at;
                         }
                     }
                 }
-                if (stack, frames) != (function.stack, function.frames) {
+                if throws && Some(number) == self.leaps.callback {
+                    return Err((function.start as usize, Refusal::Recursion));
+                }
+                if (stack, frames, throws) != (function.stack, function.frames, function.throws) {
                     changed = true;
                     if let Some(function) = self.functions.get_mut(number) {
                         (function.stack, function.frames) = (stack, frames);
+                        function.throws = throws;
                     }
                 }
             }
@@ -675,12 +804,26 @@ impl<'a> Layout<'a> {
         index + 1 == self.function(number).end as usize
     }
 
-    /// Slots of a call up to where its callee goes back to, and behind that.
+    /// Slots of a call.
     fn call_slots(&self, index: usize, call: &Insn) -> At<u32> {
         Ok(match self.inner_callee(index, call)? {
-            Some(callee) => self.function(callee).call_len(),
+            Some(callee) => {
+                let callee = self.function(callee);
+                callee.call_len() + u32::from(callee.moves)
+            }
             None => 1,
         })
+    }
+
+    /// The sum of a frame pointer and a number that the instruction at `index` of
+    /// a function makes, where its frame is.
+    fn frame_sum(&self, function: &Function, index: usize) -> Option<Insn> {
+        if index >= function.end as usize || !is_frame_sum(self.insns, index) {
+            return None;
+        }
+        let add = self.insns.get(index)?;
+        let imm = add.imm.checked_sub(function.below as i32)?;
+        Some(Insn::alu64_imm(alu::ADD, add.dst(), imm))
     }
 
     /// Slots that the instruction at `index` of function `number` takes.
@@ -704,7 +847,19 @@ impl<'a> Layout<'a> {
             // The last one needs no jump: the way back follows.
             return Ok(u32::from(!self.is_last(number, index)));
         }
+        let function = self.function(number);
+        if is_frame_copy(insn) && function.below > 0 {
+            return Ok(match self.frame_sum(&function, index + 1) {
+                Some(_) => 1,
+                None => 2,
+            });
+        }
         Ok(if self.is_far(index) { 3 } else { 1 })
+    }
+
+    /// Slots of a function's way back.
+    fn back_len(&self, function: &Function) -> u32 {
+        function.area() / 8 + self.search_len(self.calls_of(function))
     }
 
     /// Gives each instruction its place.
@@ -718,10 +873,11 @@ impl<'a> Layout<'a> {
                 at += layout.slots(number, index, insn)?;
             }
             let is_root = layout.is_root(number);
+            let back_len = layout.back_len(&layout.function(number));
             if let Some(function) = layout.functions.get_mut(number) {
                 function.back = at;
                 if !is_root {
-                    at += function.back_len();
+                    at += back_len;
                 }
             }
             if at as usize > super::MAX_LEN {
@@ -745,10 +901,16 @@ impl<'a> Layout<'a> {
         i64::from(target) - i64::from(self.at(index)) - 1
     }
 
-    /// Marks conditional jumps that go further than `reach`. Whether there is a
-    /// new one.
+    /// Marks conditional jumps that go further than `reach`, and call sites that
+    /// are so far from any place of the way back. Whether there is a new one.
     fn find_far(&mut self, reach: i64) -> At<bool> {
         let mut found = false;
+        let mut mark = |far: &mut [u8], index: usize| {
+            found = true;
+            if let Some(byte) = far.get_mut(index / 8) {
+                *byte |= 1 << (index % 8);
+            }
+        };
         for number in 0..self.functions.len() {
             if !self.function(number).member {
                 continue;
@@ -762,10 +924,20 @@ impl<'a> Layout<'a> {
                 }
                 let distance = self.distance(index, distance);
                 if distance.abs() > reach {
-                    found = true;
-                    if let Some(byte) = self.scratch.far.get_mut(index / 8) {
-                        *byte |= 1 << (index % 8);
-                    }
+                    mark(self.scratch.far, index);
+                }
+            }
+            let function = self.function(number);
+            let start = i64::from(function.back);
+            let end = start + i64::from(self.back_len(&function));
+            for call in 0..function.calls as usize {
+                let Some(&index) = self.calls_of(&function).get(call) else {
+                    continue;
+                };
+                let site = i64::from(self.site(&function, index));
+                let distance = (site - start).abs().max((site - end).abs());
+                if distance > reach && !self.is_far(index as usize) {
+                    mark(self.scratch.far, index as usize);
                 }
             }
         }
@@ -861,9 +1033,24 @@ impl<'a> Layout<'a> {
                 let base = if incoming {
                     function.area() as i16
                 } else {
-                    -(function.frame() as i16)
+                    function.at_frame(-(function.frame() as i16))
                 };
                 return emit(Origin::Kept(index), insn.rebased(REG_FP, base + word));
+            }
+        }
+        if function.below > 0 {
+            if insn.base() == Some(REG_FP) {
+                let mut insn = insn;
+                insn.off = function.at_frame(insn.off);
+                return emit(Origin::Kept(index), insn);
+            }
+            if let Some(sum) = self.frame_sum(&function, index) {
+                return emit(Origin::Kept(index), sum);
+            }
+            if is_frame_copy(&insn) && self.frame_sum(&function, index + 1).is_none() {
+                emit(Origin::Kept(index), insn)?;
+                let down = Insn::alu64_imm(alu::ADD, insn.dst(), -(function.below as i32));
+                return emit(Origin::Added, down);
             }
         }
         emit(Origin::Kept(index), insn)
@@ -876,7 +1063,11 @@ impl<'a> Layout<'a> {
         (index, call): (usize, Insn),
         emit: &mut dyn FnMut(Origin, Insn) -> Result<(), E>,
     ) -> Result<(), E> {
-        let down = caller.frame() + callee.area();
+        let down = if callee.moves {
+            caller.below + caller.frame() + callee.area()
+        } else {
+            callee.below
+        };
         let below = i16::try_from(down).map_err(|_| (index, Refusal::StackTooDeep))?;
         let mut origin = Origin::For(index);
         let mut next = |insn: Insn| emit(core::mem::replace(&mut origin, Origin::Added), insn);
@@ -884,23 +1075,30 @@ impl<'a> Layout<'a> {
             let number = self
                 .calls_of(callee)
                 .binary_search(&(index as u32))
-                .map_err(|_| (index, Refusal::Functions))?;
-            next(Insn::st(size::DW, REG_FP, -below, number as i32))?;
+                .map_err(|_| (index, Refusal::Functions))? as i32;
+            next(match callee.number_in {
+                Some(reg) => Insn::mov64_imm(reg, number),
+                None => Insn::st(size::DW, REG_FP, -below, number),
+            })?;
         }
         for (reg, word) in callee.saved() {
             next(Insn::stx(size::DW, REG_FP, reg, word - below))?;
         }
-        next(Insn::alu64_imm(alu::ADD, REG_FP, -i32::from(below)))?;
+        if callee.moves {
+            next(Insn::alu64_imm(alu::ADD, REG_FP, -i32::from(below)))?;
+        }
         if callee.switched {
             emit(Origin::Switch(index), call)?;
+            origin = Origin::Added;
         }
-        let here = self.at(index) + callee.call_len() - 2;
+        let here = self.at(index) + callee.call_len() - 1;
         let into = self.goto(here, self.at(callee.start as usize));
-        emit(Origin::Added, into)?;
-        emit(
-            Origin::Added,
-            Insn::alu64_imm(alu::ADD, REG_FP, i32::from(below)),
-        )
+        emit(origin, into)?;
+        if callee.moves {
+            let up = Insn::alu64_imm(alu::ADD, REG_FP, i32::from(below));
+            emit(Origin::Added, up)?;
+        }
+        Ok(())
     }
 
     fn emit_back<E: From<(usize, Refusal)>>(
@@ -909,10 +1107,10 @@ impl<'a> Layout<'a> {
         emit: &mut dyn FnMut(Origin, Insn) -> Result<(), E>,
     ) -> Result<(), E> {
         let function = self.function(number);
-        let last = function.end as usize - 1;
-        let ends_here = self.insns.get(last).is_some_and(Insn::is_exit);
+        let end = function.end as usize - 1;
+        let ends_here = self.insns.get(end).is_some_and(Insn::is_exit);
         let mut origin = if ends_here {
-            Origin::For(last)
+            Origin::For(end)
         } else {
             Origin::Added
         };
@@ -921,42 +1119,75 @@ impl<'a> Layout<'a> {
             at += 1;
             emit(core::mem::replace(&mut origin, Origin::Added), insn)
         };
-        if function.is_numbered() {
-            next(Insn::ldx(size::DW, REG_1, REG_FP, 0))?;
+        if function.stores_number() {
+            next(Insn::ldx(size::DW, REG_1, REG_FP, function.at_frame(0)))?;
         }
         for (reg, word) in function.saved() {
-            next(Insn::ldx(size::DW, reg, REG_FP, word))?;
+            next(Insn::ldx(size::DW, reg, REG_FP, function.at_frame(word)))?;
         }
         let from = function.back + function.area() / 8;
+        let reg = function.number_in.unwrap_or(REG_1);
+        let to = |at: u32, index: u32| i64::from(self.site(&function, index)) - i64::from(at) - 1;
         let calls = self.calls_of(&function);
-        self.emit_search(calls, 0, from, &mut next)
+        self.search(calls, 0, from, &mut |at, step| {
+            let (op, last, distance) = match step {
+                Step::Goto(index) => return next(Insn::ja32(to(at, index) as i32)),
+                Step::Above(last, index) => (jmp::JGT, last, to(at, index)),
+                Step::UpTo(last, index) => (jmp::JLE, last, to(at, index)),
+                Step::Over(last, slots) => (jmp::JGT, last, i64::from(slots)),
+            };
+            let off = i16::try_from(distance).map_err(|_| (end, Refusal::JumpTooFar))?;
+            next(Insn::jmp_imm(op, reg, last as i32, off))
+        })
     }
 
-    /// A binary search for the site whose number is in R1; `calls` are those
-    /// from number `first` on. Two slots a site, less one.
-    fn emit_search<E>(
+    /// A binary search for a site by its number; `calls` are those from number
+    /// `first` on, and the search begins at slot `at`. Of two sites that are left,
+    /// one is where the comparison itself jumps to, if that reaches.
+    fn search<E>(
         &self,
         calls: &[u32],
         first: u32,
         at: u32,
-        next: &mut dyn FnMut(Insn) -> Result<(), E>,
+        next: &mut dyn FnMut(u32, Step) -> Result<(), E>,
     ) -> Result<(), E> {
-        let (left, right) = calls.split_at(calls.len().div_ceil(2));
-        if right.is_empty() {
-            let Some(&index) = left.first() else {
-                return Ok(());
-            };
-            // Behind the jump into the callee.
-            let index = index as usize;
-            let insn = self.insns.get(index).copied().unwrap_or_default();
-            let slots = self.call_slots(index, &insn).unwrap_or(1);
-            return next(self.goto(at, self.at(index) + slots - 1));
+        let (left, right) = halves(calls);
+        let last = (first + left.len() as u32).saturating_sub(1);
+        match (left, right) {
+            ([], _) => Ok(()),
+            ([site], []) => next(at, Step::Goto(*site)),
+            (_, [site]) if !self.is_far(*site as usize) => {
+                next(at, Step::Above(last, *site))?;
+                self.search(left, first, at + 1, next)
+            }
+            ([site], _) if !self.is_far(*site as usize) => {
+                next(at, Step::UpTo(last, *site))?;
+                self.search(right, last + 1, at + 1, next)
+            }
+            _ => {
+                let slots = self.search_len(left);
+                next(at, Step::Over(last, slots))?;
+                self.search(left, first, at + 1, next)?;
+                self.search(right, last + 1, at + 1 + slots, next)
+            }
         }
-        let left_len = 2 * left.len() as u32 - 1;
-        let last = first + left.len() as u32 - 1;
-        next(Insn::jmp_imm(jmp::JGT, REG_1, last as i32, left_len as i16))?;
-        self.emit_search(left, first, at + 1, next)?;
-        self.emit_search(right, last + 1, at + 1 + left_len, next)
+    }
+
+    /// Slots of such a search.
+    fn search_len(&self, calls: &[u32]) -> u32 {
+        match halves(calls) {
+            ([], _) => 0,
+            (_, []) => 1,
+            (others, [site]) | ([site], others) if !self.is_far(*site as usize) => {
+                1 + self.search_len(others)
+            }
+            (left, right) => 1 + self.search_len(left) + self.search_len(right),
+        }
+    }
+
+    /// Where the callee goes back to of its call at `index`.
+    fn site(&self, callee: &Function, index: u32) -> u32 {
+        self.at(index as usize) + callee.call_len()
     }
 
     fn calls_of(&self, callee: &Function) -> &[u32] {
@@ -971,6 +1202,11 @@ impl<'a> Layout<'a> {
     fn goto(&self, from: u32, to: u32) -> Insn {
         Insn::ja32((i64::from(to) - i64::from(from) - 1) as i32)
     }
+}
+
+/// Both halves of the sites of a search; the left one is not the shorter.
+fn halves(calls: &[u32]) -> (&[u32], &[u32]) {
+    calls.split_at(calls.len().div_ceil(2))
 }
 
 #[cfg(test)]
@@ -1051,18 +1287,19 @@ mod tests {
             Insn::mov64_imm(8, 1),
             call(1),
             EXIT,
-            // Function 1: R7, eight bytes of stack, two exits.
+            // Function 1: R7, eight bytes of stack, a helper, two exits.
             Insn::mov64_imm(7, 2),
-            Insn::jmp_imm(jmp::JEQ, REG_1, 0, 1),
+            Insn::call(5),
+            Insn::jmp_imm(jmp::JEQ, 0, 0, 1),
             EXIT,
             Insn::stx(size::DW, REG_FP, 7, -8),
+            Insn::mov64_reg(2, REG_FP),
+            Insn::alu64_imm(alu::ADD, 2, -8),
             EXIT,
         ];
-        let (image, stack) = image(&program, &[(0, 5, 0), (5, 10, 8)]);
+        let (image, stack) = image(&program, &[(0, 5, 0), (5, 13, 8)]);
         let number = |number| Insn::st(size::DW, REG_FP, -16, number);
         let save = (Origin::Added, Insn::stx(size::DW, REG_FP, 7, -8));
-        let down = (Origin::Added, Insn::alu64_imm(alu::ADD, REG_FP, -16));
-        let up = (Origin::Added, Insn::alu64_imm(alu::ADD, REG_FP, 16));
         let goto = |distance| (Origin::Added, Insn::ja32(distance));
         let above = |number, distance| {
             let jump = Insn::jmp_imm(jmp::JGT, REG_1, number, distance);
@@ -1072,38 +1309,52 @@ mod tests {
             // 0
             (Origin::For(0), number(0)),
             save,
-            down,
-            goto(13),
-            up,
-            // 5
+            goto(8),
+            // 3
             (Origin::For(1), number(1)),
             save,
-            down,
-            goto(8),
-            up,
-            // 10
+            goto(5),
+            // 6
             (Origin::Kept(2), Insn::mov64_imm(8, 1)),
             (Origin::For(3), number(2)),
             save,
-            down,
-            goto(2),
-            up,
+            goto(1),
             (Origin::Kept(4), EXIT),
-            // 17: function 1, of which an exit jumps to the way back
+            // 11: function 1, of which an exit jumps to the way back
             (Origin::Kept(5), Insn::mov64_imm(7, 2)),
-            (Origin::Kept(6), Insn::jmp_imm(jmp::JEQ, REG_1, 0, 1)),
-            (Origin::For(7), Insn::ja32(1)),
-            (Origin::Kept(8), Insn::stx(size::DW, REG_FP, 7, -8)),
-            // 21: the way back
-            (Origin::For(9), Insn::ldx(size::DW, REG_1, REG_FP, 0)),
-            (Origin::Added, Insn::ldx(size::DW, 7, REG_FP, 8)),
-            above(1, 3),
-            above(0, 1),
-            goto(-22),
-            goto(-18),
-            goto(-13),
+            (Origin::Kept(6), Insn::call(5)),
+            (Origin::Kept(7), Insn::jmp_imm(jmp::JEQ, 0, 0, 1)),
+            (Origin::For(8), Insn::ja32(3)),
+            // Its frame is 16 bytes further down.
+            (Origin::Kept(9), Insn::stx(size::DW, REG_FP, 7, -24)),
+            (Origin::Kept(10), Insn::mov64_reg(2, REG_FP)),
+            (Origin::Kept(11), Insn::alu64_imm(alu::ADD, 2, -24)),
+            // 18: the way back
+            (Origin::For(12), Insn::ldx(size::DW, REG_1, REG_FP, -16)),
+            (Origin::Added, Insn::ldx(size::DW, 7, REG_FP, -8)),
+            above(1, -11),
+            above(0, -16),
+            goto(-20),
         ];
         assert_eq!(image, expected);
         assert_eq!(stack, 24);
+    }
+
+    #[test]
+    fn a_function_that_calls_nothing_has_its_number_in_a_register() {
+        let program = [call(2), call(1), EXIT, Insn::mov64_imm(0, 2), EXIT];
+        let (image, stack) = image(&program, &[(0, 3, 8), (3, 5, 0)]);
+        let expected = [
+            (Origin::For(0), Insn::mov64_imm(5, 0)),
+            (Origin::Added, Insn::ja32(3)),
+            (Origin::For(1), Insn::mov64_imm(5, 1)),
+            (Origin::Added, Insn::ja32(1)),
+            (Origin::Kept(2), EXIT),
+            (Origin::Kept(3), Insn::mov64_imm(0, 2)),
+            (Origin::For(4), Insn::jmp_imm(jmp::JGT, 5, 0, -3)),
+            (Origin::Added, Insn::ja32(-6)),
+        ];
+        assert_eq!(image, expected);
+        assert_eq!(stack, 8);
     }
 }
