@@ -18,7 +18,7 @@
 static const char *const defences[] = {
 	"rip", "landing", "begin", "flags", "selectors", "rsp", "slots",
 	"shadow", "loans", "ledger", "reread", "format", "string", "headers",
-	"roots", "flush", "local",
+	"roots", "flush", "local", "nesting", "recover",
 };
 
 u32 bailey_test_undefended;

@@ -12,7 +12,9 @@
 #include <asm/cpu_entry_area.h>
 #include <asm/cpufeature.h>
 #include <asm/cpuid/api.h>
+#include <asm/debugreg.h>
 #include <asm/desc.h>
+#include <asm/mce.h>
 #include <asm/msr.h>
 #include <asm/tlbflush.h>
 #include "shims.h"
@@ -242,4 +244,29 @@ void bailey_apic_self(unsigned int vector)
 void bailey_apic_nmi(void)
 {
 	apic->send_IPI(raw_smp_processor_id(), NMI_VECTOR);
+}
+
+/*
+ * Whether this CPU has begun a machine check that nobody has handled. It says so
+ * itself: IA32_MCG_STATUS.MCIP is set by the exception and cleared by the
+ * kernel's handler at its end (do_machine_check()); a second exception in between
+ * shuts the CPU down (SDM vol. 3, "IA32_MCG_STATUS MSR").
+ */
+int bailey_cpu_in_machine_check(void)
+{
+	u64 status;
+
+	if (!cpu_feature_enabled(X86_FEATURE_MCA))
+		return 0;
+	rdmsrq(MSR_IA32_MCG_STATUS, status);
+	return (status & MCG_STATUS_MCIP) != 0;
+}
+
+/*
+ * Whether DR6 has the cause of a #DB. The kernel's handler resets it
+ * (debug_read_reset_dr6()), so here one has come that it was not called for.
+ */
+int bailey_cpu_in_debug_exception(void)
+{
+	return ((native_get_debugreg(6) ^ DR6_RESERVED) & (DR_TRAP_BITS | DR_STEP)) != 0;
 }

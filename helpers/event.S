@@ -118,6 +118,8 @@ SYM_INNER_LABEL(bailey_event_again, SYM_L_GLOBAL)
 	movq	%rsp, %rdi
 	leaq	EVENT_SIZE(%rsp), %rsi
 	call	bailey_event
+.Loutcome:
+	HINT_RUN EVENT_SIZE
 	cmpl	$BAILEY_EVENT_RESUME, %eax
 	je	.Lresume
 	cmpl	$BAILEY_EVENT_ABORT, %eax
@@ -126,6 +128,9 @@ SYM_INNER_LABEL(bailey_event_again, SYM_L_GLOBAL)
 	cmpl	$BAILEY_EVENT_KERNEL, %eax
 	je	1f
 	leaq	bailey_event_replay(%rip), %rcx
+	cmpl	$BAILEY_EVENT_REPLAY, %eax
+	je	1f
+	leaq	bailey_event_next(%rip), %rcx
 1:
 	/* The frame that the CPU would have pushed, had it not been confined. */
 	movq	%rsp, %rdx
@@ -149,6 +154,15 @@ SYM_INNER_LABEL(bailey_event_again, SYM_L_GLOBAL)
 	addq	$EVENT_SIZE, %rsp
 	HINT_RUN
 	jmp	bailey_abort
+
+/* The kernel's handler returns here; another one is to be called, or the run ends. */
+SYM_INNER_LABEL(bailey_event_next, SYM_L_GLOBAL)
+	HINT_RUN EVENT_SIZE
+	ANNOTATE_NOENDBR
+	cli
+	movq	%rsp, %rdi
+	call	bailey_event_rest
+	jmp	.Loutcome
 
 /* The kernel's handler returns here; an interrupt may arrive before the cli. */
 SYM_INNER_LABEL(bailey_event_replay, SYM_L_GLOBAL)
@@ -181,26 +195,38 @@ SYM_INNER_LABEL(bailey_event_return, SYM_L_GLOBAL)
 	leaq	bailey_iret_out(%rip), %r11
 	jmp	bailey_tail
 
-/* The kernel's handler of a landing in phase IN returns here. */
+/*
+ * Behind a landing: the handlers of the events that have landed, which return
+ * here, and then the label that the first one has chosen.
+ */
 SYM_INNER_LABEL(bailey_landed, SYM_L_GLOBAL)
 	HINT_RUN
 	ANNOTATE_NOENDBR
+	pushq	%rbp
 	pushq	%rdi
 	pushq	%rsi
 	pushq	%r8
 	pushq	%r9
 	pushq	%r10
 	pushq	%r11
-	HINT_RUN 0x30
-	leaq	0x30(%rsp), %rdi
-	call	bailey_recover
+	HINT_RUN 0x38
+	leaq	0x38(%rsp), %rdi
+	leaq	0x30(%rsp), %rsi
+	call	bailey_landing
 	popq	%r11
 	popq	%r10
 	popq	%r9
 	popq	%r8
 	popq	%rsi
 	popq	%rdi
+	popq	%rbp
 	HINT_RUN
+	testq	%rax, %rax
+	jz	1f
+	movq	%rax, %rsp
+	UNWIND_HINT_UNDEFINED
+	JMP_NOSPEC rdx
+1:	HINT_RUN
 	/* With RF, so that a breakpoint at the label is not met again. */
 	movq	%rsp, %rax
 	pushq	$__KERNEL_DS
@@ -222,16 +248,22 @@ SYM_INNER_LABEL(bailey_landed, SYM_L_GLOBAL)
 SYM_INNER_LABEL(bailey_event_landed, SYM_L_GLOBAL)
 	ANNOTATE_NOENDBR
 	UNWIND_HINT_UNDEFINED
-	leaq	bailey_exit_z(%rip), %rcx
 	movl	PCPU(CPU_PHASE), %eax
+	/* In the stub of another that has landed and been noted: one more handler. */
+	cmpl	$BAILEY_PHASE_LANDED, %eax
+	jne	1f
+	btsl	%ebp, PCPU(CPU_LANDED)
+	jmp	.Lnoted
+1:	movl	$BAILEY_LANDED_NEW, %edx
+	leaq	bailey_exit_z(%rip), %rcx
 	cmpl	$BAILEY_PHASE_EXIT, %eax
-	je	.Lrestart
+	je	.Lnote
 	leaq	bailey_helper_z(%rip), %rcx
 	cmpl	$BAILEY_PHASE_HELPER, %eax
-	je	.Lrestart
+	je	.Lnote
 	leaq	bailey_event_again(%rip), %rcx
 	cmpl	$BAILEY_PHASE_EVENT, %eax
-	je	.Lrestart
+	je	.Lnote
 	movq	0x20(%rsp), %rdx
 	cmpl	$8, %ebp
 	jne	1f
@@ -267,7 +299,7 @@ SYM_INNER_LABEL(bailey_event_landed, SYM_L_GLOBAL)
 	cmpq	%rax, %rdx
 	jb	bailey_event_z
 3:	leaq	bailey_event_landed(%rip), %rcx
-	leaq	bailey_event_landed_end(%rip), %rax
+	leaq	bailey_event_noted(%rip), %rax
 	cmpq	%rcx, %rdx
 	jb	3f
 	cmpq	%rax, %rdx
@@ -313,42 +345,26 @@ SYM_INNER_LABEL(bailey_event_landed, SYM_L_GLOBAL)
 	 * so: the way to the label leads past the APIC.
 	 */
 .Lrecover:
+	movl	$(BAILEY_LANDED_NEW | BAILEY_LANDED_IN), %edx
+.Lnote:
 	movq	%rcx, PCPU(CPU_RESTART)
-	leaq	bailey_landed(%rip), %rcx
-.Lrestart:
-	movq	%rcx, %rdx
-	ROOT_TO_KERNEL
-	movq	%rsp, %rcx
-	IST_KERNEL
-	movq	%rcx, %rsp
-SYM_INNER_LABEL(bailey_event_landed_end, SYM_L_GLOBAL)
+	movl	%ebp, PCPU(CPU_LANDED_FIRST)
+	btsl	%ebp, %edx
+	movl	%edx, PCPU(CPU_LANDED)
+	movq	0x10(%rsp), %rax
+	movq	%rax, PCPU(CPU_LANDED_RBP)
+	movl	$BAILEY_PHASE_LANDED, PCPU(CPU_PHASE)
+SYM_INNER_LABEL(bailey_event_noted, SYM_L_GLOBAL)
 	ANNOTATE_NOENDBR
+.Lnoted:
+	ROOT_TO_KERNEL
+	IST_KERNEL
+	movq	PCPU(CPU_RUN), %rsp
+	HINT_RUN
 	movl	$BAILEY_PHASE_NONE, PCPU(CPU_PHASE)
+	cld
+	clac
 	incq	PCPU(CPU_LANDINGS)
-	movq	PCPU(CPU_RUN), %rcx
-	/* The kernel's stack for this vector: DF 8, NMI 2, DB 1, MCE 18. */
-	movq	PCPU(CPU_IST + 8), %rax
-	cmpl	$2, %ebp
-	je	1f
-	movq	PCPU(CPU_IST + 16), %rax
-	cmpl	$1, %ebp
-	je	1f
-	movq	PCPU(CPU_IST + 24), %rax
-	cmpl	$18, %ebp
-	je	1f
-	movq	PCPU(CPU_IST), %rax
-1:	movq	$__KERNEL_DS, -0x08(%rax)
-	movq	%rcx, -0x10(%rax)
-	movq	$X86_EFLAGS_FIXED, -0x18(%rax)
-	movq	$__KERNEL_CS, -0x20(%rax)
-	movq	%rdx, -0x28(%rax)
-	movq	0x10(%rsp), %rdx
-	leaq	-0x28(%rax), %rsp
-	leaq	bailey_event_handlers(%rip), %rax
-	movq	(%rax,%rbp,8), %rax
-	cmpl	$8, %ebp
-	movq	%rdx, %rbp
-	jne	1f
-	pushq	$0
-1:	JMP_NOSPEC rax
+	movq	PCPU(CPU_LANDED_RBP), %rbp
+	jmp	bailey_landed
 SYM_CODE_END(bailey_event_entry)

@@ -23,6 +23,11 @@
 #define BAILEY_PHASE_EXIT	2	/* exit gate, after its wrmsr 0 */
 #define BAILEY_PHASE_HELPER	3	/* helper gate, after its wrmsr 0 */
 #define BAILEY_PHASE_EVENT	4	/* event stub, after its wrmsr 0 */
+#define BAILEY_PHASE_LANDED	5	/* event stub, after it has noted a landing */
+
+/* struct bailey_cpu.landed: a bit for each vector, and */
+#define BAILEY_LANDED_NEW	0x40000000	/* bailey_landing() has not seen it yet */
+#define BAILEY_LANDED_IN	0x80000000	/* the first one came in phase IN */
 
 /* struct bailey_cpu */
 #define CPU_PHASE		0x00
@@ -39,6 +44,9 @@
 #define CPU_RESTART		0x68
 #define CPU_KERNEL_CR3		0x70	/* to be loaded on the way out; 0: it is loaded */
 #define CPU_TSS_IST		0x78	/* address behind TSS.IST[3], the MCE entry */
+#define CPU_LANDED		0x80	/* whose handlers are to be called on the way to the label */
+#define CPU_LANDED_FIRST	0x84	/* the vector that came in the gate */
+#define CPU_LANDED_RBP		0x88	/* the program's own, if that came in the helper gate */
 
 /* struct bailey_frame: one domain's memory on one CPU */
 #define FRAME_LANDING		0x00	/* DF, NMI, DB, MCE: in the domain */
@@ -158,13 +166,14 @@
 #define EVENT_ERROR		0xb8
 #define EVENT_RSP		0xc0	/* where the CPU pushed its frame */
 #define EVENT_CR2		0xc8
-#define EVENT_SIZE		0xd0
+#define EVENT_SIZE		0xd8
 
 /* What bailey_event() says. */
 #define BAILEY_EVENT_KERNEL	0	/* the kernel's handler, then resume */
 #define BAILEY_EVENT_RESUME	1	/* resume at once */
 #define BAILEY_EVENT_ABORT	2	/* the run ends */
 #define BAILEY_EVENT_REPLAY	3	/* kernel's handler, then the tail again */
+#define BAILEY_EVENT_NEXT	4	/* kernel's handler, then bailey_event_rest() says */
 
 /* Below the verifier's deepest stack: room for an event's frame and registers. */
 #define BAILEY_STACK_ROOM	0x100
@@ -187,6 +196,8 @@
 #define BAILEY_WITHOUT_ROOTS	0x4000	/* who shares a key runs on a root */
 #define BAILEY_WITHOUT_FLUSH	0x8000	/* what is unmapped or gets another key is flushed */
 #define BAILEY_WITHOUT_LOCAL	0x10000	/* domain memory is not global in TLBs */
+#define BAILEY_WITHOUT_NESTING	0x20000	/* in the stub of a #DB or #MC none is lost */
+#define BAILEY_WITHOUT_RECOVER	0x40000	/* what an event leaves in service is sent again */
 
 #ifndef __ASSEMBLY__
 #include <linux/types.h>
@@ -308,9 +319,12 @@ struct bailey_cpu {
 	u64 refused;		/* runs turned away at the gate: quarantine */
 	u64 no_frame;		/* runs turned away for lack of stack */
 	u64 landings;		/* events on a landing stack with the kernel's key */
-	u64 restart;		/* the label that a landing has chosen */
+	u64 restart;		/* the label that the first landing has chosen */
 	u64 kernel_cr3;		/* what a domain's root stands in the place of */
 	u64 tss_ist;
+	u32 landed;
+	u32 landed_first;
+	u64 landed_rbp;
 	/* below: C and Rust only */
 	u64 slot_base;
 	u64 bytes_copied;
@@ -337,6 +351,14 @@ struct bailey_event {
 	u64 error;
 	u64 event_rsp;
 	u64 cr2;
+	u32 pending;		/* whose handlers are to be called, a bit for each vector */
+	u32 after;		/* what bailey_event_rest() says then */
+};
+
+/* What bailey_landing() says: a handler to be called, or a stack of 0. */
+struct bailey_call {
+	u64 stack;
+	u64 handler;
 };
 #endif /* __ASSEMBLY__ */
 #endif

@@ -27,6 +27,9 @@ IS_AT(cpu, landings, CPU_LANDINGS);
 IS_AT(cpu, restart, CPU_RESTART);
 IS_AT(cpu, kernel_cr3, CPU_KERNEL_CR3);
 IS_AT(cpu, tss_ist, CPU_TSS_IST);
+IS_AT(cpu, landed, CPU_LANDED);
+IS_AT(cpu, landed_first, CPU_LANDED_FIRST);
+IS_AT(cpu, landed_rbp, CPU_LANDED_RBP);
 
 IS_AT(frame, landing, FRAME_LANDING);
 IS_AT(frame, cursor, FRAME_CURSOR);

@@ -181,6 +181,8 @@ u32 bailey_apic_isr(unsigned int word);
 void bailey_apic_eoi(void);
 void bailey_apic_self(unsigned int vector);
 void bailey_apic_nmi(void);
+int bailey_cpu_in_machine_check(void);
+int bailey_cpu_in_debug_exception(void);
 
 /* pages.c: page tables, the region */
 int bailey_page_set_key(unsigned long addr, unsigned int key);
@@ -237,7 +239,8 @@ void bailey_event_pushed_rdx(void);
 void bailey_event_z(void);
 void bailey_event_again(void);
 void bailey_event_landed(void);
-void bailey_event_landed_end(void);
+void bailey_event_noted(void);
+void bailey_landed(void);
 extern u64 bailey_event_text;
 extern u64 bailey_event_text_size;
 u64 bailey_run_tail(u64 ctx, u64 entry, u64 *count);
@@ -251,7 +254,8 @@ u64 bailey_exit(struct bailey_run *run, u64 verdict);
 u32 bailey_function(struct bailey_run *run, u64 *args);
 u64 bailey_helper(struct bailey_run *run, u64 *args);
 u32 bailey_event(struct bailey_event *event, struct bailey_run *run);
-void bailey_recover(struct bailey_run *run);
+u32 bailey_event_rest(struct bailey_event *event);
+struct bailey_call bailey_landing(struct bailey_run *run, u64 *rbp);
 
 /* trace.c */
 void bailey_trace_violation(u32 prog, const char *name, u32 insn, u64 rip, u64 addr,

@@ -24,6 +24,8 @@ import subprocess
 import sys
 import time
 
+import stops
+
 TIMED_OUT, DIED = 124, 125
 BOOTS = 3
 CONSOLE_TAIL = 40
@@ -47,6 +49,7 @@ def qemu_options():
     p = options()
     p.add_argument("--icount", action="store_true")
     p.add_argument("--nmi", type=float, default=0, help="NMIs per second, sent from outside")
+    p.add_argument("--stops", action="store_true", help="events at instructions that the guest chooses")
     p.add_argument("--shell", action="store_true")
     p.add_argument("--qemu", default="", help="more QEMU arguments")
     return p.parse_args()
@@ -67,7 +70,8 @@ def command(o):
         line += ["tsc=reliable", "lpj=20000000", "no_timer_check"]
     line.append(o.append)
     return ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-nographic", "-no-reboot",
-            "-machine", "q35", "-cpu", "max", "-m", o.mem, "-smp", "1" if o.icount else str(o.smp),
+            # Machine checks that do no harm are Intel's alone.
+            "-machine", "q35", "-cpu", "max" + ",vendor=GenuineIntel" * o.stops, "-m", o.mem, "-smp", "1" if o.icount else str(o.smp),
             *accel,
             "-kernel", f"{o.vm}/vmlinuz", "-initrd", f"{o.vm}/initrd", "-append", " ".join(line).strip(),
             "-drive", f"if=none,id=tools,format=raw,readonly=on,file={o.vm}/tools.erofs",
@@ -83,6 +87,7 @@ def command(o):
             "-device", "virtconsole,chardev=output" if o.shell
             else "virtserialport,name=bailey.output,chardev=output",
             "-qmp", f"unix:{run}/qmp,server=on,wait=off",
+            *(stops.arguments(run) if o.stops else []),
             *o.qemu.split()]
 
 
@@ -177,6 +182,8 @@ class Qemu:
             # close the output port's host side, and the guest's writes would block.
             self.process = subprocess.Popen(command(o), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                             stderr=log, preexec_fn=die_with_parent)
+        if o.stops:
+            stops.Stops(o.run).start()
         self.output = self.process.stdout.fileno()
         self.step = min(0.1, self.monitor.period or 1)
 

@@ -7,6 +7,7 @@
 #
 #   # SMP: 3            # TIMEOUT: 900      # MEM: 4G         # ICOUNT: 1
 #   # NMI: 50           # APPEND: ...       # MODULE: breach  (or none)
+#   # STOPS: 1          events at instructions that it chooses (vm.sh)
 #   # KERNEL: trixie    only on this kernel
 #   # ONCE: yes         `make test` runs it on the first kernel alone
 #   # ALONE: yes        not beside another: it has more CPUs than the host, and
@@ -105,7 +106,7 @@ run_test() {
     fi
     RUN=$t FILES=$BUILD/selftests LOG=$console MODULE=$module \
         SMP=$(header "$t" SMP) MEM=$(header "$t" MEM) TIMEOUT=$timeout \
-        ICOUNT=$(header "$t" ICOUNT) NMI=$nmi APPEND=$append \
+        ICOUNT=$(header "$t" ICOUNT) STOPS=$(header "$t" STOPS) NMI=$nmi APPEND=$append \
         "$TOP/scripts/vm.sh" 2>&1 | tee "$out" || code=$?
     results_of_ktap "$name" "$code" "$out"
     if [ "$(header "$t" SPLATS)" != ignore ] && [ -f "$console" ] &&

@@ -10,13 +10,15 @@
 #   SMP=2 MEM=2G TIMEOUT=600 (seconds, from /init on)
 #   ICOUNT=1       one CPU, 1 virtual ns = 1 instruction
 #   NMI=50         NMIs per second from outside, to CPU 0, once the kernel is up
+#   STOPS=1        events at instructions that the guest chooses (qemu/stops.py);
+#                  one CPU
 #   APPEND="..."   more kernel arguments
 #   LOG=file       where the kernel's console log goes
 #                  (default build/vm-<kernel>/console.log)
 #   QEMU_ARGS="..." more QEMU arguments
 #   BOOT_LIMIT=90  seconds until /init; a boot that hangs is tried again, twice
 #   EMULATOR=bochs instead of QEMU: enforces IBT, and is slow (BOOT_LIMIT=300);
-#                  no shell, ICOUNT, NMI and QEMU_ARGS
+#                  no shell, ICOUNT, NMI, STOPS and QEMU_ARGS
 #
 # Exits with the script's exit code; 124 on time-out; 125 when the machine died
 # without a verdict. Several may run at once.
@@ -30,7 +32,8 @@ qemu) goal=vm ;;
 bochs)
     goal=bochs
     [ -n "${RUN:-}" ] || die "EMULATOR=bochs has no shell: RUN=script"
-    [ -z "${ICOUNT:-}${NMI:-}${QEMU_ARGS:-}" ] || die "EMULATOR=bochs has no ICOUNT, NMI and QEMU_ARGS"
+    [ -z "${ICOUNT:-}${NMI:-}${STOPS:-}${QEMU_ARGS:-}" ] ||
+        die "EMULATOR=bochs has no ICOUNT, NMI, STOPS and QEMU_ARGS"
     ;;
 *) die "EMULATOR=$EMULATOR: qemu or bochs" ;;
 esac
@@ -104,6 +107,7 @@ if [ -n "${RUN:-}" ]; then
     mode=()
 fi
 [ -z "${ICOUNT:-}" ] || mode+=(--icount)
+[ -z "${STOPS:-}" ] || mode+=(--stops)
 
 inside=/bailey/${run#"$TOP/"}
 in_root trixie mkfs.erofs -x-1 --quiet "$inside/payload.erofs" "$inside/payload" >"$run/mkfs.log" 2>&1 ||

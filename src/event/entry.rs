@@ -5,11 +5,12 @@
 //! Here PKRS is the kernel's, the kernel's event stacks are back, the stack is
 //! the run's kernel stack, interrupts are off.
 
-use super::frame::{self, Frame, Point};
+use super::frame::{self, Interrupted, Point};
 use super::{interrupts, violation};
 use crate::bindings as b;
 use crate::breach;
 use crate::load::Image;
+use crate::pure::nesting::{self, Bottom, Confined, Frame};
 use crate::pure::violation::Kind;
 use crate::run::{self, Run};
 
@@ -22,13 +23,14 @@ const MC: u64 = 18;
 /// First vector that is no exception.
 const EXTERNAL: u64 = 32;
 
-/// Which IST entry `vector` uses, as numbered in struct bailey_cpu.ist.
+/// Which IST entry `vector` uses, as numbered in struct bailey_cpu.ist, and its
+/// landing stack.
 fn ist(vector: u64) -> Option<usize> {
     match vector {
-        DF => Some(0),
-        NMI => Some(1),
-        DB => Some(2),
-        MC => Some(3),
+        DF => Some(nesting::DF),
+        NMI => Some(nesting::NMI),
+        DB => Some(nesting::DB),
+        MC => Some(nesting::MC),
         _ => None,
     }
 }
@@ -54,18 +56,19 @@ unsafe extern "C" fn bailey_event(event: *mut b::bailey_event, run: *mut b::bail
     let (event, run) = unsafe { (&mut *event, Run::from_raw(run)) };
     let cpu = run::this_cpu();
     cpu.events += 1;
-    match handle(event, run, cpu) {
-        Outcome::Kernel(vector, interrupts) => {
-            // SAFETY: written once, before the stubs were put into the IDT; vector < 256.
-            event.handler = unsafe { b::bailey_event_handlers[(vector & 0xff) as usize] };
-            event.stack = ist(vector).map_or(0, |n| cpu.ist[n]);
-            event.kflags = FIXED | if interrupts { IF } else { 0 };
+    if let Some(stack) = ist(event.vector) {
+        return with_own_stack(event, run, cpu, stack);
+    }
+    match handle(event, run) {
+        Outcome::Kernel => {
+            event.handler = handler(event.vector);
+            event.stack = 0;
+            event.kflags = FIXED | if run.interrupts() { IF } else { 0 };
             b::BAILEY_EVENT_KERNEL
         }
-        Outcome::Replay(vector) => {
-            // SAFETY: as above.
-            event.handler = unsafe { b::bailey_event_handlers[(vector & 0xff) as usize] };
-            event.stack = ist(vector).map_or(0, |n| cpu.ist[n]);
+        Outcome::Replay => {
+            event.handler = handler(event.vector);
+            event.stack = 0;
             event.kflags = FIXED;
             cpu.replays += 1;
             b::BAILEY_EVENT_REPLAY
@@ -82,26 +85,267 @@ unsafe extern "C" fn bailey_event(event: *mut b::bailey_event, run: *mut b::bail
     }
 }
 
-/// Called on the way from a landing in phase IN to its label (helpers/event.S):
-/// an event stub may have been interrupted before it had set its phase.
-///
-/// # Safety
-///
-/// `run` is this CPU's innermost run, on its kernel stack; interrupts are off.
-#[no_mangle]
-unsafe extern "C" fn bailey_recover(run: *mut b::bailey_run) {
-    // SAFETY: promised by the caller.
-    let run = unsafe { Run::from_raw(run) };
-    if run.entered_with_interrupts() {
-        interrupts::recover(run::this_cpu());
+/// The kernel's handler of `vector`.
+fn handler(vector: u64) -> u64 {
+    // SAFETY: written once, before the stubs were put into the IDT; vector < 256.
+    unsafe { b::bailey_event_handlers[(vector & 0xff) as usize] }
+}
+
+/// The order in which handlers are called when several events have come. NMIs
+/// first: their handler relies on there being no other, which is so until a
+/// handler returns.
+const ORDER: [u64; 4] = [NMI, DB, MC, DF];
+
+/// The bit of `vector` in a set of those that have a stack of their own.
+fn bit(vector: u64) -> u32 {
+    1 << (vector & 31)
+}
+
+/// Takes the next one of `set`.
+fn next(set: &mut u32) -> Option<u64> {
+    let vector = ORDER.into_iter().find(|&vector| *set & bit(vector) != 0)?;
+    *set &= !bit(vector);
+    Some(vector)
+}
+
+/// An NMI, #DB, #MC or #DF. Of the first three none is lost, whatever becomes of
+/// the run: who sent them waits for their handlers.
+fn with_own_stack(
+    event: &mut b::bailey_event,
+    run: &mut Run,
+    cpu: &mut b::bailey_cpu,
+    stack: usize,
+) -> u32 {
+    let vector = event.vector;
+    if run.entered_with_interrupts() && !breach::without(b::BAILEY_WITHOUT_RECOVER) {
+        // It can have come in a stub, whatever its frame says. The stub's interrupt is in service
+        // then, and would be lost and the CPU deaf: send it again.
+        interrupts::recover(cpu);
+    }
+    let mut pending = if vector == DF { 0 } else { bit(vector) };
+    if in_machine_check() {
+        // It has come in the stub of a #MC. No need to ask the frame.
+        pending |= bit(MC);
+    }
+    let upper = Interrupted(run).frame(event.event_rsp, vector == DF);
+    event.error = upper.error;
+    let below = nesting::unwind(&Interrupted(run), stack, upper);
+    let outcome = match below {
+        // The control: as if there were but NMIs that are interrupted.
+        Some(Bottom { met, .. })
+            if met & !(1 << nesting::NMI) != 0 && breach::without(b::BAILEY_WITHOUT_NESTING) =>
+        {
+            pending = 0;
+            impossible(&upper)
+        }
+        Some(bottom) => {
+            if bottom.met != 0 || bottom.frame.rip != upper.rip {
+                cpu.undone += 1;
+            }
+            pending |= missed(cpu, &bottom);
+            go_on(event, run, &bottom)
+        }
+        None => impossible(&upper),
+    };
+    let after = match outcome {
+        Outcome::Kernel | Outcome::Resume => b::BAILEY_EVENT_KERNEL,
+        Outcome::Replay => {
+            cpu.replays += 1;
+            b::BAILEY_EVENT_REPLAY
+        }
+        Outcome::Violation { kind, rip, addr } => {
+            violation::record(run, kind, rip, addr);
+            b::BAILEY_EVENT_ABORT
+        }
+    };
+    (event.pending, event.after) = (pending, after);
+    rest(event, cpu)
+}
+
+/// Of the events in whose stubs others have come: sends NMIs again, and says whose
+/// handlers are still to be called. The frames may be forged. So of a #DB the CPU
+/// is asked, #MCs are not looked for here, since it knows them by itself, and an NMI
+/// is the one event that says nothing: whoever waits for it looks for its cause.
+fn missed(cpu: &mut b::bailey_cpu, bottom: &Bottom) -> u32 {
+    if bottom.has_met(nesting::NMI) {
+        interrupts::nmi_again(cpu);
+    }
+    // SAFETY: reads a register of the CPU.
+    if bottom.has_met(nesting::DB) && unsafe { b::bailey_cpu_in_debug_exception() } != 0 {
+        return bit(DB);
+    }
+    0
+}
+
+/// Whether the CPU has begun a machine check whose handler has not been called.
+fn in_machine_check() -> bool {
+    // SAFETY: reads a register of the CPU.
+    let begun = unsafe { b::bailey_cpu_in_machine_check() } != 0;
+    begun && !breach::without(b::BAILEY_WITHOUT_NESTING)
+}
+
+/// Where the run goes on behind an NMI, #DB, #MC or #DF and those below it.
+fn go_on(event: &mut b::bailey_event, run: &mut Run, bottom: &Bottom) -> Outcome {
+    let (image, below) = (run.image(), &bottom.frame);
+    let overflow = event.vector == DF || bottom.has_met(nesting::DF);
+    match frame::judge(image, below.rip, event.r9) {
+        Point::Program(at) if run.may_have_rsp(below.rsp) => {
+            if overflow {
+                return Outcome::Violation {
+                    kind: Kind::Stack,
+                    rip: at,
+                    addr: DF,
+                };
+            }
+            resume_at(event, run, below, at);
+            event.rsp = below.rsp;
+            begin_again(event, image, at);
+        }
+        Point::Gate(label) if !overflow => resume_at(event, run, below, label),
+        Point::Tail if !overflow => return Outcome::Replay,
+        _ => return impossible(below),
+    }
+    if event.vector == DB || bottom.has_met(nesting::DB) {
+        event.rflags |= RF;
+    }
+    event.rflags |= below.rflags & RF;
+    Outcome::Kernel
+}
+
+/// The next handler that is to be called, or what comes then.
+fn rest(event: &mut b::bailey_event, cpu: &b::bailey_cpu) -> u32 {
+    let Some(vector) = next(&mut event.pending) else {
+        return event.after;
+    };
+    event.handler = handler(vector);
+    event.stack = ist(vector)
+        .and_then(|n| cpu.ist.get(n))
+        .map_or(0, |&top| top);
+    event.kflags = FIXED;
+    if event.pending == 0 && event.after != b::BAILEY_EVENT_ABORT {
+        event.after
+    } else {
+        b::BAILEY_EVENT_NEXT
     }
 }
 
+/// Called when one of several handlers has returned; like bailey_event().
+///
+/// # Safety
+///
+/// `event` is on this CPU's kernel stack, as bailey_event() left it.
+#[no_mangle]
+unsafe extern "C" fn bailey_event_rest(event: *mut b::bailey_event) -> u32 {
+    // SAFETY: promised by the caller; nothing else refers to it now.
+    rest(unsafe { &mut *event }, run::this_cpu())
+}
+
+/// Called on the way from a landing to its label (helpers/event.S), again behind
+/// each handler: the next one that is to be called, with a frame on its stack that
+/// returns there. `rbp` is what the label gets.
+///
+/// # Safety
+///
+/// `run` is this CPU's innermost run, on its kernel stack; interrupts are off; nothing
+/// else refers to `rbp`.
+#[no_mangle]
+unsafe extern "C" fn bailey_landing(run: *mut b::bailey_run, rbp: *mut u64) -> b::bailey_call {
+    let at = run as u64;
+    // SAFETY: promised by the caller.
+    let (run, rbp) = unsafe { (Run::from_raw(run), &mut *rbp) };
+    let cpu = run::this_cpu();
+    if cpu.landed & b::BAILEY_LANDED_NEW != 0 {
+        if let Some(own) = landed(run, cpu) {
+            *rbp = own;
+        }
+    }
+    let mut call = b::bailey_call {
+        stack: 0,
+        handler: 0,
+    };
+    if let Some(vector) = next(&mut cpu.landed) {
+        call.handler = handler(vector);
+        let frame = [
+            0,
+            b::bailey_landed as *const () as u64,
+            u64::from(b::BAILEY_KERNEL_CS),
+            FIXED,
+            at,
+            u64::from(b::BAILEY_KERNEL_DS),
+        ];
+        // The error code is #DF's alone.
+        let words = if vector == DF {
+            &frame[..]
+        } else {
+            &frame[1..]
+        };
+        let top = ist(vector)
+            .and_then(|n| cpu.ist.get(n))
+            .map_or(0, |&top| top);
+        call.stack = top - core::mem::size_of_val(words) as u64;
+        // SAFETY: the kernel's stack of this CPU for the vector, which is not in use: what has
+        // come is on the landing stacks.
+        unsafe {
+            core::ptr::copy_nonoverlapping(words.as_ptr(), call.stack as *mut u64, words.len());
+        }
+    }
+    call
+}
+
+/// What has landed is in `cpu.landed`, but for those that had not come so far when
+/// another came: these are added. Returns rbp as the gate had it, if the first of
+/// them is not the one that came in the gate.
+fn landed(run: &Run, cpu: &mut b::bailey_cpu) -> Option<u64> {
+    let noted = cpu.landed;
+    cpu.landed = ORDER.into_iter().map(bit).sum::<u32>() & noted;
+    let recovers = !breach::without(b::BAILEY_WITHOUT_RECOVER);
+    if noted & b::BAILEY_LANDED_IN != 0 && run.entered_with_interrupts() && recovers {
+        // The truth may be a stub, whose interrupt is in service.
+        interrupts::recover(cpu);
+    }
+    if breach::without(b::BAILEY_WITHOUT_NESTING) {
+        // The control: who has been interrupted by another is forgotten.
+        let first = bit(cpu.landed_first.into());
+        if cpu.landed != first {
+            cpu.landed &= !first;
+        }
+        return None;
+    }
+    let (mut rbp, at) = (None, Interrupted(run));
+    for vector in ORDER.into_iter().filter(|&vector| noted & bit(vector) != 0) {
+        let Some((stack, &top)) = ist(vector).and_then(|n| Some((n, run.frame().landing.get(n)?)))
+        else {
+            continue;
+        };
+        let error = vector == DF;
+        let size = nesting::FRAME + nesting::PUSHED + if error { 8 } else { 0 };
+        match nesting::unwind(&at, stack, at.frame(top - size, error)) {
+            Some(mut bottom) if bottom.met != 0 => {
+                cpu.undone += 1;
+                if noted & bit(NMI) != 0 {
+                    bottom.met &= !(1 << nesting::NMI);
+                }
+                cpu.landed |= missed(cpu, &bottom);
+                if u64::from(cpu.landed_first) == vector {
+                    rbp = Some(bottom.frame.rbp);
+                }
+            }
+            _ => {}
+        }
+    }
+    // Where the stub of a #MC goes on, that is called for by itself.
+    let goes_on = cpu.restart == b::bailey_event_again as *const () as u64;
+    if !(goes_on && cpu.event_vector == MC) && in_machine_check() {
+        cpu.landed |= bit(MC);
+    }
+    rbp
+}
+
 enum Outcome {
-    /// The kernel's handler for the vector, then resume; whether it sees IF.
-    Kernel(u64, bool),
+    /// The kernel's handler for the vector, then resume.
+    Kernel,
     /// The kernel's handler, then the tail once more.
-    Replay(u64),
+    Replay,
     Resume,
     Violation {
         kind: Kind,
@@ -110,27 +354,19 @@ enum Outcome {
     },
 }
 
-fn handle(event: &mut b::bailey_event, run: &mut Run, cpu: &mut b::bailey_cpu) -> Outcome {
+/// An event on the program's own stack.
+fn handle(event: &mut b::bailey_event, run: &mut Run) -> Outcome {
     let vector = event.vector;
     let error = frame::has_error(vector);
-    let top = event.event_rsp + frame::PUSHED + frame::FRAME + if error { 8 } else { 0 };
-    let fits = match ist(vector) {
-        Some(n) => top == run.frame().landing[n],
-        None => run.may_have_top(top),
-    };
-    if !fits {
+    let top = event.event_rsp + nesting::PUSHED + nesting::FRAME + if error { 8 } else { 0 };
+    if !run.may_have_top(top) {
         return Outcome::Violation {
             kind: Kind::Frame,
             rip: 0,
             addr: event.event_rsp,
         };
     }
-    if matches!(vector, NMI | DB | MC) && run.entered_with_interrupts() {
-        // It can have come in a stub, whatever its frame says. The stub's interrupt is in service
-        // then, and would be lost and the CPU deaf: send it again.
-        interrupts::recover(cpu);
-    }
-    let pushed = Frame::read(event.event_rsp, error);
+    let pushed = Interrupted(run).frame(event.event_rsp, error);
     event.error = pushed.error;
     let image = run.image();
 
@@ -140,69 +376,25 @@ fn handle(event: &mut b::bailey_event, run: &mut Run, cpu: &mut b::bailey_cpu) -
     match frame::judge(image, pushed.rip, event.r9) {
         Point::Program(rip) => {
             // The frame's own word, since alignment hid the truth; it chooses between two values.
-            if !run.may_have_rsp(pushed.rsp) || (ist(vector).is_none() && pushed.rsp & !15 != top) {
+            if !run.may_have_rsp(pushed.rsp) || pushed.rsp & !15 != top {
                 return impossible(&pushed);
             }
             resume_at(event, run, &pushed, rip);
             event.rsp = pushed.rsp;
             begin_again(event, image, rip);
-            own(event, run, image, vector, rip)
-        }
-        Point::Gate(label) if is_asynchronous(vector) => {
-            resume_at(event, run, &pushed, label);
-            Outcome::Kernel(vector, run.interrupts())
-        }
-        Point::Tail if is_asynchronous(vector) => Outcome::Replay(vector),
-        Point::Stub if matches!(vector, NMI | DB | MC) => {
-            undo(event, run, cpu, image, vector, &pushed)
-        }
-        _ => impossible(&pushed),
-    }
-}
-
-/// An NMI, #DB or #MC in an event stub that had not yet set its phase: whatever the
-/// stub had interrupted goes on. The stub's interrupt has been sent again; if it was
-/// an NMI, in which a #DB or #MC has come, that is sent again, too: it is the one
-/// event that says nothing, so whoever waits for it looks for its cause.
-fn undo(
-    event: &mut b::bailey_event,
-    run: &mut Run,
-    cpu: &mut b::bailey_cpu,
-    image: &Image,
-    vector: u64,
-    pushed: &Frame,
-) -> Outcome {
-    cpu.undone += 1;
-    let Some((mut below, in_nmi)) = frame::below_stub(pushed, run) else {
-        return impossible(pushed);
-    };
-    if in_nmi {
-        if vector == NMI {
-            // None comes before the last one's handler has ended.
-            return impossible(pushed);
-        }
-        interrupts::nmi_again(cpu);
-        match frame::judge(image, below.rip, event.r9) {
-            Point::Tail => return Outcome::Replay(vector),
-            // The NMI itself had come in the stub of an interrupt.
-            Point::Stub => match frame::below_stub(&below, run) {
-                Some((interrupted, false)) => below = interrupted,
-                _ => return impossible(&below),
-            },
-            Point::Program(_) if !run.may_have_rsp(below.rsp) => return impossible(&below),
-            _ => {}
-        }
-    }
-    match frame::judge(image, below.rip, event.r9) {
-        point @ (Point::Program(at) | Point::Gate(at)) => {
-            resume_at(event, run, &below, at);
-            if matches!(point, Point::Program(_)) {
-                event.rsp = below.rsp;
-                begin_again(event, image, at);
+            if vector >= EXTERNAL {
+                event.rflags |= pushed.rflags & RF;
+                return Outcome::Kernel;
             }
-            Outcome::Kernel(vector, false)
+            fault(event, run, image, vector, rip)
         }
-        _ => impossible(&below),
+        Point::Gate(label) if vector >= EXTERNAL => {
+            resume_at(event, run, &pushed, label);
+            event.rflags |= pushed.rflags & RF;
+            Outcome::Kernel
+        }
+        Point::Tail if vector >= EXTERNAL => Outcome::Replay,
+        _ => impossible(&pushed),
     }
 }
 
@@ -214,11 +406,6 @@ fn impossible(frame: &Frame) -> Outcome {
     }
 }
 
-/// Whether the event is none of the program's doing.
-fn is_asynchronous(vector: u64) -> bool {
-    vector >= EXTERNAL || matches!(vector, NMI | DB | MC)
-}
-
 /// Fills in how the program goes on. Registers come from the stub's copies,
 /// which are the program's own; everything the kernel relies on does not.
 fn resume_at(event: &mut b::bailey_event, run: &mut Run, from: &Frame, rip: u64) {
@@ -228,10 +415,7 @@ fn resume_at(event: &mut b::bailey_event, run: &mut Run, from: &Frame, rip: u64)
     run.raw.dom_rbp = from.rbp;
     event.rip = rip;
     event.cs = u64::from(b::BAILEY_KERNEL_CS);
-    event.rflags = (from.rflags & ARITHMETIC)
-        | FIXED
-        | if run.interrupts() { IF } else { 0 }
-        | if event.vector == DB { RF } else { 0 };
+    event.rflags = (from.rflags & ARITHMETIC) | FIXED | if run.interrupts() { IF } else { 0 };
     event.rsp = run.raw.dom_rsp;
     event.ss = u64::from(b::BAILEY_KERNEL_DS);
     if breach::without(b::BAILEY_WITHOUT_FLAGS) {
@@ -255,17 +439,14 @@ fn begin_again(event: &mut b::bailey_event, image: &Image, rip: u64) {
     }
 }
 
-/// An event at an instruction of the program.
-fn own(
+/// An exception at an instruction of the program: its own doing.
+fn fault(
     event: &mut b::bailey_event,
     run: &mut Run,
     image: &Image,
     vector: u64,
     rip: u64,
 ) -> Outcome {
-    if is_asynchronous(vector) {
-        return Outcome::Kernel(vector, run.interrupts());
-    }
     if vector == PF {
         return match run::mediate::access(event, run, image, rip) {
             Ok(()) => Outcome::Resume,
@@ -277,11 +458,7 @@ fn own(
         };
     }
     Outcome::Violation {
-        kind: if vector == DF {
-            Kind::Stack
-        } else {
-            Kind::Instruction
-        },
+        kind: Kind::Instruction,
         rip,
         addr: vector,
     }

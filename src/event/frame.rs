@@ -6,28 +6,8 @@ use super::stubs;
 use crate::bindings as b;
 use crate::breach;
 use crate::load::Image;
+use crate::pure::nesting::Confined;
 use crate::run::Run;
-
-/// What a stub has pushed below the CPU's frame, lowest address first, and the
-/// frame itself. A copy: it is read once.
-#[derive(Clone, Copy)]
-pub(crate) struct Frame {
-    pub(crate) rdx: u64,
-    pub(crate) rcx: u64,
-    pub(crate) rbp: u64,
-    pub(crate) rax: u64,
-    pub(crate) error: u64,
-    pub(crate) rip: u64,
-    /// CS and SS: never looked at, but where the attackers' control wants it.
-    pub(crate) selectors: (u64, u64),
-    pub(crate) rflags: u64,
-    pub(crate) rsp: u64,
-}
-
-/// Bytes of SS, RSP, RFLAGS, CS, RIP.
-pub(crate) const FRAME: u64 = 40;
-/// Bytes of rax, rbp, rcx, rdx.
-pub(crate) const PUSHED: u64 = 32;
 
 /// Whether the CPU pushes an error code for `vector` (SDM volume 3, table 7-1).
 pub(crate) fn has_error(vector: u64) -> bool {
@@ -47,26 +27,32 @@ pub(crate) fn byte(addr: u64) -> u8 {
     unsafe { (addr as *const u8).read_volatile() }
 }
 
-impl Frame {
-    /// Reads what lies at `at`, which the caller has found to be where the CPU
-    /// must have pushed it.
-    pub(crate) fn read(at: u64, error: bool) -> Self {
-        let frame = at + PUSHED + if error { 8 } else { 0 };
-        Self {
-            rdx: word(at),
-            rcx: word(at + 8),
-            rbp: word(at + 16),
-            rax: word(at + 24),
-            error: if error { word(at + PUSHED) } else { 0 },
-            rip: word(frame),
-            selectors: if breach::without(b::BAILEY_WITHOUT_SELECTORS) {
-                (word(frame + 8), word(frame + 32))
-            } else {
-                (0, 0)
-            },
-            rflags: word(frame + 16),
-            rsp: word(frame + 24),
-        }
+/// This CPU, whose run was interrupted.
+pub(crate) struct Interrupted<'a>(pub(crate) &'a Run);
+
+impl Confined for Interrupted<'_> {
+    fn pushed(&self, rip: u64) -> Option<u64> {
+        pushed(rip)
+    }
+
+    fn landing(&self) -> [u64; 4] {
+        self.0.frame().landing
+    }
+
+    fn may_have_top(&self, top: u64) -> bool {
+        self.0.may_have_top(top)
+    }
+
+    fn may_have_rsp(&self, rsp: u64) -> bool {
+        self.0.may_have_rsp(rsp)
+    }
+
+    fn word(&self, at: u64) -> u64 {
+        word(at)
+    }
+
+    fn wants_selectors(&self) -> bool {
+        breach::without(b::BAILEY_WITHOUT_SELECTORS)
     }
 }
 
@@ -80,8 +66,6 @@ pub(crate) enum Point {
     Gate(u64),
     /// The tail into confinement, which is run again from the slot.
     Tail,
-    /// An event stub that had not yet left confinement.
-    Stub,
     /// Nothing that a confined CPU can have executed.
     Impossible,
 }
@@ -130,11 +114,6 @@ pub(crate) fn judge(image: &Image, rip: u64, r9: u64) -> Point {
         Point::Gate(addr(b::bailey_exit_w))
     } else if within(b::bailey_replay, b::bailey_iret_out_end) {
         Point::Tail
-    } else if within(b::bailey_event_entry, b::bailey_event_again)
-        || within(b::bailey_event_landed, b::bailey_event_landed_end)
-        || stubs::progress(rip).is_some()
-    {
-        Point::Stub
     } else if breach::without(b::BAILEY_WITHOUT_RIP) {
         Point::Program(rip)
     } else {
@@ -142,71 +121,22 @@ pub(crate) fn judge(image: &Image, rip: u64, r9: u64) -> Point {
     }
 }
 
-/// The landing stack of NMIs, in [`b::bailey_frame`]'s order.
-const NMI: usize = 1;
-
-/// What an event stub had interrupted that was itself interrupted by an NMI, #DB
-/// or #MC: its registers, and its frame; and whether it was the stub of an NMI,
-/// whose frame is on its own landing stack.
-///
-/// `upper` is the frame of the NMI, #DB or #MC. The hostile `rsp` in it only chooses
-/// among the few places at which the stub's frame can be.
-pub(crate) fn below_stub(upper: &Frame, run: &Run) -> Option<(Frame, bool)> {
-    let (pushed_rax, pushed_rbp, pushed_rcx, pushed_rdx) = match stubs::progress(upper.rip) {
-        Some((rax, rbp)) => (rax, rbp, false, false),
-        None => (
-            true,
-            true,
-            upper.rip >= addr(b::bailey_event_pushed_rcx),
-            upper.rip >= addr(b::bailey_event_pushed_rdx),
-        ),
+/// How many of rax, rbp, rcx and rdx an event stub had pushed before the
+/// instruction at `rip`; `None` if that is none of a stub's, or one behind the
+/// store that notes in kernel memory what has come.
+fn pushed(rip: u64) -> Option<u64> {
+    let within = |from: unsafe extern "C" fn(), to: unsafe extern "C" fn()| {
+        (addr(from)..addr(to)).contains(&rip)
     };
-    let words = [pushed_rax, pushed_rbp, pushed_rcx, pushed_rdx]
-        .iter()
-        .filter(|&&pushed| pushed)
-        .count() as u64;
-    let frame = upper.rsp.wrapping_add(8 * words);
-    // With an error code the frame is one word longer, and tops are 16 bytes apart.
-    let rip_at = if frame.wrapping_add(FRAME) % 16 == 0 {
-        frame
+    if within(b::bailey_event_pushed_rdx, b::bailey_event_again)
+        || within(b::bailey_event_landed, b::bailey_event_noted)
+    {
+        Some(4)
+    } else if within(b::bailey_event_pushed_rcx, b::bailey_event_pushed_rdx) {
+        Some(3)
+    } else if within(b::bailey_event_entry, b::bailey_event_pushed_rcx) {
+        Some(2)
     } else {
-        frame.wrapping_add(8)
-    };
-    let top = rip_at.wrapping_add(FRAME);
-    let nmi = run.frame().landing.get(NMI) == Some(&top) && rip_at == frame;
-    if !nmi && !run.may_have_top(top) {
-        return None;
+        stubs::pushed(rip)
     }
-    let rsp = word(rip_at + 24);
-    if !nmi && (!run.may_have_rsp(rsp) || rsp & !15 != top) {
-        return None;
-    }
-    let below = Frame {
-        rax: if pushed_rax {
-            word(frame - 8)
-        } else {
-            upper.rax
-        },
-        rbp: if pushed_rbp {
-            word(frame - 16)
-        } else {
-            upper.rbp
-        },
-        rcx: if pushed_rcx {
-            word(frame - 24)
-        } else {
-            upper.rcx
-        },
-        rdx: if pushed_rdx {
-            word(frame - 32)
-        } else {
-            upper.rdx
-        },
-        error: 0,
-        rip: word(rip_at),
-        selectors: upper.selectors,
-        rflags: word(rip_at + 16),
-        rsp,
-    };
-    Some((below, nmi))
 }

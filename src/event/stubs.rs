@@ -296,12 +296,12 @@ impl Drop for Owner {
     }
 }
 
-/// How far a stub had come at `rip`: `None` if `rip` is in no stub, else
-/// whether rax and rbp had been pushed.
-pub(crate) fn progress(rip: u64) -> Option<(bool, bool)> {
+/// How many registers a stub had pushed before the instruction at `rip`; `None` if
+/// `rip` is in no stub.
+pub(crate) fn pushed(rip: u64) -> Option<u64> {
     let at = rip.checked_sub(BASE.load(Ordering::Acquire))?;
     (at < TEXT as u64).then(|| {
         let (at, template) = ((at % STRIDE) as usize, Template::read());
-        (at >= template.pushed, at >= template.pushed_rbp)
+        u64::from(at >= template.pushed) + u64::from(at >= template.pushed_rbp)
     })
 }

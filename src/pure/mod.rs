@@ -12,7 +12,8 @@
 //! checks the machine code that came out. The way of a packet: [`pkrs`],
 //! [`pool`] and [`region`] say what a domain may touch, [`loan`], [`access`]
 //! and [`x86`] mediate what it may not, [`ledger`] remembers what it holds,
-//! [`violation`] names what it did wrong. Of a hash map, [`store`] is what the
+//! [`violation`] names what it did wrong; [`nesting`] sorts events that came in
+//! each other's stubs. Of a hash map, [`store`] is what the
 //! kernel trusts, apart from the values.
 #![forbid(unsafe_code)]
 // Under Kbuild this is a private module of the module's crate, which uses a
@@ -30,6 +31,7 @@ pub mod image;
 pub mod insn;
 pub mod ledger;
 pub mod loan;
+pub mod nesting;
 pub mod objects;
 pub mod pkrs;
 pub mod pool;

@@ -7,11 +7,12 @@ use super::helper::spares_fields;
 use super::{this_cpu, Run};
 use crate::bindings as b;
 use crate::breach;
-use crate::event::frame::Frame;
+use crate::event::frame::Interrupted;
 use crate::load::Image;
 use crate::pure::access::{
     apply_rmw, effective_address, loaded, memory_access, stored, Access, Op,
 };
+use crate::pure::nesting::Confined;
 use crate::pure::violation::Kind;
 use crate::pure::x86::{Decoder, JitForms};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -53,7 +54,7 @@ fn registers(event: &b::bailey_event, run: &Run) -> [u64; 16] {
 /// The same as the stub pushed them, where the domain may have written since:
 /// what is not done, but in the attackers' control.
 fn read_again(event: &mut b::bailey_event, run: &Run) -> [u64; 16] {
-    event.rax = Frame::read(event.event_rsp, true).rax;
+    event.rax = Interrupted(run).frame(event.event_rsp, true).rax;
     registers(event, run)
 }
 
