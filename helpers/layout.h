@@ -259,6 +259,7 @@ struct bailey_site {
 	u64 values_kernel;	/* the values of `map` that are mapped in the domain: */
 	u64 values_domain;	/* the kernel's address, the domain's, how many bytes */
 	u64 values_len;
+	/* of calls on allocated objects instead: btf_struct_meta, its btf_record, where the node is */
 };
 
 /*

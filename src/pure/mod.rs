@@ -11,7 +11,8 @@
 //! into one with gates, [`catalog`] says which helpers it may call, [`image`]
 //! checks the machine code that came out. The way of a packet: [`pkrs`],
 //! [`pool`] and [`region`] say what a domain may touch, [`loan`], [`access`]
-//! and [`x86`] mediate what it may not, [`ledger`] remembers what it holds,
+//! and [`x86`] mediate what it may not, [`ledger`] remembers what it holds, [`graph`] what it does with objects of
+//! its own,
 //! [`violation`] names what it did wrong. Of a hash map, [`store`] is what the
 //! kernel trusts, apart from the values.
 #![forbid(unsafe_code)]
@@ -25,6 +26,7 @@
 
 pub mod access;
 pub mod catalog;
+pub mod graph;
 pub mod heat;
 pub mod image;
 pub mod insn;
