@@ -170,13 +170,13 @@ fn loan(start: u64, of: Type, kind: Lent) -> Loan {
 /// Looks at every argument, and replaces those that are the verifier's.
 fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Audited<About> {
     let mut about = About::default();
-    for n in 0..args.len() {
-        let value = args[n];
+    for (n, arg) in args.iter_mut().enumerate() {
+        let value = *arg;
         if site.args[n].kind == kind::UNUSED {
             break;
         }
         let Some(part) = part(site, n) else {
-            args[n] = audit_callback(run, &site.args[n], value)?;
+            *arg = audit_callback(run, &site.args[n], value)?;
             continue;
         };
         let target = about.target;
@@ -186,10 +186,10 @@ fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Audited<A
                     of: of_site(site),
                     node: 0,
                 });
-                args[n] = site.size.into();
+                *arg = site.size.into();
             }
-            Part::Meta => args[n] = site.values_kernel,
-            Part::Offset => args[n] = site.values_len,
+            Part::Meta => *arg = site.values_kernel,
+            Part::Offset => *arg = site.values_len,
             Part::List => {
                 let field_type = b::btf_field_type_BPF_LIST_HEAD;
                 about.target = Some(collection(run, value, field_type)?);
@@ -398,7 +398,12 @@ fn take_back(run: &mut Run, about: &About, args: &[u64; 5], result: u64) {
     };
     if result as i32 == 0 {
         // SAFETY: tree and node as the audit has found them; the lock is still held.
-        let node = unsafe { b::bailey_k_bpf_rbtree_remove(args[0] as _, args[1] as _) };
+        let node = unsafe {
+            b::bailey_k_bpf_rbtree_remove(
+                args[0] as *mut b::bpf_rb_root,
+                args[1] as *mut b::bpf_rb_node,
+            )
+        };
         if !node.is_null() {
             return;
         }
@@ -476,7 +481,7 @@ pub(super) fn give_back(level: &Level, start: u64) -> u64 {
         let record = fields_of(lent).record();
         // SAFETY: a reference that the ledger held; preemption is off, so the run does not
         // migrate.
-        unsafe { b::bailey_k___bpf_obj_drop_impl(start as *mut _, record, false) };
+        unsafe { b::bailey_k___bpf_obj_drop_impl(start as *mut core::ffi::c_void, record, false) };
     }
     0
 }
