@@ -93,6 +93,11 @@ KSYM(u64, bpf_spin_unlock, (u64 r1, u64 r2, u64 r3, u64 r4, u64 r5), (r1, r2, r3
 KSYM(u64, bpf_sk_release, (u64 r1, u64 r2, u64 r3, u64 r4, u64 r5), (r1, r2, r3, r4, r5))
 KSYM(u64, bpf_ringbuf_discard, (u64 r1, u64 r2, u64 r3, u64 r4, u64 r5), (r1, r2, r3, r4, r5))
 KSYM(void, bpf_iter_bits_destroy, (struct bpf_iter_bits *it), (it))
+KSYM(void, __bpf_obj_drop_impl, (void *p, const struct btf_record *record, bool percpu),
+     (p, record, percpu))
+KSYM(struct bpf_rb_node *, bpf_rbtree_remove, (struct bpf_rb_root *root, struct bpf_rb_node *node),
+     (root, node))
+KSYM(struct btf_struct_meta *, btf_find_struct_meta, (const struct btf *btf, u32 id), (btf, id))
 KSYM(void, flush_tlb_all, (void), ())
 KSYM(void, cr4_update_irqsoff, (unsigned long set, unsigned long clear), (set, clear))
 

@@ -271,6 +271,7 @@ struct bailey_site {
 	u64 values_kernel;	/* the values of `map` that are mapped in the domain: */
 	u64 values_domain;	/* the kernel's address (or per-CPU pointer), the domain's, */
 	u64 values_len;		/* how many bytes (of each CPU) */
+	/* of calls on allocated objects instead: btf_struct_meta, its btf_record, where the node is */
 };
 
 /*

@@ -58,6 +58,14 @@ const char *bailey_kfunc_name(u32 id)
 	return type ? bailey_k_btf_name_by_offset(btf, type->name_off) : NULL;
 }
 
+/* Bytes of the struct that is number `id` in `btf`; 0 if that is no struct. */
+u32 bailey_struct_size(const struct btf *btf, u32 id)
+{
+	const struct btf_type *type = btf_type_by_id(btf, id);
+
+	return type && btf_type_is_struct(type) ? type->size : 0;
+}
+
 void bailey_verifier_log(struct bpf_verifier_env *env, const char *what, const char *why)
 {
 	bpf_verifier_log_write(env, "bailey: %s: %s\n", what, why);

@@ -77,6 +77,10 @@ BAILEY_KSYM(u64, bpf_sk_release, (u64 r1, u64 r2, u64 r3, u64 r4, u64 r5));
 BAILEY_KSYM(u64, bpf_ringbuf_discard, (u64 r1, u64 r2, u64 r3, u64 r4, u64 r5));
 struct bpf_iter_bits;
 BAILEY_KSYM(void, bpf_iter_bits_destroy, (struct bpf_iter_bits *it));
+BAILEY_KSYM(void, __bpf_obj_drop_impl, (void *p, const struct btf_record *record, bool percpu));
+BAILEY_KSYM(struct bpf_rb_node *, bpf_rbtree_remove,
+	    (struct bpf_rb_root *root, struct bpf_rb_node *node));
+BAILEY_KSYM(struct btf_struct_meta *, btf_find_struct_meta, (const struct btf *btf, u32 id));
 BAILEY_KSYM(void, flush_tlb_all, (void));
 BAILEY_KSYM(void, cr4_update_irqsoff, (unsigned long set, unsigned long clear));
 extern unsigned long bailey_init_mm;
@@ -305,6 +309,7 @@ void bailey_table_move(struct bpf_map *map, u32 index, u32 insn);
 struct bpf_insn *bailey_prog_insns(struct bpf_prog *prog);
 u64 bailey_call_base(void);
 const char *bailey_kfunc_name(u32 id);
+u32 bailey_struct_size(const struct btf *btf, u32 id);
 void bailey_verifier_log(struct bpf_verifier_env *env, const char *what, const char *why);
 void bailey_attach_log(struct bpf_verifier_log *log, const char *why);
 struct bailey_stats __percpu *bailey_stats_alloc(void);

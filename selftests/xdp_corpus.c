@@ -16,6 +16,7 @@
 #include "runner.h"
 
 #include <arpa/inet.h>
+#include <bpf/btf.h>
 #include <getopt.h>
 #include <libgen.h>
 #include <linux/if_ether.h>
@@ -192,9 +193,39 @@ static void seed_map(const struct bpf_map *map, struct stream *stream)
 		die("%s: seeding: %s", name, strerror(errno));
 }
 
-static __u64 hash_value(__u64 hash, const struct bpf_map *map, const unsigned char *value)
+/* Of the object whose programs run. */
+static const struct btf *types;
+
+/*
+ * Of a list's head the kernel gives an empty one, which points to where it stood
+ * in the kernel's memory.
+ */
+static void blank_heads(__u32 id, unsigned char *value)
+{
+	const struct btf_type *type = btf__type_by_id(types, id);
+
+	if (type && btf_is_struct(type)) {
+		if (!strcmp(btf__name_by_offset(types, type->name_off), "bpf_list_head"))
+			memset(value, 0, type->size);
+		else
+			for (int i = 0; i < btf_vlen(type); i++)
+				blank_heads(btf_members(type)[i].type,
+					    value + btf_member_bit_offset(type, i) / 8);
+	} else if (type && btf_is_datasec(type)) {
+		for (int i = 0; i < btf_vlen(type); i++)
+			blank_heads(btf_var_secinfos(type)[i].type,
+				    value + btf_var_secinfos(type)[i].offset);
+	} else if (type && btf_is_var(type)) {
+		blank_heads(type->type, value);
+	}
+}
+
+static __u64 hash_value(__u64 hash, const struct bpf_map *map, unsigned char *value)
 {
 	size_t size = bpf_map__value_size(map);
+
+	if (!is_per_cpu(bpf_map__type(map)))
+		blank_heads(bpf_map__btf_value_type_id(map), value);
 
 	if (!is_per_cpu(bpf_map__type(map)))
 		return hash_bytes(hash, value, size);
@@ -401,6 +432,7 @@ static void run_program(const char *path, const char *program, const char *name)
 		failures++;
 		goto close;
 	}
+	types = bpf_object__btf(s.obj);
 	check_calls(s.prog, name);
 	if (isolation)
 		report_isolation(s.prog, name);

@@ -173,6 +173,12 @@ static SYMBOLS: &[Symbol] = symbols! {
         "gives back a ring-buffer record that an aborted run holds";
     bpf_iter_bits_destroy, b::bailey_set_bpf_iter_bits_destroy,
         "gives back an iterator that an aborted run holds";
+    __bpf_obj_drop_impl, b::bailey_set___bpf_obj_drop_impl,
+        "gives back an allocated object that an aborted run holds";
+    bpf_rbtree_remove, b::bailey_set_bpf_rbtree_remove,
+        "takes it out of the tree whose order was being asked for";
+    btf_find_struct_meta, b::bailey_set_btf_find_struct_meta,
+        "the fields of the object that a pointer in a value is to";
     flush_tlb_all, b::bailey_set_flush_tlb_all,
         "flushes every PCID before domain memory is reused";
     cr4_update_irqsoff, b::bailey_set_cr4_update_irqsoff,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Fields of the kernel's in the values of maps: locks, timers, lists and more.
+//! Fields of the kernel's in the values of maps, and in objects that programs
+//! allocate: locks, timers, lists and more.
 //!
 //! The kernel keeps pointers of its own in them and follows these, so no byte
 //! of a field is the program's to read or write, neither by an access of its own
@@ -8,22 +9,51 @@
 //! is passed its address, which must be that of such a field exactly.
 //!
 //! Where the fields lie is in the map's `btf_record`, of which each map has one
-//! of its own. A loan is marked with it.
+//! of its own, or in that of the object's type. A loan is marked with it.
+//!
+//! An object's type is, to the kernel and so to us, how large it is and which
+//! record it has. Types without fields that are of one size are one type.
 
 use crate::bindings as b;
 use crate::pure::loan::apart;
 use kernel::error::from_err_ptr;
 
-/// What a field can be that programs reach by helpers alone. Kernel pointers are
-/// not among them: a program may load one.
+/// What a field can be that programs reach by helpers and kfuncs alone. Pointers
+/// are not among them: a program may load one.
 const KEPT: u32 = b::btf_field_type_BPF_SPIN_LOCK
     | b::btf_field_type_BPF_RES_SPIN_LOCK
     | b::btf_field_type_BPF_TIMER
     | b::btf_field_type_BPF_WORKQUEUE
     | b::btf_field_type_BPF_TASK_WORK
     | b::btf_field_type_BPF_LIST_HEAD
+    | b::btf_field_type_BPF_LIST_NODE
     | b::btf_field_type_BPF_RB_ROOT
+    | b::btf_field_type_BPF_RB_NODE
     | b::btf_field_type_BPF_REFCOUNT;
+
+/// How an object is part of a list or tree.
+const NODES: u32 = b::btf_field_type_BPF_LIST_NODE | b::btf_field_type_BPF_RB_NODE;
+
+/// How many records are followed from one to the types that its fields are for.
+const FOLLOWED: usize = 16;
+
+/// The type of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Type {
+    /// Bytes of it; 0 if it is not known.
+    pub(crate) size: u32,
+    /// What in it is the kernel's.
+    pub(crate) fields: Fields,
+}
+
+/// What a list, tree or pointer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// The type of the objects.
+    pub(crate) of: Type,
+    /// How far into one its node is; 0 for a pointer.
+    pub(crate) node: u64,
+}
 
 /// The fields of one map's values: the address of its `struct btf_record`, 0 if
 /// there are none.
@@ -44,6 +74,16 @@ impl Fields {
         let record = unsafe { (*map).record };
         // map_check_btf() (kernel/bpf/syscall.c) may leave an error there.
         Self(from_err_ptr(record).map_or(0, |record| record as u64))
+    }
+
+    /// The fields of the objects that `meta` describes.
+    ///
+    /// # Safety
+    ///
+    /// The BTF of `meta` outlives what is returned.
+    pub(crate) unsafe fn of_meta(meta: *const b::btf_struct_meta) -> Self {
+        // SAFETY: promised by the caller.
+        Self(unsafe { (*meta).record } as u64)
     }
 
     /// The fields that the loan's `tag` stands for.
@@ -89,8 +129,104 @@ impl Fields {
         Some(field.offset.into())
     }
 
-    /// Whether programs reach all fields by helpers alone.
-    pub(crate) fn are_kept(self) -> bool {
-        self.all().iter().all(|field| field.type_ & !KEPT == 0)
+    /// The record, for the kernel; null if there are no fields.
+    pub(crate) fn record(self) -> *const b::btf_record {
+        self.0 as *const b::btf_record
     }
+
+    fn get(&self) -> Option<&b::btf_record> {
+        // SAFETY: as in `all`.
+        unsafe { self.record().as_ref() }
+    }
+
+    /// How far into a value the lock is that stands before its lists and trees.
+    pub(crate) fn lock(self) -> Option<u64> {
+        u64::try_from(self.get()?.spin_lock_off).ok()
+    }
+
+    /// Whether the object counts its references.
+    pub(crate) fn is_counted(self) -> bool {
+        self.get().is_some_and(|record| record.refcount_off >= 0)
+    }
+
+    /// Whether the object can be part of a list or tree.
+    pub(crate) fn has_nodes(self) -> bool {
+        self.all().iter().any(|field| field.type_ & NODES != 0)
+    }
+
+    /// What the field of type `field_type` is for that is `at` bytes into a value.
+    pub(crate) fn target(self, at: u64, field_type: u32) -> Option<Target> {
+        let mut fields = self.all().iter();
+        let field = fields.find(|field| u64::from(field.offset) == at)?;
+        (field.type_ == field_type).then(|| target(field))?
+    }
+
+    /// Whether programs reach all fields by helpers and kfuncs alone, but for
+    /// pointers to objects of which this can be said as well.
+    pub(crate) fn are_kept(self) -> bool {
+        let mut seen = [Self::NONE; FOLLOWED];
+        seen[0] = self;
+        let mut known = 1;
+        let mut next = 0;
+        while next < known {
+            let fields = seen[next];
+            next += 1;
+            for field in fields.all() {
+                let leads = field.type_ & LEADING != 0;
+                let to = target(field).map(|target| target.of.fields);
+                if field.type_ & (KEPT | LEADING) == 0 || leads && to.is_none() {
+                    return false;
+                }
+                let Some(to) = to.filter(|to| !seen[..known].contains(to)) else {
+                    continue;
+                };
+                let Some(slot) = seen.get_mut(known) else {
+                    return false;
+                };
+                *slot = to;
+                known += 1;
+            }
+        }
+        true
+    }
+}
+
+/// Fields that lead to objects of one type.
+const LEADING: u32 = b::btf_field_type_BPF_KPTR_REF
+    | b::btf_field_type_BPF_LIST_HEAD
+    | b::btf_field_type_BPF_RB_ROOT;
+
+/// What a field is for, if it is for objects that programs allocate.
+fn target(field: &b::btf_field) -> Option<Target> {
+    // SAFETY: of the union, pointers have `kptr`, heads and roots `graph_root`; their BTF lives as
+    // long as the record (btf_record_free(), kernel/bpf/syscall.c, and btf_parse_fields()).
+    let (size, record, node) = unsafe {
+        match field.type_ {
+            b::btf_field_type_BPF_KPTR_REF => {
+                let kptr = &field.__bindgen_anon_1.kptr;
+                // An object of the kernel's has a function that frees it.
+                if kptr.dtor.is_some() {
+                    return None;
+                }
+                let meta = b::bailey_k_btf_find_struct_meta(kptr.btf, kptr.btf_id);
+                let record = meta
+                    .as_ref()
+                    .map_or(core::ptr::null_mut(), |meta| meta.record);
+                (b::bailey_struct_size(kptr.btf, kptr.btf_id), record, 0)
+            }
+            b::btf_field_type_BPF_LIST_HEAD | b::btf_field_type_BPF_RB_ROOT => {
+                let root = &field.__bindgen_anon_1.graph_root;
+                let size = b::bailey_struct_size(root.btf, root.value_btf_id);
+                (size, root.value_rec, root.node_offset)
+            }
+            _ => return None,
+        }
+    };
+    (size != 0).then_some(Target {
+        of: Type {
+            size,
+            fields: Fields(record as u64),
+        },
+        node: node.into(),
+    })
 }

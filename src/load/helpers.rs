@@ -56,14 +56,14 @@ pub(super) struct Called {
     imm: i32,
     /// A helper's; null for kfuncs.
     proto: *const b::bpf_func_proto,
-    /// A kfunc's.
+    /// A kfunc's, or those of a helper whose prototype says too little.
     args: &'static [ArgKind],
 }
 
 impl Called {
     /// What argument `index` (from 0) is; `types` are the kernel's numbers.
     pub(super) fn arg(&self, index: usize, types: &ArgTypeTable) -> Result<ArgKind, UnknownArg> {
-        if self.proto.is_null() {
+        if self.proto.is_null() || !self.args.is_empty() {
             return Ok(self.args.get(index).copied().unwrap_or(ArgKind::Unused));
         }
         // SAFETY: prototypes are constants of the kernel. Of the second union `arg_size` is
@@ -125,7 +125,7 @@ impl Helpers {
                 func,
                 imm,
                 proto,
-                args: &[],
+                args: catalog::args(id),
             };
             called
                 .push(entry, GFP_KERNEL)

@@ -11,6 +11,11 @@ use core::slice;
 /// Bits of the base type in `enum bpf_reg_type` and `enum bpf_arg_type`.
 pub(super) const BASE_TYPE: u32 = (1 << b::BPF_BASE_TYPE_BITS) - 1;
 
+/// Of a pointer to a type in BTF: to an object that the program has allocated, and
+/// that lies in one place and is there.
+const ALLOCATED: u32 = b::bpf_type_flag_MEM_ALLOC;
+const OF_OBJECT: u32 = ALLOCATED | b::bpf_type_flag_PTR_UNTRUSTED | b::bpf_type_flag_MEM_PERCPU;
+
 /// `struct xdp_buff` of the running kernel.
 pub(super) const XDP_BUFF: CtxLayout = CtxLayout {
     data: offset_of!(b::xdp_buff, data) as i16,
@@ -214,6 +219,7 @@ impl Knowledge {
             b::bpf_reg_type_PTR_TO_SOCKET
             | b::bpf_reg_type_PTR_TO_SOCK_COMMON
             | b::bpf_reg_type_PTR_TO_TCP_SOCK => PtrKind::Socket,
+            b::bpf_reg_type_PTR_TO_BTF_ID if ptr_type & OF_OBJECT == ALLOCATED => PtrKind::Mem,
             b::bpf_reg_type_CONST_PTR_TO_MAP | b::bpf_reg_type_PTR_TO_BTF_ID => {
                 PtrKind::KernelObject
             }
@@ -229,6 +235,17 @@ impl Knowledge {
         }
         let number = aux.const_reg_vals.get(reg)?;
         self.maps().get(*number as usize).copied()
+    }
+
+    /// What the call at `index` says of the objects that it is about: the kernel's
+    /// `struct btf_struct_meta` (null: the type has no fields of the kernel's), and
+    /// how large one is or how far into it the node.
+    pub(super) fn object_of(&self, index: usize) -> (*mut b::btf_struct_meta, u64) {
+        let aux = &self.aux_data()[index];
+        // SAFETY: of the union, both members are of the same type.
+        (aux.kptr_struct_meta, unsafe {
+            aux.__bindgen_anon_2.obj_new_size
+        })
     }
 
     /// The map whose value's address the `ld_imm64` at `index` loads.

@@ -75,7 +75,7 @@ pub(crate) enum Reason {
     Argument(u32, u8, u32),
     /// A map that a helper is not known to be for.
     Map(u32),
-    /// A map whose values hold fields that programs load from.
+    /// Values or objects with fields that programs load the kernel's own pointers from.
     Fields,
     /// It refers to too many modules for one more.
     Modules,
@@ -112,7 +112,9 @@ impl fmt::Display for Reason {
                 Callee(id)
             ),
             Self::Map(id) => write!(f, "calls {} with a map of another type", Callee(id)),
-            Self::Fields => f.write_str("a map's values hold kernel pointers (kptr)"),
+            Self::Fields => f.write_str(
+                "a map's values or its objects hold pointers to the kernel's objects (kptr)",
+            ),
             Self::Modules => f.write_str("it refers to too many modules"),
             Self::Domain(error) => write!(f, "no domain ({})", error.to_errno()),
             Self::NoMemory => f.write_str("out of memory"),

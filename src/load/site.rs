@@ -9,7 +9,9 @@ use super::helpers::Called;
 use super::knowledge::Knowledge;
 use super::Reason;
 use crate::bindings as b;
+use crate::domain::fields::Fields;
 use crate::pure::catalog::{id, ArgKind, ArgTypeTable, Gate, Gives, Resource, Special, Sync};
+use crate::pure::graph::Part;
 use crate::pure::objects::Step;
 use crate::pure::rewrite::Refusal;
 use core::mem::size_of;
@@ -64,6 +66,9 @@ pub(crate) mod kind {
     pub(crate) const FIELD: u8 = 21;
     /// The program's `bpf_prog_aux`, whatever it passes.
     pub(crate) const AUX: u8 = 22;
+    /// Of a call on allocated objects: the part number `size`
+    /// (`crate::pure::graph::Part`).
+    pub(crate) const GRAPH: u8 = 32;
 }
 
 /// `bailey_arg.flags`.
@@ -96,6 +101,10 @@ pub(crate) mod returns {
     pub(crate) const SLICE: u8 = 6;
     /// An int inside an object, or 0.
     pub(crate) const INT: u8 = 7;
+    /// An allocated object or its node, or 0; the run has a reference then.
+    pub(crate) const OWNED: u8 = 32;
+    /// The same without a reference.
+    pub(crate) const BORROWED: u8 = 33;
 }
 
 /// `bailey_site.effects`.
@@ -128,6 +137,8 @@ pub(crate) mod effect {
     pub(crate) const OBJECTS: u16 = 0x1000;
     /// The helper takes for granted that a packet is being worked on.
     pub(crate) const IN_PACKET: u16 = 0x2000;
+    /// It is about objects that programs allocate.
+    pub(crate) const GRAPH: u16 = 0x8000;
     /// What has a way of its own in the helper gate.
     pub(crate) const SPECIAL: u16 = CALLS_BACK
         | THROWS
@@ -137,7 +148,8 @@ pub(crate) mod effect {
         | READS_TWICE
         | NESTS
         | OBJECTS
-        | IN_PACKET;
+        | IN_PACKET
+        | GRAPH;
 }
 
 /// `bailey_site.resource`, where `effects` has ACQUIRES or RELEASES.
@@ -300,6 +312,10 @@ pub(super) fn entry(
                 arg.kind = kind::WORDS;
                 arg.size_arg = index as u16 + 1;
             }
+            ArgKind::Graph(part) => {
+                site.effects |= effect::GRAPH;
+                (arg.kind, arg.size) = (kind::GRAPH, part as u32);
+            }
             ArgKind::Object(step) => {
                 site.effects |= effect::OBJECTS;
                 (arg.kind, arg.size) = match step {
@@ -329,6 +345,8 @@ pub(super) fn entry(
         Gives::SockCommonOrNull => (returns::SOCK_COMMON, 0),
         Gives::SliceOrNull => (returns::SLICE, 0),
         Gives::IntOrNull => (returns::INT, 0),
+        Gives::OwnedOrNull => (returns::OWNED, 0),
+        Gives::BorrowedOrNull => (returns::BORROWED, 0),
     };
     site.effects |= match helper.sync {
         Sync::None => 0,
@@ -367,6 +385,9 @@ pub(super) fn entry(
     if site.args.iter().any(|arg| arg.kind == kind::MAP_KEY) && has_prefixes(map) {
         site.effects |= effect::READS_TWICE;
     }
+    if site.effects & effect::GRAPH != 0 {
+        objects(&mut site, known)?;
+    }
     if helper.gate == Gate::TailCall {
         site.effects |= effect::TAIL_CALL;
     }
@@ -389,6 +410,27 @@ pub(super) fn entry(
         site.resource = resource::SOCKET;
     }
     Ok(site)
+}
+
+/// What the verifier found out of the objects that the call is about.
+fn objects(site: &mut b::bailey_site, known: &Knowledge) -> Result<(), Reason> {
+    let (meta, number) = known.object_of(site.insn as usize);
+    if !meta.is_null() {
+        // SAFETY: of the program's BTF, which lives as long as the program.
+        let fields = unsafe { Fields::of_meta(meta) };
+        if !fields.are_kept() {
+            return Err(Reason::Fields);
+        }
+        site.values_domain = fields.tag();
+    }
+    site.values_kernel = meta as u64;
+    site.values_len = number;
+    let allocates = site.args[0].size == Part::Size as u32;
+    let size = u32::try_from(number).ok().filter(|&size| size != 0);
+    if allocates {
+        site.size = size.ok_or(Reason::NoMemory)?;
+    }
+    Ok(())
 }
 
 /// The entry for a call at `insn` of the function that image number `image`
@@ -594,6 +636,6 @@ fn number(held: Resource) -> u8 {
         Resource::RcuRead => resource::RCU_READ,
         Resource::PreemptOff => resource::PREEMPT_OFF,
         // Of objects, which have a way of their own.
-        Resource::IrqFlags | Resource::BitsIterator => 0,
+        Resource::IrqFlags | Resource::BitsIterator | Resource::Object | Resource::Placing => 0,
     }
 }

@@ -27,6 +27,11 @@ pub enum Kind {
     IrqFlags,
     /// An iterator over bits. The same.
     BitsIterator,
+    /// A reference to an object that the program has allocated.
+    Object,
+    /// The same, while the kernel searches the place of the object in a tree: it
+    /// is no longer the program's to hand over.
+    Placing,
 }
 
 impl Kind {
@@ -196,7 +201,9 @@ mod tests {
             Just(Kind::SpinLock),
             Just(Kind::RingbufRecord),
             Just(Kind::Socket),
-            Just(Kind::RcuRead)
+            Just(Kind::RcuRead),
+            Just(Kind::Object),
+            Just(Kind::Placing)
         ]
     }
 

@@ -36,12 +36,18 @@ pub enum Kind {
     Socket,
     /// A part of a record that a dynptr points to; the tag is where that begins.
     Slice,
+    /// An object that the program has allocated, to which it has a reference;
+    /// the ledger holds it.
+    Owned,
+    /// Such an object without a reference: while a lock is held, or as long as
+    /// RCU keeps it.
+    Borrowed,
 }
 
 impl Kind {
     /// Whether the loan lasts until it is removed, live or not.
     const fn is_pinned(self) -> bool {
-        matches!(self, Self::RingbufRecord | Self::Socket)
+        matches!(self, Self::RingbufRecord | Self::Socket | Self::Owned)
     }
 }
 
@@ -56,7 +62,7 @@ pub struct Loan {
     pub write: bool,
     /// What it is.
     pub kind: Kind,
-    /// The caller's: of a value, which of its bytes are not lent.
+    /// The caller's: of a value or object, which of its bytes are not lent.
     pub tag: u64,
 }
 
@@ -166,6 +172,21 @@ impl Loans {
         self.retain(|loan| loan.kind != Kind::Slice || loan.tag != data);
     }
 
+    /// The loan of an object that starts at `start`, owned or borrowed.
+    pub fn object(&self, start: u64) -> Option<&Loan> {
+        self.all()
+            .iter()
+            .rev()
+            .find(|loan| loan.start == start && matches!(loan.kind, Kind::Owned | Kind::Borrowed))
+    }
+
+    /// Ends every loan of a borrowed object that `ends` by its tag.
+    pub fn end_borrowed(&mut self, mut ends: impl FnMut(u64) -> bool) {
+        if self.all().iter().any(|loan| loan.kind == Kind::Borrowed) {
+            self.retain(|loan| loan.kind != Kind::Borrowed || !ends(loan.tag));
+        }
+    }
+
     /// Ends every loan of `kind` that starts at `start`; whether there was
     /// one.
     pub fn remove(&mut self, kind: Kind, start: u64) -> bool {
@@ -266,6 +287,35 @@ mod tests {
             kind: Kind::MapValue,
             tag: 0,
         }
+    }
+
+    #[test]
+    fn borrowed_objects_end_and_owned_ones_stay() {
+        let object = |start, kind, tag| Loan {
+            start,
+            len: 32,
+            write: true,
+            kind,
+            tag,
+        };
+        let mut loans = Loans::new();
+        for loan in [
+            object(64, Kind::Owned, 1),
+            object(128, Kind::Borrowed, 1),
+            object(192, Kind::Borrowed, 2),
+            object(256, Kind::MapValue, 1),
+        ] {
+            loans.insert(loan).unwrap();
+        }
+        assert_eq!(loans.object(64).map(|loan| loan.kind), Some(Kind::Owned));
+        assert!(loans.object(72).is_none(), "only its start is an object");
+        assert!(loans.object(256).is_none(), "a value is none");
+        loans.end_borrowed(|tag| tag == 1);
+        assert!(loans.object(128).is_none() && loans.find(128, 1, false).is_none());
+        assert!(loans.object(64).is_some() && loans.object(192).is_some());
+        assert!(loans.find(256, 1, false).is_some());
+        while loans.make_room(core::iter::empty()) {}
+        assert!(loans.object(64).is_some(), "the ledger holds it");
     }
 
     #[test]

@@ -12,9 +12,9 @@
 //! checks the machine code that came out. The way of a packet: [`pkrs`],
 //! [`pool`] and [`region`] say what a domain may touch, [`loan`], [`access`]
 //! and [`x86`] mediate what it may not, [`ledger`] remembers what it holds,
-//! [`violation`] names what it did wrong; [`nesting`] sorts events that came in
-//! each other's stubs. Of a hash map, [`store`] is what the
-//! kernel trusts, apart from the values.
+//! [`graph`] what it does with objects of its own, [`violation`] names what it
+//! did wrong; [`nesting`] sorts events that came in each other's stubs. Of a hash
+//! map, [`store`] is what the kernel trusts, apart from the values.
 #![forbid(unsafe_code)]
 // Under Kbuild this is a private module of the module's crate, which uses a
 // part of it at a time; under cargo the same items are a crate's public face.
@@ -26,6 +26,7 @@
 
 pub mod access;
 pub mod catalog;
+pub mod graph;
 pub mod heat;
 pub mod image;
 pub mod insn;

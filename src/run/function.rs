@@ -15,7 +15,7 @@
 
 use super::helper::{audit, give_value, refuse, Audited, Kept};
 use super::shadow::LINE;
-use super::{callers, later, objects, this_cpu, Run};
+use super::{callers, graph, later, objects, this_cpu, Run};
 use crate::bindings as b;
 use crate::load::site::effect;
 use crate::pure::catalog::id;
@@ -158,7 +158,7 @@ fn enter(run: &mut Run, site: &b::bailey_site, args: &[u64; 5], kept: &Kept) -> 
 }
 
 /// Ends a run that is too deep to go on: no violation.
-fn no_room(run: &mut Run) -> Audited<u64> {
+pub(super) fn no_room(run: &mut Run) -> Audited<u64> {
     this_cpu().no_frame += 1;
     run.raw.action = b::BAILEY_ABORT;
     Ok(0)
@@ -344,6 +344,9 @@ fn translate(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Optio
         args[0] = key;
         return Some(key);
     }
+    if site.effects & effect::GRAPH != 0 {
+        return graph::lend_nodes(run, site, args).then_some(at);
+    }
     if site.helper != id::FOR_EACH_MAP_ELEM {
         // A number, and what the program itself has passed.
         return Some(at);
@@ -391,7 +394,7 @@ pub(super) unsafe fn copy_key(run: &mut Run, from: u64, size: u64) -> Option<u64
     Some(key)
 }
 
-/// Ends the sample that a callback was given; or the loan of the value, unless the
+/// Ends the sample that a callback was given, or the loan of a node; or the loan of the value, unless the
 /// callback has left a pointer to it on the stack of a function below. It runs no
 /// more.
 pub(super) fn drop_element(run: &mut Run) {
@@ -401,7 +404,7 @@ pub(super) fn drop_element(run: &mut Run) {
     };
     if run
         .used_level()
-        .is_some_and(|level| objects::end_sample(level, element))
+        .is_some_and(|level| objects::end_sample(level, element) || graph::end_node(level, element))
     {
         return;
     }

@@ -8,7 +8,7 @@
 //! program's maps) say what the argument must be.
 
 use super::level::Level;
-use super::{copies, function, objects, tail, Run};
+use super::{copies, function, graph, objects, tail, Run};
 use crate::bindings as b;
 use crate::breach;
 use crate::domain::fields::Fields;
@@ -18,6 +18,7 @@ use crate::load::site::{effect, flag, is_of, kind, resource, returns};
 use crate::pure::catalog::{printk_args, PrintkArg};
 use crate::pure::ledger::Kind as Held;
 use crate::pure::loan::{Kind as Lent, Loan, LoanError};
+use crate::pure::objects::Kind as Named;
 use crate::pure::region::PAGE;
 use crate::pure::violation::Kind;
 use core::mem::size_of;
@@ -64,8 +65,7 @@ pub(super) type Kept = [u64; 4];
 
 fn call(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5], kept: &Kept) -> Audited<u64> {
     if let Some(level) = held_lock(run) {
-        // The verifier allows nothing but the unlock while a lock is held.
-        if site.effects & effect::RELEASES == 0 || site.resource != resource::SPIN_LOCK {
+        if !may_while_locked(run, site) {
             return refuse(level);
         }
     }
@@ -86,9 +86,26 @@ fn call(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5], kept: &Kept) 
     settle(run, site, args, ctx, kept, result)
 }
 
+/// Whether the verifier allows the call while a lock is held: the unlock, what
+/// works on lists and trees, and counting.
+fn may_while_locked(run: &Run, site: &b::bailey_site) -> bool {
+    if site.effects & effect::RELEASES != 0 && site.resource == resource::SPIN_LOCK {
+        return !graph::searches(run);
+    }
+    if site.effects & effect::OBJECTS != 0 {
+        let named = [kind::NEW_OBJECT, kind::OBJECT, kind::END_OBJECT];
+        let first = site.args[0];
+        return named.contains(&first.kind) && first.size == Named::Numbers as u32;
+    }
+    graph::may_while_locked(run, site)
+}
+
 /// Calls that most programs do not make, out of the way of those that they do.
 #[inline(never)]
 fn special(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5], kept: &Kept) -> Audited<u64> {
+    if site.effects & effect::GRAPH != 0 {
+        return graph::call(run, site, args, kept);
+    }
     if site.effects & effect::CALLS_BACK != 0 {
         return function::call(run, site, args, kept);
     }
@@ -208,16 +225,17 @@ pub(super) fn reachable(run: &mut Run, addr: u64, len: u64, write: bool) -> bool
 /// Whether `len` bytes at `addr`, which are on loan, are none of the kernel's own
 /// fields in the value.
 pub(super) fn spares_fields(loan: &Loan, addr: u64, len: u32) -> bool {
-    // The tags of other loans are none of a map's.
-    loan.kind != Lent::MapValue
+    // The tags of other loans are no records.
+    !matches!(loan.kind, Lent::MapValue | Lent::Owned | Lent::Borrowed)
         || loan.tag == 0
         || fields_of(loan).spare(addr - loan.start, len.into())
 }
 
-/// The fields in a value that is on loan.
-fn fields_of(loan: &Loan) -> Fields {
-    // SAFETY: the tags of this run's loans are those of its maps, which outlive it: programs hold
-    // theirs, and inner maps are freed after an RCU grace period.
+/// The fields in a value or object that is on loan.
+pub(super) fn fields_of(loan: &Loan) -> Fields {
+    // SAFETY: the tags of this run's loans are those of its maps, or of types in the BTF of the
+    // program or of such a map. They outlive the run: programs hold theirs, and inner maps are
+    // freed after an RCU grace period.
     unsafe { Fields::of_tag(loan.tag) }
 }
 
@@ -300,7 +318,8 @@ pub(super) fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -
             kind::SPIN_LOCK => {
                 // A forged frame can lead to an unlock that nothing led to.
                 let unlocks = site.effects & effect::RELEASES != 0;
-                let is_lock = field(run, value, b::btf_field_type_BPF_SPIN_LOCK).is_some();
+                let is_lock = field(run, value, b::btf_field_type_BPF_SPIN_LOCK).is_some()
+                    || graph::is_lock(run, value);
                 let may = is_lock && unlocks == holds(run, Held::SpinLock, value);
                 if !may && !breach::without(b::BAILEY_WITHOUT_LEDGER) {
                     return refuse(value);
@@ -316,13 +335,7 @@ pub(super) fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -
                     return refuse(value);
                 }
             }
-            kind::CALLBACK => {
-                let image = run.program().images().get(value as usize);
-                match image.filter(|image| image.calls == arg.size) {
-                    Some(image) => args[n] = image.image,
-                    None => return refuse(value),
-                }
-            }
+            kind::CALLBACK => args[n] = audit_callback(run, &arg, value)?,
             kind::FIELD => {
                 let Some(fields) = field(run, value, arg.size) else {
                     return refuse(value);
@@ -343,6 +356,17 @@ pub(super) fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -
         }
     }
     Ok(())
+}
+
+/// The address of the image that an argument says by its number; of one that is
+/// entered as the helper enters it.
+pub(super) fn audit_callback(run: &Run, arg: &b::bailey_arg, value: u64) -> Audited<u64> {
+    let image = run.program().images().get(value as usize);
+    let fits = |image: &&crate::load::Image| arg.kind == kind::CALLBACK && image.calls == arg.size;
+    match image.filter(fits) {
+        Some(image) => Ok(image.image),
+        None => refuse(value),
+    }
 }
 
 /// The fields of the value in which `addr` is the one of type `field_type`: a
@@ -482,6 +506,7 @@ fn settle(
                 Held::Socket if !level.ledger.holds(kind, at) => {
                     level.loans.remove(Lent::Socket, at);
                 }
+                Held::SpinLock => graph::end_borrowed(level),
                 _ => {}
             }
         }
@@ -584,7 +609,7 @@ fn mapped_value(site: &b::bailey_site, value: u64) -> Option<u64> {
 
 /// Writes down a loan; if the set is full, the oldest that no live word of the
 /// program points into makes room.
-pub(super) fn lend(run: &mut Run, kept: &Kept, loan: Loan) -> Audited<()> {
+pub(super) fn lend(run: &mut Run, kept: &[u64], loan: Loan) -> Audited<()> {
     let Some(level) = run.level() else {
         return refuse(loan.start);
     };
@@ -596,19 +621,25 @@ pub(super) fn lend(run: &mut Run, kept: &Kept, loan: Loan) -> Audited<()> {
 }
 
 #[cold]
-fn lend_in_place_of(run: &mut Run, kept: &Kept, loan: Loan) -> Audited<()> {
-    let words = Iterator::chain(run.kept_words(), kept.iter().copied());
-    let Some(level) = run.level() else {
-        return refuse(loan.start);
-    };
-    let Level { loans, objects, .. } = level;
-    let words = Iterator::chain(words, objects.pointers());
-    while loans.make_room(words.clone()) {
-        if loans.insert(loan).is_ok() {
+fn lend_in_place_of(run: &mut Run, kept: &[u64], loan: Loan) -> Audited<()> {
+    while make_room(run, kept) {
+        let Some(level) = run.level() else { break };
+        if level.loans.insert(loan).is_ok() {
             return Ok(());
         }
     }
     refuse(loan.start)
+}
+
+/// Ends the oldest loan that no word of the program points into; `kept` are those
+/// beside its stack. Whether there was one.
+pub(super) fn make_room(run: &mut Run, kept: &[u64]) -> bool {
+    let words = Iterator::chain(run.kept_words(), kept.iter().copied());
+    let Some(level) = run.level() else {
+        return false;
+    };
+    let Level { loans, objects, .. } = level;
+    loans.make_room(Iterator::chain(words, objects.pointers()))
 }
 
 /// What the program gets for the value at `value` of `map`, which may be of any
@@ -643,8 +674,14 @@ pub(super) fn give_value(
 }
 
 /// Gives back what a run still holds, last acquired first, through the
-/// kernel's own release functions.
+/// kernel's own release functions. The spin lock is first: giving an object back
+/// can take another.
 pub(super) fn give_back(level: &mut Level) {
+    if let Some(lock) = level.ledger.spin_lock() {
+        let _ = level.ledger.release(Held::SpinLock, lock);
+        // SAFETY: as below.
+        unsafe { b::bailey_k_bpf_spin_unlock(lock, 0, 0, 0, 0) };
+    }
     while let Some(held) = level.ledger.pop() {
         // SAFETY: the ledger holds what helpers of this run acquired and no helper released.
         unsafe {
@@ -655,6 +692,7 @@ pub(super) fn give_back(level: &mut Level) {
                 Held::RcuRead => b::bailey_rcu_read_unlock(),
                 Held::PreemptOff => b::bailey_preempt_enable(),
                 Held::IrqFlags | Held::BitsIterator => objects::give_back(level, &held),
+                Held::Object | Held::Placing => graph::give_back(level, held.addr),
             };
         }
     }

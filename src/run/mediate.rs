@@ -4,7 +4,7 @@
 //! out here, atomically where it is atomic.
 
 use super::helper::spares_fields;
-use super::{this_cpu, Run};
+use super::{graph, this_cpu, Run};
 use crate::bindings as b;
 use crate::breach;
 use crate::event::frame::Interrupted;
@@ -102,6 +102,14 @@ pub(crate) fn access(
     let kind = if write { Kind::Write } else { Kind::Read };
     if !lent(run, addr, u32::from(access.size), write) && !breach::without(b::BAILEY_WITHOUT_LOANS)
     {
+        if matches!(access.op, Op::Load) && access.size == 8 {
+            if let Some(object) = graph::load(run, addr, &regs) {
+                this_cpu().loan_accesses += 1;
+                set_register(event, access.reg, object);
+                event.rip = rip + u64::from(access.len);
+                return Ok(());
+            }
+        }
         return refuse(kind, addr);
     }
     // An atomic that the kernel could only do in two halves is not one.

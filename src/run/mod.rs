@@ -5,6 +5,7 @@
 pub(crate) mod callers;
 mod copies;
 mod function;
+mod graph;
 pub(crate) mod helper;
 mod later;
 pub(crate) mod level;

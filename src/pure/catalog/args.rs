@@ -8,6 +8,7 @@
 //! none is written here: the caller fills an [`ArgTypeTable`] from the kernel
 //! it runs on. A base type or a flag that is not in the table is refused.
 
+use crate::pure::graph::Part;
 use crate::pure::objects::{Kind, Step};
 
 /// The running kernel's numbers of `enum bpf_arg_type` and `enum
@@ -110,6 +111,8 @@ pub enum ArgKind {
     Words,
     /// An object of the kernel's that the program knows by its address.
     Object(Step),
+    /// Of a call on objects that the program has allocated.
+    Graph(Part),
 }
 
 impl ArgKind {

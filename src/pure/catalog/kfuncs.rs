@@ -10,8 +10,9 @@
 //! helpers, by its place in [`ALLOWED`]. So call sites, gates and audits need
 //! not know the one from the other.
 
-use super::ArgKind::{Buffer, Ctx, Object, Scalar, Size, Words};
+use super::ArgKind::{Buffer, Callback, Ctx, Graph, Object, Scalar, Size, Words};
 use super::{audited, with_ctx, ArgKind, Gives, Helper, Resource, Sync};
+use crate::pure::graph::Part;
 use crate::pure::objects::Kind::{Bits, IrqFlags, Numbers, Packet};
 use crate::pure::objects::Step::{Clone, Dynptr, End, Live, New};
 
@@ -35,6 +36,16 @@ impl Kfunc {
     const fn acquires(self, kind: Resource) -> Self {
         Self {
             call: self.call.acquires(kind),
+            ..self
+        }
+    }
+
+    const fn calls_back(self) -> Self {
+        Self {
+            call: Helper {
+                calls_back: true,
+                ..self.call
+            },
             ..self
         }
     }
@@ -82,6 +93,29 @@ const fn of_context(name: &'static str, args: &'static [ArgKind], sync: Sync) ->
 const LENGTH: ArgKind = Size { zero_ok: true };
 const DYNPTR: ArgKind = Object(Dynptr);
 
+const SIZE: ArgKind = Graph(Part::Size);
+const META: ArgKind = Graph(Part::Meta);
+const OFFSET: ArgKind = Graph(Part::Offset);
+const LIST: ArgKind = Graph(Part::List);
+const TREE: ArgKind = Graph(Part::Tree);
+const NEW_NODE: ArgKind = Graph(Part::NewNode);
+const NODE: ArgKind = Graph(Part::Node);
+const OWNED: ArgKind = Graph(Part::Owned);
+const OBJECT: ArgKind = Graph(Part::Object);
+
+const PUSH: [ArgKind; 4] = [LIST, NEW_NODE, META, OFFSET];
+const ADD: [ArgKind; 5] = [TREE, NEW_NODE, Callback, META, OFFSET];
+
+/// One that gives an object with a reference.
+const fn owning(name: &'static str, args: &'static [ArgKind]) -> Kfunc {
+    kfunc(name, args).gives(Gives::OwnedOrNull)
+}
+
+/// One that gives an object without a reference.
+const fn lending(name: &'static str, args: &'static [ArgKind]) -> Kfunc {
+    kfunc(name, args).gives(Gives::BorrowedOrNull)
+}
+
 /// Gives each its number.
 // Evaluated by the compiler, which would find an index that is out of bounds.
 #[allow(clippy::indexing_slicing)]
@@ -96,7 +130,7 @@ const fn numbered<const N: usize>(mut table: [Kfunc; N]) -> [Kfunc; N] {
 
 /// The kfuncs that an isolated XDP program may call, in the order of their
 /// names.
-pub static ALLOWED: [Kfunc; 23] = numbered([
+pub static ALLOWED: [Kfunc; 49] = numbered([
     kfunc("bpf_dynptr_adjust", &[DYNPTR, Scalar, Scalar]),
     kfunc("bpf_dynptr_clone", &[DYNPTR, Object(Clone)]),
     kfunc("bpf_dynptr_copy", &[DYNPTR, Scalar, DYNPTR, Scalar, Scalar]).syncs(Sync::Around),
@@ -121,17 +155,45 @@ pub static ALLOWED: [Kfunc; 23] = numbered([
     kfunc("bpf_iter_num_destroy", &[Object(End(Numbers))]),
     kfunc("bpf_iter_num_new", &[Object(New(Numbers)), Scalar, Scalar]),
     kfunc("bpf_iter_num_next", &[Object(Live(Numbers))]).gives(Gives::IntOrNull),
+    kfunc("bpf_list_add", &[LIST, NEW_NODE, NODE, META, OFFSET]),
+    lending("bpf_list_back", &[LIST]),
+    owning("bpf_list_del", &[LIST, NODE]),
+    kfunc("bpf_list_empty", &[LIST]),
+    lending("bpf_list_front", &[LIST]),
+    kfunc("bpf_list_is_first", &[LIST, NODE]),
+    kfunc("bpf_list_is_last", &[LIST, NODE]),
+    owning("bpf_list_pop_back", &[LIST]),
+    owning("bpf_list_pop_front", &[LIST]),
+    kfunc("bpf_list_push_back", &PUSH),
+    kfunc("bpf_list_push_back_impl", &PUSH),
+    kfunc("bpf_list_push_front", &PUSH),
+    kfunc("bpf_list_push_front_impl", &PUSH),
     kfunc("bpf_local_irq_restore", &[Object(End(IrqFlags))]),
     kfunc("bpf_local_irq_save", &[Object(New(IrqFlags))]),
+    kfunc("bpf_obj_drop", &[OWNED, META]),
+    kfunc("bpf_obj_drop_impl", &[OWNED, META]),
+    owning("bpf_obj_new", &[SIZE, META]),
+    owning("bpf_obj_new_impl", &[SIZE, META]),
     kfunc("bpf_preempt_disable", &[]).acquires(Resource::PreemptOff),
     kfunc("bpf_preempt_enable", &[]).releases(Resource::PreemptOff),
+    kfunc("bpf_rbtree_add", &ADD).calls_back(),
+    kfunc("bpf_rbtree_add_impl", &ADD).calls_back(),
+    lending("bpf_rbtree_first", &[TREE]),
+    lending("bpf_rbtree_left", &[TREE, NODE]),
+    owning("bpf_rbtree_remove", &[TREE, NODE]),
+    lending("bpf_rbtree_right", &[TREE, NODE]),
+    lending("bpf_rbtree_root", &[TREE]),
     kfunc("bpf_rcu_read_lock", &[]).acquires(Resource::RcuRead),
     kfunc("bpf_rcu_read_unlock", &[]).releases(Resource::RcuRead),
+    owning("bpf_refcount_acquire", &[OBJECT, META]),
+    owning("bpf_refcount_acquire_impl", &[OBJECT, META]),
     of_context("bpf_xdp_pull_data", &[Ctx, Scalar], Sync::Around),
 ]);
 
-const OBJECT: &str = "it makes or takes an object of the kernel that the program reads freely";
-const FIELD: &str = "it keeps the kernel's pointers in map values";
+const KERNEL_OBJECT: &str =
+    "it makes or takes an object of the kernel that the program reads freely";
+const PERCPU: &str = "its object is another one on each CPU";
+const RES_LOCK: &str = "locks that may fail are not isolated yet";
 const LATER: &str = "what it starts runs later";
 const ANY_READ: &str = "it reads any address it is given";
 const ARENA: &str = "arenas are not isolated yet";
@@ -143,98 +205,72 @@ const SLEEPS: &str = "only programs that may sleep may call it";
 /// Kfuncs that an XDP program could call without isolation, in the order of
 /// their names, and why they are refused with it. `bpf_throw` is not a call
 /// ([`super::super::rewrite`]).
-pub static REFUSED: [(&str, &str); 131] = [
+pub static REFUSED: [(&str, &str); 105] = [
     ("__bpf_trap", NOT_REVIEWED),
     ("bpf_arena_alloc_pages", ARENA),
     ("bpf_arena_free_pages", ARENA),
     ("bpf_arena_reserve_pages", ARENA),
-    ("bpf_cast_to_kern_ctx", OBJECT),
-    ("bpf_cgroup_acquire", OBJECT),
-    ("bpf_cgroup_ancestor", OBJECT),
-    ("bpf_cgroup_from_id", OBJECT),
-    ("bpf_cgroup_read_xattr", OBJECT),
-    ("bpf_cgroup_release", OBJECT),
+    ("bpf_cast_to_kern_ctx", KERNEL_OBJECT),
+    ("bpf_cgroup_acquire", KERNEL_OBJECT),
+    ("bpf_cgroup_ancestor", KERNEL_OBJECT),
+    ("bpf_cgroup_from_id", KERNEL_OBJECT),
+    ("bpf_cgroup_read_xattr", KERNEL_OBJECT),
+    ("bpf_cgroup_release", KERNEL_OBJECT),
     ("bpf_copy_from_user_dynptr", SLEEPS),
     ("bpf_copy_from_user_str", SLEEPS),
     ("bpf_copy_from_user_str_dynptr", SLEEPS),
     ("bpf_copy_from_user_task_dynptr", SLEEPS),
     ("bpf_copy_from_user_task_str", SLEEPS),
     ("bpf_copy_from_user_task_str_dynptr", SLEEPS),
-    ("bpf_crypto_decrypt", OBJECT),
-    ("bpf_crypto_encrypt", OBJECT),
+    ("bpf_crypto_decrypt", KERNEL_OBJECT),
+    ("bpf_crypto_encrypt", KERNEL_OBJECT),
     ("bpf_dynptr_file_discard", FILE),
     ("bpf_dynptr_from_file", FILE),
-    ("bpf_get_kmem_cache", OBJECT),
-    ("bpf_get_mem_cgroup", OBJECT),
-    ("bpf_get_root_mem_cgroup", OBJECT),
-    ("bpf_iter_css_destroy", OBJECT),
-    ("bpf_iter_css_new", OBJECT),
-    ("bpf_iter_css_next", OBJECT),
-    ("bpf_iter_css_task_destroy", OBJECT),
-    ("bpf_iter_css_task_new", OBJECT),
-    ("bpf_iter_css_task_next", OBJECT),
+    ("bpf_get_kmem_cache", KERNEL_OBJECT),
+    ("bpf_get_mem_cgroup", KERNEL_OBJECT),
+    ("bpf_get_root_mem_cgroup", KERNEL_OBJECT),
+    ("bpf_iter_css_destroy", KERNEL_OBJECT),
+    ("bpf_iter_css_new", KERNEL_OBJECT),
+    ("bpf_iter_css_next", KERNEL_OBJECT),
+    ("bpf_iter_css_task_destroy", KERNEL_OBJECT),
+    ("bpf_iter_css_task_new", KERNEL_OBJECT),
+    ("bpf_iter_css_task_next", KERNEL_OBJECT),
     ("bpf_iter_dmabuf_destroy", SLEEPS),
     ("bpf_iter_dmabuf_new", SLEEPS),
     ("bpf_iter_dmabuf_next", SLEEPS),
     ("bpf_iter_kmem_cache_destroy", SLEEPS),
     ("bpf_iter_kmem_cache_new", SLEEPS),
     ("bpf_iter_kmem_cache_next", SLEEPS),
-    ("bpf_iter_task_destroy", OBJECT),
-    ("bpf_iter_task_new", OBJECT),
-    ("bpf_iter_task_next", OBJECT),
-    ("bpf_iter_task_vma_destroy", OBJECT),
-    ("bpf_iter_task_vma_new", OBJECT),
-    ("bpf_iter_task_vma_next", OBJECT),
-    ("bpf_key_put", OBJECT),
-    ("bpf_list_add", FIELD),
-    ("bpf_list_back", FIELD),
-    ("bpf_list_del", FIELD),
-    ("bpf_list_empty", FIELD),
-    ("bpf_list_front", FIELD),
-    ("bpf_list_is_first", FIELD),
-    ("bpf_list_is_last", FIELD),
-    ("bpf_list_pop_back", FIELD),
-    ("bpf_list_pop_front", FIELD),
-    ("bpf_list_push_back", FIELD),
-    ("bpf_list_push_back_impl", FIELD),
-    ("bpf_list_push_front", FIELD),
-    ("bpf_list_push_front_impl", FIELD),
-    ("bpf_lookup_system_key", OBJECT),
+    ("bpf_iter_task_destroy", KERNEL_OBJECT),
+    ("bpf_iter_task_new", KERNEL_OBJECT),
+    ("bpf_iter_task_next", KERNEL_OBJECT),
+    ("bpf_iter_task_vma_destroy", KERNEL_OBJECT),
+    ("bpf_iter_task_vma_new", KERNEL_OBJECT),
+    ("bpf_iter_task_vma_next", KERNEL_OBJECT),
+    ("bpf_key_put", KERNEL_OBJECT),
+    ("bpf_lookup_system_key", KERNEL_OBJECT),
     ("bpf_lookup_user_key", SLEEPS),
     ("bpf_map_sum_elem_count", NOT_REVIEWED),
-    ("bpf_mem_cgroup_flush_stats", OBJECT),
-    ("bpf_mem_cgroup_memory_events", OBJECT),
-    ("bpf_mem_cgroup_page_state", OBJECT),
-    ("bpf_mem_cgroup_usage", OBJECT),
-    ("bpf_mem_cgroup_vm_events", OBJECT),
+    ("bpf_mem_cgroup_flush_stats", KERNEL_OBJECT),
+    ("bpf_mem_cgroup_memory_events", KERNEL_OBJECT),
+    ("bpf_mem_cgroup_page_state", KERNEL_OBJECT),
+    ("bpf_mem_cgroup_usage", KERNEL_OBJECT),
+    ("bpf_mem_cgroup_vm_events", KERNEL_OBJECT),
     ("bpf_modify_return_test_tp", NOT_REVIEWED),
-    ("bpf_obj_drop", FIELD),
-    ("bpf_obj_drop_impl", FIELD),
-    ("bpf_obj_new", FIELD),
-    ("bpf_obj_new_impl", FIELD),
-    ("bpf_percpu_obj_drop", FIELD),
-    ("bpf_percpu_obj_drop_impl", FIELD),
-    ("bpf_percpu_obj_new", FIELD),
-    ("bpf_percpu_obj_new_impl", FIELD),
+    ("bpf_percpu_obj_drop", PERCPU),
+    ("bpf_percpu_obj_drop_impl", PERCPU),
+    ("bpf_percpu_obj_new", PERCPU),
+    ("bpf_percpu_obj_new_impl", PERCPU),
     ("bpf_probe_read_kernel_dynptr", ANY_READ),
     ("bpf_probe_read_kernel_str_dynptr", ANY_READ),
     ("bpf_probe_read_user_dynptr", ANY_READ),
     ("bpf_probe_read_user_str_dynptr", ANY_READ),
-    ("bpf_put_mem_cgroup", OBJECT),
-    ("bpf_rbtree_add", FIELD),
-    ("bpf_rbtree_add_impl", FIELD),
-    ("bpf_rbtree_first", FIELD),
-    ("bpf_rbtree_left", FIELD),
-    ("bpf_rbtree_remove", FIELD),
-    ("bpf_rbtree_right", FIELD),
-    ("bpf_rbtree_root", FIELD),
-    ("bpf_rdonly_cast", OBJECT),
-    ("bpf_refcount_acquire", FIELD),
-    ("bpf_refcount_acquire_impl", FIELD),
-    ("bpf_res_spin_lock", FIELD),
-    ("bpf_res_spin_lock_irqsave", FIELD),
-    ("bpf_res_spin_unlock", FIELD),
-    ("bpf_res_spin_unlock_irqrestore", FIELD),
+    ("bpf_put_mem_cgroup", KERNEL_OBJECT),
+    ("bpf_rdonly_cast", KERNEL_OBJECT),
+    ("bpf_res_spin_lock", RES_LOCK),
+    ("bpf_res_spin_lock_irqsave", RES_LOCK),
+    ("bpf_res_spin_unlock", RES_LOCK),
+    ("bpf_res_spin_unlock_irqrestore", RES_LOCK),
     ("bpf_send_signal_task", NOT_REVIEWED),
     ("bpf_strcasecmp", ANY_READ),
     ("bpf_strcasestr", ANY_READ),
@@ -253,12 +289,12 @@ pub static REFUSED: [(&str, &str); 131] = [
     ("bpf_strrchr", ANY_READ),
     ("bpf_strspn", ANY_READ),
     ("bpf_strstr", ANY_READ),
-    ("bpf_task_acquire", OBJECT),
-    ("bpf_task_from_pid", OBJECT),
-    ("bpf_task_from_vpid", OBJECT),
-    ("bpf_task_get_cgroup1", OBJECT),
-    ("bpf_task_release", OBJECT),
-    ("bpf_task_under_cgroup", OBJECT),
+    ("bpf_task_acquire", KERNEL_OBJECT),
+    ("bpf_task_from_pid", KERNEL_OBJECT),
+    ("bpf_task_from_vpid", KERNEL_OBJECT),
+    ("bpf_task_get_cgroup1", KERNEL_OBJECT),
+    ("bpf_task_release", KERNEL_OBJECT),
+    ("bpf_task_under_cgroup", KERNEL_OBJECT),
     ("bpf_task_work_schedule_resume", LATER),
     ("bpf_task_work_schedule_signal", LATER),
     ("bpf_timer_cancel_async", LATER),
@@ -266,14 +302,14 @@ pub static REFUSED: [(&str, &str); 131] = [
     ("bpf_wq_init", LATER),
     ("bpf_wq_set_callback", LATER),
     ("bpf_wq_start", LATER),
-    ("bpf_xdp_ct_alloc", OBJECT),
-    ("bpf_xdp_ct_lookup", OBJECT),
-    ("bpf_xdp_flow_lookup", OBJECT),
-    ("bpf_xdp_get_xfrm_state", OBJECT),
+    ("bpf_xdp_ct_alloc", KERNEL_OBJECT),
+    ("bpf_xdp_ct_lookup", KERNEL_OBJECT),
+    ("bpf_xdp_flow_lookup", KERNEL_OBJECT),
+    ("bpf_xdp_get_xfrm_state", KERNEL_OBJECT),
     ("bpf_xdp_metadata_rx_hash", DEVICE),
     ("bpf_xdp_metadata_rx_timestamp", DEVICE),
     ("bpf_xdp_metadata_rx_vlan_tag", DEVICE),
-    ("bpf_xdp_xfrm_state_release", OBJECT),
+    ("bpf_xdp_xfrm_state_release", KERNEL_OBJECT),
     ("crash_kexec", NOT_REVIEWED),
 ];
 

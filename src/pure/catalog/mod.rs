@@ -16,6 +16,7 @@ pub use args::{ArgKind, ArgTypeTable, UnknownArg};
 pub use names::LAST;
 pub use printk::{printk_args, PrintkArg, PrintkFormat, PRINTK_ARGS};
 
+use super::graph::Part;
 use core::fmt;
 
 /// Numbers of the helpers that code refers to (`enum bpf_func_id`).
@@ -70,6 +71,7 @@ pub mod id {
     pub const XDP_GET_BUFF_LEN: u32 = 188;
     pub const XDP_LOAD_BYTES: u32 = 189;
     pub const XDP_STORE_BYTES: u32 = 190;
+    pub const KPTR_XCHG: u32 = 194;
     pub const MAP_LOOKUP_PERCPU_ELEM: u32 = 195;
     pub const TCP_RAW_GEN_SYNCOOKIE_IPV4: u32 = 204;
     pub const TCP_RAW_GEN_SYNCOOKIE_IPV6: u32 = 205;
@@ -134,6 +136,11 @@ pub enum Gives {
     SliceOrNull,
     /// The address of an int in the object in its first argument, or 0.
     IntOrNull,
+    /// An object that the program has allocated, or a node of one, with a
+    /// reference; or 0.
+    OwnedOrNull,
+    /// The node of such an object without a reference, or 0.
+    BorrowedOrNull,
 }
 
 pub use super::ledger::Kind as Resource;
@@ -253,7 +260,7 @@ impl Helper {
 }
 
 /// The helpers that an isolated XDP program may call, by rising number.
-pub static ALLOWED: [Helper; 63] = [
+pub static ALLOWED: [Helper; 64] = [
     audited(id::MAP_LOOKUP_ELEM).gives(Gives::MapValueOrNull),
     audited(id::MAP_UPDATE_ELEM),
     audited(id::MAP_DELETE_ELEM),
@@ -334,6 +341,8 @@ pub static ALLOWED: [Helper; 63] = [
     with_ctx(id::XDP_GET_BUFF_LEN, Sync::None),
     with_ctx(id::XDP_LOAD_BYTES, Sync::Before),
     with_ctx(id::XDP_STORE_BYTES, Sync::Around),
+    // What it takes says `args`.
+    audited(id::KPTR_XCHG).gives(Gives::OwnedOrNull),
     audited(id::MAP_LOOKUP_PERCPU_ELEM).gives(Gives::MapValueOrNull),
     audited(id::DYNPTR_FROM_MEM),
     audited(id::RINGBUF_RESERVE_DYNPTR),
@@ -351,6 +360,18 @@ pub static ALLOWED: [Helper; 63] = [
     calling_back(id::USER_RINGBUF_DRAIN),
 ];
 
+/// The arguments of helpers of which the prototype says less than an audit must
+/// know.
+pub const fn args(id: u32) -> &'static [ArgKind] {
+    match id {
+        id::KPTR_XCHG => &[
+            ArgKind::Graph(Part::Pointer),
+            ArgKind::Graph(Part::OwnedOrNull),
+        ],
+        _ => &[],
+    }
+}
+
 const CALLBACK: &str = "it calls back into the program";
 const ANY_READ: &str = "it reads any address it is given";
 const TASK: &str = "it reads or changes the task that the packet interrupted";
@@ -359,7 +380,7 @@ const PERF: &str = "its use of performance counters is not reviewed yet";
 
 /// Helpers an XDP program could call without isolation, and why they are
 /// refused with it. By rising number.
-pub static REFUSED: [(u32, &str); 41] = [
+pub static REFUSED: [(u32, &str); 40] = [
     // get_current_pid_tgid
     (14, TASK),
     // get_current_uid_gid
@@ -440,8 +461,6 @@ pub static REFUSED: [(u32, &str); 41] = [
     (180, CALLBACK),
     // copy_from_user_task
     (191, ANY_READ),
-    // kptr_xchg
-    (194, "it moves kernel pointers in and out of map values"),
     // skc_to_mptcp_sock
     (196, BTF_POINTER),
     // cgrp_storage_get
