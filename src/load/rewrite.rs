@@ -124,6 +124,11 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
         let counts = program.makes_tail_calls();
         (*aux).tail_call_reachable = counts;
         (*aux).jits_use_priv_stack = false;
+        // A workqueue calls its function in a task that holds nothing that keeps the program; in
+        // the first and last instructions of it the task can be preempted. So the kernel waits for
+        // tasks as well before it frees the program, as it does for what trampolines call.
+        let later = |part: &program::Part| part.calls == b::BAILEY_CALL_LATER;
+        (*aux).tramp_linked |= isolation.parts.iter().any(later);
         // The stack is the domain's; of the kernel's none is needed.
         (*aux).stack_depth = 0;
         let env = &mut *known.env();

@@ -9,7 +9,7 @@ use super::helpers::Called;
 use super::knowledge::Knowledge;
 use super::Reason;
 use crate::bindings as b;
-use crate::pure::catalog::{id, ArgKind, ArgTypeTable, Gate, Gives, Resource, Special, Sync};
+use crate::pure::catalog::{id, name, ArgKind, ArgTypeTable, Gate, Gives, Resource, Special, Sync};
 use crate::pure::objects::Step;
 use crate::pure::rewrite::Refusal;
 use core::mem::size_of;
@@ -290,6 +290,10 @@ pub(super) fn entry(
                 arg.kind = kind::FIELD;
                 arg.size = b::btf_field_type_BPF_TIMER;
             }
+            ArgKind::Workqueue => {
+                arg.kind = kind::FIELD;
+                arg.size = b::btf_field_type_BPF_WORKQUEUE;
+            }
             ArgKind::Opaque => arg.kind = kind::SCALAR,
             ArgKind::Buffer => {
                 arg.kind = kind::MEM;
@@ -536,6 +540,7 @@ fn map_types(id: u32) -> u32 {
         id::REDIRECT_MAP => (&redirected, &[]),
         id::FOR_EACH_MAP_ELEM => (&iterated, &[]),
         id::TIMER_INIT => (&timed, &[]),
+        id if name(id) == Some("bpf_wq_init") => (&timed, &[]),
         id::TAIL_CALL => (&[b::bpf_map_type_BPF_MAP_TYPE_PROG_ARRAY], &[]),
         id::PERF_EVENT_OUTPUT => (&[b::bpf_map_type_BPF_MAP_TYPE_PERF_EVENT_ARRAY], &[]),
         id::RINGBUF_OUTPUT

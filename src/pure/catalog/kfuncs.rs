@@ -10,8 +10,8 @@
 //! helpers, by its place in [`ALLOWED`]. So call sites, gates and audits need
 //! not know the one from the other.
 
-use super::ArgKind::{Buffer, Ctx, Object, Scalar, Size, Words};
-use super::{audited, with_ctx, ArgKind, Gives, Helper, Resource, Sync};
+use super::ArgKind::{Buffer, Callback, Ctx, Map, Object, Scalar, Size, Timer, Words, Workqueue};
+use super::{audited, with_ctx, ArgKind, Gives, Helper, Resource, Special, Sync};
 use crate::pure::objects::Kind::{Bits, IrqFlags, Numbers, Packet};
 use crate::pure::objects::Step::{Clone, Dynptr, End, Live, New};
 
@@ -25,7 +25,7 @@ const _: () = assert!(super::LAST < FIRST);
 pub struct Kfunc {
     /// Its name in the kernel.
     pub name: &'static str,
-    /// What its arguments are, those that the verifier adds included.
+    /// What its arguments are. What the verifier adds to them `call` says.
     pub args: &'static [ArgKind],
     /// The rest is as with a helper.
     pub call: Helper,
@@ -35,6 +35,16 @@ impl Kfunc {
     const fn acquires(self, kind: Resource) -> Self {
         Self {
             call: self.call.acquires(kind),
+            ..self
+        }
+    }
+
+    const fn calls_later(self) -> Self {
+        Self {
+            call: Helper {
+                special: Special::CallsLater,
+                ..self.call
+            },
             ..self
         }
     }
@@ -96,7 +106,7 @@ const fn numbered<const N: usize>(mut table: [Kfunc; N]) -> [Kfunc; N] {
 
 /// The kfuncs that an isolated XDP program may call, in the order of their
 /// names.
-pub static ALLOWED: [Kfunc; 23] = numbered([
+pub static ALLOWED: [Kfunc; 27] = numbered([
     kfunc("bpf_dynptr_adjust", &[DYNPTR, Scalar, Scalar]),
     kfunc("bpf_dynptr_clone", &[DYNPTR, Object(Clone)]),
     kfunc("bpf_dynptr_copy", &[DYNPTR, Scalar, DYNPTR, Scalar, Scalar]).syncs(Sync::Around),
@@ -127,23 +137,27 @@ pub static ALLOWED: [Kfunc; 23] = numbered([
     kfunc("bpf_preempt_enable", &[]).releases(Resource::PreemptOff),
     kfunc("bpf_rcu_read_lock", &[]).acquires(Resource::RcuRead),
     kfunc("bpf_rcu_read_unlock", &[]).releases(Resource::RcuRead),
+    kfunc("bpf_timer_cancel_async", &[Timer]),
+    kfunc("bpf_wq_init", &[Workqueue, Map, Scalar]),
+    kfunc("bpf_wq_set_callback", &[Workqueue, Callback, Scalar]).calls_later(),
+    kfunc("bpf_wq_start", &[Workqueue, Scalar]),
     of_context("bpf_xdp_pull_data", &[Ctx, Scalar], Sync::Around),
 ]);
 
 const OBJECT: &str = "it makes or takes an object of the kernel that the program reads freely";
 const FIELD: &str = "it keeps the kernel's pointers in map values";
-const LATER: &str = "what it starts runs later";
+const LATER: &str = "what it starts runs in a task that it chooses, which the program may read";
 const ANY_READ: &str = "it reads any address it is given";
 const ARENA: &str = "arenas are not isolated yet";
 const FILE: &str = "its dynptrs are of files";
 const DEVICE: &str = "only programs that are bound to a device may call it";
 const NOT_REVIEWED: &str = "it is not reviewed yet";
-const SLEEPS: &str = "only programs that may sleep may call it";
+const SLEEPS: &str = "it may sleep";
 
 /// Kfuncs that an XDP program could call without isolation, in the order of
 /// their names, and why they are refused with it. `bpf_throw` is not a call
 /// ([`super::super::rewrite`]).
-pub static REFUSED: [(&str, &str); 131] = [
+pub static REFUSED: [(&str, &str); 127] = [
     ("__bpf_trap", NOT_REVIEWED),
     ("bpf_arena_alloc_pages", ARENA),
     ("bpf_arena_free_pages", ARENA),
@@ -261,11 +275,7 @@ pub static REFUSED: [(&str, &str); 131] = [
     ("bpf_task_under_cgroup", OBJECT),
     ("bpf_task_work_schedule_resume", LATER),
     ("bpf_task_work_schedule_signal", LATER),
-    ("bpf_timer_cancel_async", LATER),
     ("bpf_verify_pkcs7_signature", SLEEPS),
-    ("bpf_wq_init", LATER),
-    ("bpf_wq_set_callback", LATER),
-    ("bpf_wq_start", LATER),
     ("bpf_xdp_ct_alloc", OBJECT),
     ("bpf_xdp_ct_lookup", OBJECT),
     ("bpf_xdp_flow_lookup", OBJECT),

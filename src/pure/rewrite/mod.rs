@@ -213,7 +213,9 @@ impl fmt::Display for Refusal {
             Self::StackTooDeep => f.write_str("its functions need too much stack"),
             Self::Callback => f.write_str("a callback that makes tail calls is not isolated"),
             Self::CallbackTwice => {
-                f.write_str("a timer's callback is not isolated if it may be another helper's too")
+                f.write_str(
+                    "a callback of a timer or workqueue is not isolated if it may be another helper's too",
+                )
             }
             Self::Kfunc(name) => write!(
                 f,
