@@ -191,6 +191,25 @@ static void forged_callback(struct bpf_program *prog)
 	       small, big);
 }
 
+/* Over its count, and over what is beside that. */
+static void loop_forged(struct bpf_program *prog)
+{
+	struct timespec start, now;
+	struct outcome out;
+	int bad = 0;
+	long ms = 0;
+
+	for (__s64 below = -64; below <= -8; below += 8) {
+		clock_gettime(CLOCK_MONOTONIC, &start);
+		out = attempt_beside(&timers, bpf_program__fd(prog), below, 0);
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		ms = (now.tv_sec - start.tv_sec) * 1000 + (now.tv_nsec - start.tv_nsec) / 1000000;
+		bad += out.verdict != 2 || ms < 250 || ms > 10000;
+	}
+	report(!bad, "a loop that writes over its count ends when its time is over (%d, %ld ms)", bad,
+	       ms);
+}
+
 /* What the runs of a domain do to each other's memory would show here. */
 static void beside_others(void)
 {
@@ -332,6 +351,8 @@ int main(int argc, char **argv)
 			callback(prog, strcmp(name, "stray_deep") ? (count + 9) / 10 : count);
 		else if (!strncmp(name, "forged_", 7))
 			forged(prog);
+		else if (!strcmp(name, "loop_forged"))
+			loop_forged(prog);
 		else if (!strncmp(name, "callback_forged", 15))
 			forged_callback(prog);
 	}

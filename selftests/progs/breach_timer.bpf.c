@@ -344,4 +344,31 @@ SEC("xdp") int armed(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
+/*
+ * A loop that the kernel ends when it takes too long. What the verifier has it
+ * count by lies below all else on the stack, where this one writes each time.
+ */
+SEC("xdp") int loop_forged(struct xdp_md *ctx)
+{
+	struct order *o = take_order();
+	struct place room = {};
+	void *p;
+
+	if (!o)
+		return XDP_DROP;
+	p = astray(o, &room);
+	asm volatile("r1 = 0xffff\n"
+		     "0: may_goto 1f\n"
+		     "*(u64 *)(%0 + 0) = r1\n"
+		     "*(u64 *)(%0 + 8) = r1\n"
+		     "*(u64 *)(%0 + 16) = r1\n"
+		     "*(u64 *)(%0 + 24) = r1\n"
+		     "goto 0b\n"
+		     "1:\n"
+		     :
+		     : "r"(p)
+		     : "r1", "memory");
+	return XDP_PASS;
+}
+
 char _license[] SEC("license") = "GPL";

@@ -275,6 +275,29 @@ SEC("xdp") int timer_cancelled_async(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
+/* A loop that the kernel counts. */
+__u64 zero;
+
+static int on_loop(void *map, __u32 *key, struct timed *t)
+{
+	t->fired = loop_to(zero, 70000 + t->size) + *key;
+	return 0;
+}
+
+SEC("xdp") int timer_loop(struct xdp_md *ctx)
+{
+	__u32 key = 1;
+	struct timed *t = bpf_map_lookup_elem(&array, &key);
+
+	if (!t)
+		return XDP_ABORTED;
+	bpf_timer_init(&t->timer, &array, CLOCK_MONOTONIC);
+	t->size = packet_size(ctx);
+	result[1] = bpf_timer_set_callback(&t->timer, on_loop);
+	result[2] = bpf_timer_start(&t->timer, 0, 0);
+	return XDP_PASS;
+}
+
 static int on_work(void *map, int *key, void *value)
 {
 	struct worked *w = value;

@@ -457,6 +457,16 @@ pub(super) fn throw(insn: usize) -> b::bailey_site {
     }
 }
 
+/// The entry for the count of a `may_goto` at `insn`. As with what a helper's stub
+/// answers, the gate has no way back for it.
+pub(super) fn loop_count(insn: usize) -> b::bailey_site {
+    b::bailey_site {
+        helper: b::BAILEY_SITE_COUNT,
+        insn: insn as u32,
+        ..enter()
+    }
+}
+
 /// The entry for the place where exceptions of other images come to.
 pub(super) fn landing() -> b::bailey_site {
     b::bailey_site {

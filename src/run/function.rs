@@ -59,7 +59,9 @@ pub(super) fn call(
     if site.helper == b::BAILEY_SITE_FUNCTION {
         // Not a helper.
         run.raw.helpers -= 1;
-        if !is_attached(site.func) {
+        // One with a may_goto has a count of its own: a run.
+        let image = run.program().images().get(site.size as usize);
+        if !is_attached(site.func) && image.is_some_and(|image| image.loops == 0) {
             return enter(run, site, args, kept);
         }
     }

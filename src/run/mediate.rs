@@ -4,7 +4,7 @@
 //! out here, atomically where it is atomic.
 
 use super::helper::spares_fields;
-use super::{this_cpu, Run};
+use super::{loops, this_cpu, Run};
 use crate::bindings as b;
 use crate::breach;
 use crate::event::frame::Frame;
@@ -101,7 +101,13 @@ pub(crate) fn access(
     let kind = if write { Kind::Write } else { Kind::Read };
     if !lent(run, addr, u32::from(access.size), write) && !breach::without(b::BAILEY_WITHOUT_LOANS)
     {
-        return refuse(kind, addr);
+        let is_check = access.op == Op::Load && loops::is_check(addr, access.size, access.reg);
+        let Some(count) = is_check.then(|| loops::check(run)).flatten() else {
+            return refuse(kind, addr);
+        };
+        (event.r10, event.r12) = (count, count);
+        event.rip = rip + u64::from(access.len);
+        return Ok(());
     }
     // An atomic that the kernel could only do in two halves is not one.
     if !matches!(access.op, Op::Load | Op::Store | Op::StoreImm)

@@ -8,6 +8,7 @@ mod function;
 pub(crate) mod helper;
 mod later;
 pub(crate) mod level;
+mod loops;
 pub(crate) mod mediate;
 mod objects;
 pub(crate) mod shadow;
