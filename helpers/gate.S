@@ -9,7 +9,7 @@
  * R0 rax, R1 rdi, R2 rsi, R3 rdx, R4 rcx, R5 r8, R6 rbx, R7 r13, R8 r14,
  * R9 r15, R10 rbp, AX r10, scratch r11. r9 and r12 are not named by the
  * programs that are isolated (no private stack, no arena, no exceptions): r9 is
- * the gates', r12 stays the kernel's.
+ * the gates', r12 stays the kernel's, or holds the count of may_goto.
  */
 #include "keyreg.h"
 #include <asm/processor-flags.h>
@@ -469,6 +469,8 @@ SYM_INNER_LABEL(bailey_helper_z_end, SYM_L_GLOBAL)
 	je	.Lbad_site
 	cmpl	$BAILEY_CALL, RUN_ACTION(%rsp)
 	je	.Lcall
+	cmpl	$BAILEY_AFRESH, RUN_ACTION(%rsp)
+	je	.Lafresh
 	movq	%rax, %r8
 	cmpl	$BAILEY_LEAVE, RUN_ACTION(%rsp)
 	jne	.Lend_of_run
@@ -508,6 +510,13 @@ SYM_INNER_LABEL(bailey_helper_z_end, SYM_L_GLOBAL)
 	movl	$1, %r10d
 	RET
 
+/* In another program, in this run, whose r12 is that of a may_goto. */
+.Lafresh:
+	HINT_RUN
+	movl	$BAILEY_GO_ON, RUN_ACTION(%rsp)
+	movl	$BAILEY_LOOPS, %r12d
+	jmp	.Lgo_on
+
 /* Into a function, in this run: bailey_helper() has filled the slot. */
 .Lcall:
 	HINT_RUN
@@ -524,6 +533,31 @@ SYM_INNER_LABEL(bailey_helper_z_end, SYM_L_GLOBAL)
 	leaq	bailey_iret_out(%rip), %r11
 	jmp	bailey_tail
 SYM_CODE_END(bailey_enter)
+
+/*
+ * enter and enter_function for an image with a may_goto. In confinement r12 is its
+ * count, which only a stub of the site and the kernel change: no program names
+ * the register. What they keep lies right above the run's record (struct
+ * bailey_loops), and is how such a run is known (src/run/loops.rs).
+ */
+.macro ENTER_LOOPS name, gate
+SYM_FUNC_START(\name)
+	ANNOTATE_NOENDBR
+	pushq	%r12
+	pushq	$0
+	pushq	$0
+	movl	$BAILEY_LOOPS, %r12d
+	call	\gate
+SYM_INNER_LABEL(\name\()_return, SYM_L_GLOBAL)
+	ANNOTATE_NOENDBR
+	addq	$16, %rsp
+	popq	%r12
+	RET
+SYM_FUNC_END(\name)
+.endm
+
+	ENTER_LOOPS bailey_enter_loops, bailey_enter
+	ENTER_LOOPS bailey_enter_function_loops, bailey_enter_function
 
 /*
  * What a call site's stub is made from (src/load/stub.rs fills the holes and

@@ -44,6 +44,7 @@ KSYM(int, bpf_arch_text_poke,
      (void *ip, enum bpf_text_poke_type old_t, enum bpf_text_poke_type new_t,
       void *old_addr, void *new_addr),
      (ip, old_t, new_t, old_addr, new_addr))
+KSYM(u64, bpf_check_timed_may_goto, (struct bpf_timed_may_goto *p), (p))
 KSYM(bool, bpf_is_throw_kfunc, (struct bpf_insn *insn), (insn))
 KSYM(void *, bpf_prog_pack_alloc, (u32 size, bpf_jit_fill_hole_t fill, bool was_classic),
      (size, fill, was_classic))

@@ -99,6 +99,8 @@
 #define BAILEY_SITE_THROW	0xfffffffe
 /* ... where such an exception comes back; no call leads through it */
 #define BAILEY_SITE_LANDING	0xfffffffd
+/* ... the count of a may_goto, which its stub answers */
+#define BAILEY_SITE_COUNT	0xfffffffc
 
 /* struct bailey_run: lies on the kernel stack from enter to exit */
 #define RUN_PROG		0x00
@@ -124,9 +126,13 @@
 #define BAILEY_ABORT		1
 #define BAILEY_END		2	/* the run is over, its verdict in rax */
 #define BAILEY_CALL		3	/* go on in a function, as the slot has it */
+#define BAILEY_AFRESH		7	/* go on in another program, whose loops begin to count */
 #define BAILEY_LEAVE		6	/* the run is over, its program goes on at rax, which is not isolated */
 #define BAILEY_THROWN		5	/* of the run below: a function's exception goes on in it */
 #define BAILEY_RETURN		4	/* set by bailey_exit(): go on behind the call of a function */
+
+/* How often may_goto goes on before it asks for the time: BPF_MAX_TIMED_LOOPS. */
+#define BAILEY_LOOPS		0xffff
 
 /* struct bailey_run.work */
 #define BAILEY_WORK_PACKET	0x1	/* copy the packet back */
@@ -243,6 +249,7 @@ struct bailey_prog {
 	u32 calls;		/* BAILEY_CALL_*: who may enter it */
 	u32 ctx_arg;		/* which argument is the real context, from 1; 0: none */
 	u32 is_global;		/* it is a global function: others may attach to it */
+	u32 loops;		/* it has a may_goto: entered by a gate of its own */
 	struct bailey_site *landing;	/* where exceptions of other images come to, or NULL */
 };
 
@@ -306,6 +313,16 @@ struct bailey_run {
 	u64 flags;
 	u64 saved[6];		/* rflags r15 r14 r13 rbx rbp */
 	u64 ret;
+};
+
+/*
+ * Right above the record of a run whose image has a may_goto: what the kernel's
+ * check takes (struct bpf_timed_may_goto), and the kernel's r12.
+ */
+struct bailey_loops {
+	u64 count;
+	u64 timestamp;
+	u64 r12;
 };
 
 struct bailey_cpu {

@@ -14,7 +14,14 @@ static_assert(__CPUNODE_SEG == 0x7b && VDSO_CPUNODE_MASK == 0xfff);
 /* src/pure/insn.rs, REG_AX */
 static_assert(BPF_REG_AX == 12);
 
-unsigned long bailey_bpf_throw;
+/* What the entry gates lay on the stack, and what the kernel's check takes. */
+static_assert(offsetof(struct bailey_loops, count) == offsetof(struct bpf_timed_may_goto, count));
+static_assert(offsetof(struct bailey_loops, timestamp) ==
+	      offsetof(struct bpf_timed_may_goto, timestamp));
+static_assert(offsetof(struct bailey_loops, r12) == sizeof(struct bpf_timed_may_goto));
+static_assert(BAILEY_LOOPS == BPF_MAX_TIMED_LOOPS);
+
+unsigned long bailey_bpf_throw, bailey_arch_bpf_timed_may_goto;
 
 /* An entry that leads to no instruction any more (kernel/bpf/bpf_insn_array.c). */
 #define INSN_DELETED U32_MAX

@@ -32,6 +32,7 @@ BAILEY_KSYM(int, bpf_arch_text_poke,
 BAILEY_KSYM(int, bpf_check_attach_target,
 	    (struct bpf_verifier_log *log, const struct bpf_prog *prog,
 	     const struct bpf_prog *target, u32 btf_id, struct bpf_attach_target_info *info));
+BAILEY_KSYM(u64, bpf_check_timed_may_goto, (struct bpf_timed_may_goto *p));
 BAILEY_KSYM(bool, bpf_is_throw_kfunc, (struct bpf_insn *insn));
 BAILEY_KSYM(void *, bpf_prog_pack_alloc, (u32 size, bpf_jit_fill_hole_t fill, bool was_classic));
 BAILEY_KSYM(void, bpf_prog_pack_free, (void *ptr, u32 size));
@@ -224,6 +225,10 @@ extern const u32 bailey_event_offsets[8];
 extern u64 bailey_event_handlers[256];
 void bailey_enter(void);
 void bailey_enter_function(void);
+void bailey_enter_loops(void);
+void bailey_enter_loops_return(void);
+void bailey_enter_function_loops(void);
+void bailey_enter_function_loops_return(void);
 void bailey_exit_gate(void);
 void bailey_exit_w(void);
 void bailey_exit_z(void);
@@ -303,7 +308,7 @@ void bailey_module_get(void);
 void bailey_prog_request_jit(struct bpf_prog *prog, int on);
 
 /* load.c */
-extern unsigned long bailey_bpf_throw;
+extern unsigned long bailey_bpf_throw, bailey_arch_bpf_timed_may_goto;
 u32 bailey_table_entry(struct bpf_map *map, u32 index);
 void bailey_table_move(struct bpf_map *map, u32 index, u32 insn);
 struct bpf_insn *bailey_prog_insns(struct bpf_prog *prog);

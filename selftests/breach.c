@@ -553,6 +553,7 @@ static void fields(const struct breach *b)
 		__s64 from, to;
 	} list[] = {
 		{"timer", "timer in a lent value", 8, 24},
+		{"work", "workqueue in a lent value", 8, 24},
 		{"lock", "lock in a lent value", 8, 12},
 		{"pointer", "kernel pointer in a lent value", 8, 16},
 		{"global", "timer in global data", 8, 24},

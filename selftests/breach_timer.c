@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Has timers' callbacks go astray and timers' helpers be passed what is forged,
- * and says what became of it: `ok NAME` or `not ok NAME`. Needs the breach build,
+ * Has the callbacks of timers and workqueues go astray and what works on these be
+ * passed what is forged, and says what became of it: `ok NAME` or `not ok NAME`. Needs the breach build,
  * with on_violation=abort, or, with --quarantine, with on_violation=quarantine.
  *
  *   --count N   how often in a row the deepest callback's run is ended, others'
@@ -19,9 +19,9 @@
 /* As in progs/breach_timer.bpf.c. */
 struct timed {
 	__u64 fired;
-	__u64 timer[2];
+	__u64 timer[2], work[2];
 	__u32 lock, pad;
-	__u64 passed;
+	__u64 passed, worked;
 };
 
 enum { ORDERED, OTHER_MAP, STACK, GLOBAL, VALUE };
@@ -131,14 +131,14 @@ static void callback(struct bpf_program *prog, int count)
 	after = goes_home(prog);
 	report(before && after && !done && ended == count && violations == (__u64)count &&
 	       aborts == (__u64)count && fired == (__u64)count,
-	       "%s: %d runs that a timer started end, each for itself, and the next one works", name,
+	       "%s: %d runs that the kernel started end, each for itself, and the next one works", name,
 	       count);
 	if (violations != (__u64)count || aborts != (__u64)count || !before || !after)
 		printf("# home before %d and after %d; %d ended, %d done, %llu violations, %llu aborts, "
 		       "%llu fired\n", before, after, ended, done, violations, aborts, fired);
 }
 
-/* What a timer's helper is passed in the place of the timer. */
+/* What is passed in the place of a timer or workqueue. */
 static void forged(struct bpf_program *prog)
 {
 	static const __s64 beside[] = {-4096, -16, -8, -1, 1, 4, 8, 16, 24, 4096};
@@ -159,21 +159,22 @@ static void forged(struct bpf_program *prog)
 		out = attempt(&timers, fd, 0, place);
 		taken += !was_ended(&out);
 	}
-	report(!taken, "%s: nothing but a timer is taken for one (%d tried, %d taken)", name, tried,
+	report(!taken, "%s: nothing but one is taken for one (%d tried, %d taken)", name, tried,
 	       taken);
 	out = attempt(&timers, fd, 0, OTHER_MAP);
-	if (!strcmp(name, "forged_init"))
-		report(was_ended(&out), "%s: a timer is not taken for one of another map", name);
+	if (strstr(name, "_init"))
+		report(was_ended(&out), "%s: none is taken for one of another map", name);
 	else
-		report(out.order.done, "%s: a timer of another map of the program is one", name);
+		report(out.order.done, "%s: that of another map of the program is one", name);
 	out = attempt_beside(&timers, fd, 0, ORDERED);
-	report(out.order.done, "%s: the timer itself is one", name);
+	report(out.order.done, "%s: that of the value itself is one", name);
 }
 
-/* Functions are numbers to a program: one of them is a timer's callback. */
+/* Functions are numbers to a program: one of them is to be called later. */
 static void forged_callback(struct bpf_program *prog)
 {
 	static const __u64 others[] = {64, 1ull << 32, NOWHERE, ~0ull, 0xffffffff81000000ull};
+	const char *name = bpf_program__name(prog);
 	int fd = bpf_program__fd(prog), small = 0, big = 0;
 
 	for (__u64 number = 0; number < 16; number++) {
@@ -186,7 +187,27 @@ static void forged_callback(struct bpf_program *prog)
 
 		big += !was_ended(&out);
 	}
-	report(small == 1 && !big, "of all numbers one is a timer's callback (%d, %d)", small, big);
+	report(small == 1 && !big, "%s: of all numbers one is a callback for it (%d, %d)", name,
+	       small, big);
+}
+
+/* Over its count, and over what is beside that. */
+static void loop_forged(struct bpf_program *prog)
+{
+	struct timespec start, now;
+	struct outcome out;
+	int bad = 0;
+	long ms = 0;
+
+	for (__s64 below = -64; below <= -8; below += 8) {
+		clock_gettime(CLOCK_MONOTONIC, &start);
+		out = attempt_beside(&timers, bpf_program__fd(prog), below, 0);
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		ms = (now.tv_sec - start.tv_sec) * 1000 + (now.tv_nsec - start.tv_nsec) / 1000000;
+		bad += out.verdict != 2 || ms < 250 || ms > 10000;
+	}
+	report(!bad, "a loop that writes over its count ends when its time is over (%d, %ld ms)", bad,
+	       ms);
 }
 
 /* What the runs of a domain do to each other's memory would show here. */
@@ -194,13 +215,14 @@ static void beside_others(void)
 {
 	int armed = program_of(timers.obj, "armed"), bad = 0;
 	int forged = program_of(timers.obj, "forged_cancel");
-	__u64 fired[2], violations = counter("violations_total");
+	__u64 fired[2], worked[2], violations = counter("violations_total");
 	struct timespec start, now;
 
 	for (int cpu = 0; cpu < 2; cpu++) {
 		pin_to_cpu(cpu);
 		bad += test_run(armed) != 2;
 		fired[cpu] = value(cpu).fired;
+		worked[cpu] = value(cpu).worked;
 	}
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	do {
@@ -211,10 +233,13 @@ static void beside_others(void)
 	} while (now.tv_sec - start.tv_sec < 3);
 	for (int cpu = 0; cpu < 2; cpu++) {
 		bad += value(cpu).fired < fired[cpu] + 100;
-		printf("# the timer of CPU %d fired %llu times\n", cpu, value(cpu).fired - fired[cpu]);
+		bad += value(cpu).worked < worked[cpu] + 100;
+		printf("# the timer of CPU %d fired %llu times, its work was done %llu times\n", cpu,
+		       value(cpu).fired - fired[cpu], value(cpu).worked - worked[cpu]);
 	}
 	report(!bad && counter("violations_total") == violations,
-	       "timers fire while programs of the domain run, and each does its work (%d)", bad);
+	       "timers fire and work is done while programs of the domain run, each as it should (%d)",
+	       bad);
 	pin_to_cpu(0);
 }
 
@@ -269,7 +294,7 @@ static void closed_armed(int rounds)
 	}
 	memory = kernel_memory() - memory;
 	pin_to_cpu(0);
-	report(!bad, "programs whose timers are armed go when they are closed (%d times)", rounds);
+	report(!bad, "programs go when they are closed with timers armed and work queued (%d times)", rounds);
 	report(memory < 2048, "the kernel's memory is as before (%ld KiB more)", memory);
 }
 
@@ -326,7 +351,9 @@ int main(int argc, char **argv)
 			callback(prog, strcmp(name, "stray_deep") ? (count + 9) / 10 : count);
 		else if (!strncmp(name, "forged_", 7))
 			forged(prog);
-		else if (!strcmp(name, "callback_forged"))
+		else if (!strcmp(name, "loop_forged"))
+			loop_forged(prog);
+		else if (!strncmp(name, "callback_forged", 15))
 			forged_callback(prog);
 	}
 	printf("# ended %llu\n", ended_runs);

@@ -34,6 +34,9 @@ static void load_target(void)
 	struct bpf_program *p;
 
 	target = open_object("attach_target.bpf.o");
+	/* Of another attach type than a replacement, it would not fit the table of one. */
+	bpf_object__for_each_program(p, target)
+		bpf_program__set_expected_attach_type(p, 0);
 	if (bpf_object__load(target))
 		die("attach_target: %s", strerror(errno));
 	p = bpf_object__find_program_by_name(target, "attached_to");
@@ -97,6 +100,20 @@ static const char *function_of(const struct bpf_program *p)
 	return of ? of + 8 : strchr(name, '_') + 1;
 }
 
+/* What a replacement makes tail calls to. */
+static void fill_table(const struct bpf_object *obj)
+{
+	static const char *const names[] = {"plain_next", "plain_self"};
+	int table = bpf_object__find_map_fd_by_name(obj, "table");
+
+	for (__u32 key = 0; table >= 0 && key < ARRAY_SIZE(names); key++) {
+		int fd = bpf_program__fd(bpf_object__find_program_by_name(target, names[key]));
+
+		if (bpf_map_update_elem(table, &key, &fd, BPF_ANY))
+			die("%s in a table: %s", names[key], strerror(errno));
+	}
+}
+
 static struct bpf_link *attach(const char *path, const char *only, struct bpf_object **obj)
 {
 	struct bpf_program *p, *chosen = NULL;
@@ -115,6 +132,7 @@ static struct bpf_link *attach(const char *path, const char *only, struct bpf_ob
 	}
 	if (bpf_object__load(*obj))
 		die("%s does not load: %s", only, strerror(errno));
+	fill_table(*obj);
 	link = bpf_program__type(chosen) == BPF_PROG_TYPE_EXT ?
 		       bpf_program__attach_freplace(chosen, 0, NULL) :
 		       bpf_program__attach_trace(chosen);

@@ -36,6 +36,16 @@ unsafe extern "C" fn set_bpf_throw(addr: usize) {
     unsafe { b::bailey_bpf_throw = addr };
 }
 
+/// Takes the address of `arch_bpf_timed_may_goto`, which is compared and not called.
+///
+/// # Safety
+///
+/// `addr` is the address of the kernel's `arch_bpf_timed_may_goto`.
+unsafe extern "C" fn set_arch_bpf_timed_may_goto(addr: usize) {
+    // SAFETY: as above.
+    unsafe { b::bailey_arch_bpf_timed_may_goto = addr };
+}
+
 /// Takes the address of the per-CPU word `hardirq_stack_ptr`, which is read.
 ///
 /// # Safety
@@ -97,6 +107,10 @@ static SYMBOLS: &[Symbol] = symbols! {
         "tells exceptions from calls of other functions of the kernel";
     bpf_throw, set_bpf_throw,
         "the same, after the verifier has put addresses into calls";
+    arch_bpf_timed_may_goto, set_arch_bpf_timed_may_goto,
+        "tells a may_goto that asks for the time";
+    bpf_check_timed_may_goto, b::bailey_set_bpf_check_timed_may_goto,
+        "asks for the time in its place";
     bpf_prog_pack_alloc, b::bailey_set_bpf_prog_pack_alloc,
         "read-only executable memory for stubs near the kernel's text";
     bpf_prog_pack_free, b::bailey_set_bpf_prog_pack_free,

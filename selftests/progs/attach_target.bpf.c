@@ -8,14 +8,15 @@
 #include "attach.h"
 
 int plain_next(struct xdp_md *ctx);
+int plain_self(struct xdp_md *ctx);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 2);
+	__uint(max_entries, 3);
 	__uint(key_size, sizeof(__u32));
 	__array(values, int(struct xdp_md *));
 } table SEC(".maps") = {
-	.values = {[0] = (void *)&plain_next},
+	.values = {[0] = (void *)&plain_next, [2] = (void *)&plain_self},
 };
 
 struct {
@@ -36,6 +37,14 @@ SEC("xdp") int plain_next(struct xdp_md *ctx)
 	p[0] += 3;
 	p[1] ^= 0x5a;
 	return 60;
+}
+
+/* Until there may be no more of them. */
+SEC("xdp") int plain_self(struct xdp_md *ctx)
+{
+	result[7]++;
+	bpf_tail_call(ctx, &table, 2);
+	return 62;
 }
 
 __noinline int change_packet(struct xdp_md *ctx)
@@ -97,6 +106,7 @@ SEC("xdp") int attached_to(struct xdp_md *ctx)
 	if (!p)
 		return XDP_ABORTED;
 	p[20] = 0x77;
+	result[7] = 0;
 	bpf_map_update_elem(&hash, &key, &zero, BPF_NOEXIST);
 	result[0] = change_packet(ctx);
 	p = packet_at(ctx, 0, 60);
@@ -107,7 +117,7 @@ SEC("xdp") int attached_to(struct xdp_md *ctx)
 	result[2] = sum_of(&w, 5);
 	result[3] = w.n[0] ^ w.n[2] ^ w.n[3];
 	result[4] = leave_for(ctx, 0);
-	result[5] = leave_for(ctx, 1);
+	result[5] = leave_for(ctx, 1) + leave_for(ctx, 2);
 	p = packet_at(ctx, 0, 60);
 	if (!p)
 		return XDP_ABORTED;

@@ -21,6 +21,12 @@ struct timed {
 	__u64 after;
 };
 
+struct worked {
+	__u64 before;
+	struct bpf_wq work;
+	__u64 after;
+};
+
 struct locked {
 	__u64 before;
 	struct bpf_spin_lock lock;
@@ -42,6 +48,7 @@ struct pointing {
 	} name SEC(".maps")
 
 MAP(timers, timed);
+MAP(works, worked);
 MAP(locks, locked);
 MAP(pointers, pointing);
 
@@ -92,6 +99,7 @@ struct {
 	}
 
 BESIDE(timer, IN(timers))
+BESIDE(work, IN(works))
 BESIDE(lock, IN(locks))
 BESIDE(pointer, IN(pointers))
 BESIDE(global, &global)

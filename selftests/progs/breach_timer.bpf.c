@@ -1,24 +1,36 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Programs whose timers' callbacks go astray, and some that forge what they pass
- * to the timers' helpers.
+ * Programs whose timers' or workqueues' callbacks go astray, and some that forge
+ * what they pass to the helpers and kfuncs of those.
  */
 #include "breach.bpf.h"
 
 #define CLOCK_MONOTONIC 1
 
+extern int bpf_wq_init(struct bpf_wq *wq, void *p__map, unsigned int flags) __ksym;
+extern int bpf_wq_set_callback(struct bpf_wq *wq, int (*callback)(void *, int *, void *),
+			       unsigned int flags) __ksym;
+extern int bpf_wq_start(struct bpf_wq *wq, unsigned int flags) __ksym;
+extern int bpf_timer_cancel_async(struct bpf_timer *timer) __ksym;
+extern void bpf_rcu_read_lock(void) __ksym;
+extern void bpf_rcu_read_unlock(void) __ksym;
+extern void bpf_preempt_disable(void) __ksym;
+extern void bpf_preempt_enable(void) __ksym;
+
 struct timed {
 	__u64 fired;
 	struct bpf_timer timer;
+	struct bpf_wq work;
 	struct bpf_spin_lock lock;
 	__u32 pad;
-	__u64 passed;
+	__u64 passed, worked;
 };
 
 /* The same in another place. */
 struct timed_later {
 	__u64 pad[4];
 	struct bpf_timer timer;
+	struct bpf_wq work;
 };
 
 struct {
@@ -76,6 +88,34 @@ static __always_inline void *in_array(void)
 	return bpf_map_lookup_elem(&array, &key);
 }
 
+/* ... of workqueues. */
+#define STRAY_WORK(name, pointer, access) \
+	static int on_work_##name(void *map, int *key, void *value) \
+	{ \
+		struct timed *t = value; \
+		struct order *o = take_order(); \
+		void *p = pointer; \
+		if (!o || !p) \
+			return 0; \
+		t->fired++; \
+		p = astray(o, p); \
+		access; \
+		*(volatile __u64 *)&o->done = 1; \
+		t->passed++; \
+		return 0; \
+	} \
+	SEC("xdp") int stray_work_##name(struct xdp_md *ctx) \
+	{ \
+		struct timed *t = timed(0); \
+		if (!t) \
+			return XDP_DROP; \
+		bpf_wq_init(&t->work, &timers, 0); \
+		if (bpf_wq_set_callback(&t->work, on_work_##name, 0) || \
+		    bpf_wq_start(&t->work, 0)) \
+			return XDP_DROP; \
+		return XDP_PASS; \
+	}
+
 STRAY(value_read, t, (void)*(volatile __u64 *)p)
 STRAY(value_write, &t->passed, *(volatile __u64 *)p = t->passed)
 STRAY(key, key, (void)*(volatile __u32 *)p)
@@ -92,6 +132,28 @@ STRAY(redirect, in_array(), ({
 	      if (o->target)
 		      bpf_redirect(1, 0);
       }))
+
+STRAY_WORK(value_write, &t->passed, *(volatile __u64 *)p = t->passed)
+STRAY_WORK(key, key, (void)*(volatile __u32 *)p)
+STRAY_WORK(stack, &(struct place){}, (void)*(volatile __u64 *)p)
+STRAY_WORK(argument, in_array(), bpf_map_update_elem(&array, key, p, BPF_ANY))
+STRAY_WORK(locked, in_array(), ({
+		   bpf_spin_lock(&t->lock);
+		   *(volatile __u64 *)p = 1;
+		   bpf_spin_unlock(&t->lock);
+	   }))
+/* A task that did not give these back could never sleep again. */
+STRAY_WORK(sections, in_array(), ({
+		   bpf_rcu_read_lock();
+		   bpf_preempt_disable();
+		   *(volatile __u64 *)p = 1;
+		   bpf_preempt_enable();
+		   bpf_rcu_read_unlock();
+	   }))
+STRAY_WORK(redirect, in_array(), ({
+		   if (o->target)
+			   bpf_redirect(1, 0);
+	   }))
 
 __noinline int stray_function(__u64 zero)
 {
@@ -140,6 +202,11 @@ static int on_nothing(void *map, __u32 *key, struct timed *t)
 	return 0;
 }
 
+static int on_no_work(void *map, int *key, void *value)
+{
+	return 0;
+}
+
 static long nothing_each(void *map, __u32 *key, struct place *place, void *ctx)
 {
 	return 1;
@@ -147,7 +214,7 @@ static long nothing_each(void *map, __u32 *key, struct place *place, void *ctx)
 
 enum { ORDERED, OTHER_MAP, STACK, GLOBAL, VALUE };
 
-#define FORGED(name, call) \
+#define FORGED(name, field, call) \
 	SEC("xdp") int forged_##name(struct xdp_md *ctx) \
 	{ \
 		struct order *o = take_order(); \
@@ -161,23 +228,29 @@ enum { ORDERED, OTHER_MAP, STACK, GLOBAL, VALUE };
 			return XDP_DROP; \
 		bpf_timer_init(&t->timer, &timers, CLOCK_MONOTONIC); \
 		bpf_timer_set_callback(&t->timer, on_nothing); \
+		bpf_wq_init(&t->work, &timers, 0); \
+		bpf_wq_set_callback(&t->work, on_no_work, 0); \
 		if (o->value == OTHER_MAP) \
-			*(volatile __u64 *)&o->target = (__u64)(long)&other->timer; \
+			*(volatile __u64 *)&o->target = (__u64)(long)&other->field; \
 		if (o->value == STACK) \
 			*(volatile __u64 *)&o->target = (__u64)(long)&room; \
 		if (o->value == GLOBAL) \
 			*(volatile __u64 *)&o->target = (__u64)(long)&global; \
 		if (o->value == VALUE) \
 			*(volatile __u64 *)&o->target = (__u64)(long)t; \
-		p = astray(o, &t->timer); \
+		p = astray(o, &t->field); \
 		call; \
 		return survived(o, 0); \
 	}
 
-FORGED(init, bpf_timer_init(p, &timers, CLOCK_MONOTONIC))
-FORGED(set_callback, bpf_timer_set_callback(p, on_nothing))
-FORGED(start, bpf_timer_start(p, 1ull << 50, 0))
-FORGED(cancel, bpf_timer_cancel(p))
+FORGED(init, timer, bpf_timer_init(p, &timers, CLOCK_MONOTONIC))
+FORGED(set_callback, timer, bpf_timer_set_callback(p, on_nothing))
+FORGED(start, timer, bpf_timer_start(p, 1ull << 50, 0))
+FORGED(cancel, timer, bpf_timer_cancel(p))
+FORGED(cancel_async, timer, bpf_timer_cancel_async(p))
+FORGED(work_init, work, bpf_wq_init(p, &timers, 0))
+FORGED(work_set_callback, work, bpf_wq_set_callback(p, on_no_work, 0))
+FORGED(work_start, work, bpf_wq_start(p, 0))
 
 /* The order's value in the place of a function, by way of the stack. */
 SEC("xdp") int callback_forged(struct xdp_md *ctx)
@@ -197,6 +270,23 @@ SEC("xdp") int callback_forged(struct xdp_md *ctx)
 	return survived(o, 0);
 }
 
+SEC("xdp") int callback_forged_work(struct xdp_md *ctx)
+{
+	int (*volatile callback)(void *, int *, void *) = on_no_work;
+	struct order *o = take_order();
+	struct timed *t = timed(2);
+	__u64 room[2] = {};
+
+	if (!o || !t)
+		return XDP_DROP;
+	bpf_wq_init(&t->work, &timers, 0);
+	bpf_for_each_map_elem(&array, nothing_each, NULL, 0);
+	*(volatile __u64 *)&o->target = (__u64)(long)&callback;
+	*(volatile __u64 *)astray(o, &room) = o->value;
+	bpf_wq_set_callback(&t->work, (void *)callback, 0);
+	return survived(o, 0);
+}
+
 /* Two timers: what the first does keeps the second from running. */
 SEC("xdp") int stray_first(struct xdp_md *ctx)
 {
@@ -213,11 +303,30 @@ SEC("xdp") int stray_first(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
-/* Timers that go on for ever, one for each of two CPUs. */
+/*
+ * Timers that go on for ever, one for each of two CPUs, and give a workqueue
+ * something to do each time.
+ */
 static int on_tick(void *map, __u32 *key, struct timed *t)
 {
 	t->fired++;
+	bpf_wq_start(&t->work, 0);
 	bpf_timer_start(&t->timer, 50000, 0);
+	return 0;
+}
+
+static int on_work_tick(void *map, int *key, void *value)
+{
+	struct timed *t = value;
+	struct place room = {};
+
+	/* Some time on the stack, in which a timer or a packet may come. */
+	for (int i = 0; i < 32; i++)
+		*(volatile __u64 *)&room.words[i] = *key + i;
+	for (int i = 0; i < 32; i++)
+		if (*(volatile __u64 *)&room.words[i] != *key + i)
+			return 0;
+	t->worked++;
 	return 0;
 }
 
@@ -228,8 +337,37 @@ SEC("xdp") int armed(struct xdp_md *ctx)
 	if (!t)
 		return XDP_DROP;
 	bpf_timer_init(&t->timer, &timers, CLOCK_MONOTONIC);
+	bpf_wq_init(&t->work, &timers, 0);
+	bpf_wq_set_callback(&t->work, on_work_tick, 0);
 	if (bpf_timer_set_callback(&t->timer, on_tick) || bpf_timer_start(&t->timer, 0, 0))
 		return XDP_DROP;
+	return XDP_PASS;
+}
+
+/*
+ * A loop that the kernel ends when it takes too long. What the verifier has it
+ * count by lies below all else on the stack, where this one writes each time.
+ */
+SEC("xdp") int loop_forged(struct xdp_md *ctx)
+{
+	struct order *o = take_order();
+	struct place room = {};
+	void *p;
+
+	if (!o)
+		return XDP_DROP;
+	p = astray(o, &room);
+	asm volatile("r1 = 0xffff\n"
+		     "0: may_goto 1f\n"
+		     "*(u64 *)(%0 + 0) = r1\n"
+		     "*(u64 *)(%0 + 8) = r1\n"
+		     "*(u64 *)(%0 + 16) = r1\n"
+		     "*(u64 *)(%0 + 24) = r1\n"
+		     "goto 0b\n"
+		     "1:\n"
+		     :
+		     : "r"(p)
+		     : "r1", "memory");
 	return XDP_PASS;
 }
 

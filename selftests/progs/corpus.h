@@ -46,6 +46,26 @@ static __always_inline __u32 packet_size(struct xdp_md *ctx)
 	return ctx->data_end - ctx->data;
 }
 
+/*
+ * Adds up the numbers to `end` in a loop that the kernel ends when it takes too
+ * long. `zero` is 0 where the verifier does not know it: with numbers that it knows
+ * it goes round the loop itself.
+ */
+static __always_inline __u64 loop_to(__u64 zero, __u64 end)
+{
+	__u64 n = zero, sum = zero;
+
+	asm volatile("0: may_goto 1f\n"
+		     "%1 += %0\n"
+		     "%0 += 1\n"
+		     "if %0 > %2 goto 1f\n"
+		     "goto 0b\n"
+		     "1:\n"
+		     : "+r"(n), "+r"(sum)
+		     : "r"(end));
+	return sum;
+}
+
 /* Keeps a value in a register and the compiler from knowing it. */
 #define opaque(x) asm volatile("" : "+r"(x))
 

@@ -566,4 +566,65 @@ SEC("xdp") int drain_user_ring(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
+/* Loops with a count and a time for each function. */
+__u64 zero;
+
+__noinline int counts_global(__u64 end)
+{
+	return loop_to(zero, end);
+}
+
+static __noinline __u64 counts_static(__u64 end)
+{
+	return loop_to(zero, end) + counts_global(end / 2);
+}
+
+static long counts_back(__u64 i, __u64 *sum)
+{
+	*sum += loop_to(zero, 1000 + i) + counts_static(i & 15);
+	return 0;
+}
+
+SEC("xdp") int may_goto_functions(struct xdp_md *ctx)
+{
+	__u64 sum = zero, times = 20 + zero;
+
+	bpf_loop(times & 31, counts_back, &sum, 0);
+	for (int i = 0; i < 4; i++)
+		sum = sum * 3 + counts_static(100 * i + zero) + counts_global(i + zero);
+	result[0] = sum;
+	result[1] = loop_to(zero, 70000 + zero);
+	return XDP_PASS;
+}
+
+/* Two loops of a function end when the time is over, the second at once. */
+__u64 has_ended;
+
+static __noinline __u64 ends_by_time(void)
+{
+	__u64 n = zero, again = zero;
+
+	asm volatile("0: may_goto 1f\n"
+		     "%0 += 1\n"
+		     "goto 0b\n"
+		     "1: may_goto 2f\n"
+		     "%1 += 1\n"
+		     "if %1 > 10 goto 2f\n"
+		     "goto 1b\n"
+		     "2:\n"
+		     : "+r"(n), "+r"(again));
+	return (n > 65535) + 2 * again;
+}
+
+SEC("xdp") int may_goto_ends(struct xdp_md *ctx)
+{
+	/* It takes a quarter of a second. */
+	if (has_ended)
+		return XDP_PASS;
+	has_ended = 1;
+	result[0] = ends_by_time();
+	result[1] = loop_to(zero, 100000 + zero);
+	return XDP_PASS;
+}
+
 char _license[] SEC("license") = "GPL";

@@ -13,6 +13,7 @@ extern int bpf_wq_init(struct bpf_wq *wq, void *p__map, unsigned int flags) __ks
 extern int bpf_wq_set_callback(struct bpf_wq *wq, int (*callback)(void *, int *, void *),
 			       unsigned int flags) __ksym;
 extern int bpf_wq_start(struct bpf_wq *wq, unsigned int flags) __ksym;
+extern int bpf_timer_cancel_async(struct bpf_timer *timer) __ksym;
 
 struct timed {
 	__u64 size, fired;
@@ -259,6 +260,44 @@ SEC("xdp") int timer_cancelled(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
+SEC("xdp") int timer_cancelled_async(struct xdp_md *ctx)
+{
+	__u32 key = 3;
+	struct timed *t = bpf_map_lookup_elem(&array, &key);
+
+	if (!t)
+		return XDP_ABORTED;
+	result[0] = bpf_timer_cancel_async(&t->timer);
+	bpf_timer_init(&t->timer, &array, CLOCK_MONOTONIC);
+	result[1] = bpf_timer_set_callback(&t->timer, on_never);
+	result[2] = bpf_timer_start(&t->timer, 1ull << 40, 0);
+	result[3] = bpf_timer_cancel_async(&t->timer);
+	return XDP_PASS;
+}
+
+/* A loop that the kernel counts. */
+__u64 zero;
+
+static int on_loop(void *map, __u32 *key, struct timed *t)
+{
+	t->fired = loop_to(zero, 70000 + t->size) + *key;
+	return 0;
+}
+
+SEC("xdp") int timer_loop(struct xdp_md *ctx)
+{
+	__u32 key = 1;
+	struct timed *t = bpf_map_lookup_elem(&array, &key);
+
+	if (!t)
+		return XDP_ABORTED;
+	bpf_timer_init(&t->timer, &array, CLOCK_MONOTONIC);
+	t->size = packet_size(ctx);
+	result[1] = bpf_timer_set_callback(&t->timer, on_loop);
+	result[2] = bpf_timer_start(&t->timer, 0, 0);
+	return XDP_PASS;
+}
+
 static int on_work(void *map, int *key, void *value)
 {
 	struct worked *w = value;
@@ -275,6 +314,85 @@ SEC("xdp") int work_queued(struct xdp_md *ctx)
 	if (!w)
 		return XDP_ABORTED;
 	bpf_wq_init(&w->work, &works, 0);
+	w->size = packet_size(ctx);
+	result[1] = bpf_wq_set_callback(&w->work, on_work, 0);
+	result[2] = bpf_wq_start(&w->work, 0);
+	return XDP_PASS;
+}
+
+/* What a packet's program does, and a function of its own. Queues itself again. */
+static long add_done(void *map, int *key, struct worked *w, struct sum *s)
+{
+	s->sum += *key + w->size;
+	return 0;
+}
+
+static int on_deep_work(void *map, int *key, void *value)
+{
+	struct worked *w = value, *other;
+	struct sum s = {.size = w->size};
+	struct timed fresh = {.size = w->size};
+	__u64 third = 3000;
+	__u32 zero = 0;
+
+	bpf_for_each_map_elem(&works, add_done, &s, 0);
+	result[4] = weigh_sum(s.sum);
+	other = bpf_map_lookup_elem(map, &zero);
+	if (other && *key)
+		other->done = w->size + 2;
+	bpf_map_update_elem(&hash, &third, &fresh, BPF_ANY);
+	result[5] = bpf_map_delete_elem(&hash, &third);
+	if (++w->done < 3)
+		result[6] = bpf_wq_start(&w->work, 0);
+	return 0;
+}
+
+SEC("xdp") int work_deep(struct xdp_md *ctx)
+{
+	__u32 key = 1;
+	struct worked *w = bpf_map_lookup_elem(&works, &key);
+
+	if (!w)
+		return XDP_ABORTED;
+	/* The first run of all. */
+	if (bpf_wq_init(&w->work, &works, 0))
+		return XDP_DROP;
+	w->size = packet_size(ctx);
+	w->done = 0;
+	result[1] = bpf_wq_set_callback(&w->work, on_deep_work, 0);
+	result[2] = bpf_wq_start(&w->work, 0);
+	return XDP_PASS;
+}
+
+struct inner_works {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct worked);
+} inner_works SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct inner_works);
+} works_in SEC(".maps") = {
+	.values = {&inner_works},
+};
+
+SEC("xdp") int work_inner(struct xdp_md *ctx)
+{
+	__u32 key = 0;
+	void *map = bpf_map_lookup_elem(&works_in, &key);
+	struct worked *w;
+
+	if (!map)
+		return XDP_ABORTED;
+	key = 1;
+	w = bpf_map_lookup_elem(map, &key);
+	if (!w)
+		return XDP_DROP;
+	bpf_wq_init(&w->work, map, 0);
 	w->size = packet_size(ctx);
 	result[1] = bpf_wq_set_callback(&w->work, on_work, 0);
 	result[2] = bpf_wq_start(&w->work, 0);

@@ -364,4 +364,32 @@ SEC("xdp") int may_goto(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
+/* 0, which the verifier does not know: it goes round loops with numbers it knows. */
+__u64 zero;
+
+/* Everything lives on over the question for the time, which comes many times. */
+SEC("xdp") int may_goto_long(struct xdp_md *ctx)
+{
+	register __u64 n asm("r6") = zero;
+	register __u64 a asm("r1") = 1 + n, b asm("r2") = 2 + n, c asm("r3") = 3 + n;
+	register __u64 d asm("r4") = 5 + n, e asm("r5") = 8 + n, f asm("r0") = 13 + n;
+
+	asm volatile("0: may_goto 1f\n"
+		     "%0 += %1\n"
+		     "%1 += %2\n"
+		     "%2 += %3\n"
+		     "%3 += %4\n"
+		     "%4 += %5\n"
+		     "%5 ^= %0\n"
+		     "%6 += 1\n"
+		     "if %6 > 200000 goto 1f\n"
+		     "goto 0b\n"
+		     "1:\n"
+		     : "+r"(a), "+r"(b), "+r"(c), "+r"(d), "+r"(e), "+r"(f), "+r"(n));
+	result[0] = n;
+	result[1] = a ^ b ^ c;
+	result[2] = d ^ e ^ f;
+	return XDP_PASS;
+}
+
 char _license[] SEC("license") = "GPL";

@@ -42,6 +42,7 @@ int two_tables(struct xdp_md *ctx);
 int leaf_calls(struct xdp_md *ctx);
 int tail_inside(struct xdp_md *ctx);
 int tail_outside(struct xdp_md *ctx);
+int plain_loop(struct xdp_md *ctx);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
@@ -68,12 +69,13 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 2);
+	__uint(max_entries, 3);
 	__uint(key_size, sizeof(__u32));
 	__array(values, int(struct xdp_md *));
 } other_table SEC(".maps") = {
 	.values = {[0] = (void *)&two_tables,
-		   [1] = (void *)&plain_leaf},
+		   [1] = (void *)&plain_leaf,
+		   [2] = (void *)&plain_loop},
 };
 
 struct {
@@ -444,6 +446,30 @@ SEC("xdp") int loop_of_tail_calls(struct xdp_md *ctx)
 		sum = sum * 3 + tail_either(ctx, i);
 	result[0] = sum;
 	return 17;
+}
+
+/* Loops that the kernel counts, on both sides of a function's tail call. */
+__u64 zero;
+
+SEC("xdp") int plain_loop(struct xdp_md *ctx)
+{
+	result[6] += loop_to(zero, 70000);
+	return 41;
+}
+
+SUBPROG int tail_to_loop(struct xdp_md *ctx, int miss)
+{
+	opaque(miss);
+	bpf_tail_call(ctx, &other_table, 2);
+	return miss;
+}
+
+SEC("xdp") int from_loop(struct xdp_md *ctx)
+{
+	result[0] = loop_to(zero, 40000);
+	result[1] = tail_to_loop(ctx, 3);
+	result[2] = loop_to(zero, 40000);
+	return 20;
 }
 
 /* In a global function. */

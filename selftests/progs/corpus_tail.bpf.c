@@ -13,6 +13,8 @@ int tail_pong(struct xdp_md *ctx);
 int tail_inside(struct xdp_md *ctx);
 int tail_outside(struct xdp_md *ctx);
 int tail_leaf_outside(struct xdp_md *ctx);
+int tail_loop(struct xdp_md *ctx);
+int tail_no_loop(struct xdp_md *ctx);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
@@ -27,7 +29,9 @@ struct {
 		   [4] = (void *)&tail_pong,
 		   [8] = (void *)&tail_inside,
 		   [9] = (void *)&tail_outside,
-		   [10] = (void *)&tail_leaf_outside},
+		   [10] = (void *)&tail_leaf_outside,
+		   [11] = (void *)&tail_loop,
+		   [12] = (void *)&tail_no_loop},
 };
 
 __u64 trail[16];
@@ -170,6 +174,26 @@ SEC("xdp") int tail_any(struct xdp_md *ctx)
 	opaque(next);
 	bpf_tail_call(ctx, &table, next);
 	return 9;
+}
+
+/* Programs with a loop that the kernel counts, and such without. */
+__u64 zero, sums[4];
+
+SEC("xdp") int tail_loop(struct xdp_md *ctx)
+{
+	__u64 n = trail[14]++;
+
+	sums[n & 3] += loop_to(zero, n % 5 ? 3000 : 70000);
+	bpf_tail_call(ctx, &table, n & 1 ? 11 : 12);
+	trail[15]++;
+	return 10;
+}
+
+SEC("xdp") int tail_no_loop(struct xdp_md *ctx)
+{
+	bpf_tail_call(ctx, &table, 11);
+	trail[15] += 1000;
+	return 11;
 }
 
 /* A deep stack before the call, and the callee begins with one of its own. */

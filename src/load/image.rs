@@ -68,12 +68,14 @@ const CALL: u64 = 5;
 const JMP_REL32: u8 = 0xe9;
 
 /// The gate by which an image is entered.
-fn enter_gate(part: &Part) -> u64 {
-    if part.calls == b::BAILEY_CALL_KERNEL {
-        b::bailey_enter as *const () as u64
-    } else {
-        b::bailey_enter_function as *const () as u64
-    }
+pub(super) fn enter_gate(part: &Part) -> u64 {
+    let gate = match (part.calls == b::BAILEY_CALL_KERNEL, part.loops) {
+        (true, false) => b::bailey_enter,
+        (true, true) => b::bailey_enter_loops,
+        (false, false) => b::bailey_enter_function,
+        (false, true) => b::bailey_enter_function_loops,
+    };
+    gate as *const () as u64
 }
 
 fn exit_gate() -> u64 {

@@ -96,7 +96,7 @@ impl Image {
         let site = sites.get(number)?;
         let inside = match stub_kind(site) {
             Kind::Gate => offset % SLOT as u64,
-            Kind::ProcessorId => 0,
+            Kind::ProcessorId | Kind::LoopCount => 0,
             // Nothing jumps to its beginning.
             Kind::Enter if offset < stub::OUT as u64 => return None,
             Kind::Enter => offset,

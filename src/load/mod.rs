@@ -42,7 +42,7 @@ pub(crate) use program::{isolated, Program, State};
 
 use crate::bindings as b;
 use crate::pure::catalog::{self, Callee, Gate};
-use crate::pure::rewrite::{survey, Known, Refusal};
+use crate::pure::rewrite::{survey, Known, MayGoto, Refusal};
 use helpers::HelperSet;
 use kernel::error::to_result;
 use kernel::fmt;
@@ -305,7 +305,7 @@ fn candidate(known: &Knowledge) -> Result<HelperSet, Reason> {
         helper: insns[index]
             .is_helper_call()
             .then_some(insns[index].imm as u32),
-        timed_may_goto: false,
+        may_goto: insns[index].is_may_goto().then_some(MayGoto::Itself),
         throws: known.throws_by_number(index),
         kfunc: kfuncs::name_by_number(known, index),
         ptr: known.pointer(index),
@@ -347,6 +347,9 @@ fn say(env: *mut b::bpf_verifier_env, what: &CStr, why: &dyn fmt::Display) {
 fn stub_kind(site: &b::bailey_site) -> Kind {
     if site.helper == 0 {
         return Kind::Enter;
+    }
+    if site.helper == b::BAILEY_SITE_COUNT {
+        return Kind::LoopCount;
     }
     match catalog::helper(site.helper).map(|helper| helper.gate) {
         Some(Gate::Inline) => Kind::ProcessorId,

@@ -24,7 +24,8 @@ use crate::pure::rewrite::functions::{
     self, Function, Layout, Leaps, Origin, Scratch, MAX_FUNCTIONS,
 };
 use crate::pure::rewrite::{
-    self, blinding, survey, Known, PtrKind, Refusal, FUNCTION_PROLOGUE_LEN, PROLOGUE_LEN,
+    self, blinding, survey, timed_may_goto, Known, MayGoto, PtrKind, Refusal,
+    FUNCTION_PROLOGUE_LEN, PROLOGUE_LEN,
 };
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -206,11 +207,14 @@ impl Work<'_> {
             let later = self.known.is_called_later(number as u32);
             self.later |= later;
             let called_back = later || function.taken && calls_back;
+            let loops = loops(self.known, function) && !called_back;
             // An exception's callback is nobody's to call or replace, though it may be global.
             let is_callback = self.known.exception_callback() == Some(number as u32);
             let replaceable = self.known.is_global(number as u32) && !is_callback;
-            function.switched = switches && replaceable && !function.tail_calls;
-            function.gated = (replaceable || function.tail_calls) && !function.switched;
+            // With a count of its own for each call.
+            let alone = function.tail_calls || loops && !is_callback;
+            function.switched = switches && replaceable && !alone;
+            function.gated = (replaceable || alone) && !function.switched;
             let by_gate = function.gated || function.switched;
             if !by_gate && !called_back {
                 continue;
@@ -245,6 +249,7 @@ impl Work<'_> {
                 start: self.code.insns.len(),
                 first_site: self.sites.len(),
                 global: self.known.is_global(entry as u32),
+                loops: self.loops(entry),
                 ..Part::default()
             };
             (part.calls, part.ctx_arg) = self.entered(entry)?;
@@ -297,6 +302,10 @@ impl Work<'_> {
                 let function = &functions[number];
                 let at = positions[function.start as usize];
                 if function.is_member() {
+                    if number != entry && self.loops(number) {
+                        let start = function.start as usize;
+                        return Err((start, Refusal::LoopInFunction).into());
+                    }
                     for index in function.start as usize..function.end as usize {
                         if places[index] == NEW {
                             places[index] = body + positions[index];
@@ -355,6 +364,9 @@ impl Work<'_> {
             }
             return push(&mut self.sites, site);
         }
+        if facts.may_goto == Some(MayGoto::Count) {
+            return push(&mut self.sites, site::loop_count(index));
+        }
         if facts.throws {
             return push(&mut self.sites, site::throw(index));
         }
@@ -369,6 +381,12 @@ impl Work<'_> {
             push(&mut self.sites, site)?;
         }
         Ok(())
+    }
+
+    /// Whether function `number` has a `may_goto`.
+    fn loops(&self, number: usize) -> bool {
+        let function = self.functions.get(number);
+        function.is_some_and(|function| loops(self.known, function))
     }
 
     fn callee(&self, index: usize, call: &Insn) -> Result<usize, Reason> {
@@ -416,6 +434,22 @@ fn throw_imm() -> i32 {
     unsafe { b::bailey_bpf_throw.wrapping_sub(b::bailey_call_base() as usize) as i32 }
 }
 
+/// The same of a call of `arch_bpf_timed_may_goto()`.
+fn timed_may_goto_imm() -> i32 {
+    // SAFETY: as above.
+    unsafe {
+        let base = b::bailey_call_base() as usize;
+        b::bailey_arch_bpf_timed_may_goto.wrapping_sub(base) as i32
+    }
+}
+
+/// Whether `function` has a `may_goto`.
+fn loops(known: &Knowledge, function: &Function) -> bool {
+    let (insns, imm) = (known.insns(), timed_may_goto_imm());
+    (function.start as usize..function.end as usize)
+        .any(|index| timed_may_goto(insns, index, imm).is_some())
+}
+
 fn push<T>(to: &mut KVVec<T>, value: T) -> Result<(), Reason> {
     to.push(value, GFP_KERNEL).map_err(|_| Reason::NoMemory)
 }
@@ -445,7 +479,7 @@ pub(super) fn facts_of(known: &Knowledge, helpers: &Helpers, index: usize) -> Kn
     let is_kfunc = insn.is_kfunc_call() && insn.off == 0;
     Known {
         helper: called.filter(|_| insn.is_helper_call()),
-        timed_may_goto: false,
+        may_goto: timed_may_goto(known.insns(), index, timed_may_goto_imm()),
         throws: is_kfunc && insn.imm == throw_imm(),
         kfunc: called
             .filter(|_| is_kfunc)

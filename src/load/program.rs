@@ -176,6 +176,8 @@ pub(super) struct Part {
     pub(super) landing: Option<usize>,
     /// Whether it begins with a global function.
     pub(super) global: bool,
+    /// Whether that function has a `may_goto`.
+    pub(super) loops: bool,
 }
 
 impl Part {
@@ -351,6 +353,7 @@ impl Program {
             raw.calls = part.calls;
             raw.ctx_arg = part.ctx_arg;
             raw.is_global = part.global.into();
+            raw.loops = part.loops.into();
         }
         Ok(program)
     }

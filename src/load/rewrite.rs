@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 //! A program in its new form, as its [`Plan`] has it.
 
+use super::image::enter_gate;
 use super::knowledge::Knowledge;
 use super::plan::{facts_of, prologue_len, Plan, NEW};
 use super::program::{self, Entry};
 use super::{replace, Reason};
 use crate::bindings as b;
 use crate::pure::insn::Insn;
-use crate::pure::rewrite::{classify, dropped_mask, function_prologue, prologue, Action};
+use crate::pure::rewrite::{
+    classify, dropped_mask, function_prologue, prologue, Action, LOOP_CHECK,
+};
 use kernel::prelude::*;
 
 /// Puts the gates into the program.
@@ -25,8 +28,6 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
     // SAFETY: returns an address.
     let base = unsafe { b::bailey_call_base() };
     let near = |target: u64| i32::try_from(target.wrapping_sub(base) as i64).map_err(|_| ERANGE);
-    let enter_imm = near(b::bailey_enter as *const () as u64)?;
-    let enter_function_imm = near(b::bailey_enter_function as *const () as u64)?;
     let exit_imm = near(b::bailey_exit_gate as *const () as u64)?;
 
     let (mut new, origins) = (code.insns, code.origins);
@@ -35,10 +36,11 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
             .get_mut(part.start..part.start + prologue_len(number))
             .ok_or(EFAULT)?;
         let record = image.as_raw() as u64;
+        let enter_imm = near(enter_gate(part))?;
         if number == 0 {
             to.copy_from_slice(&prologue(record, enter_imm));
         } else {
-            to.copy_from_slice(&function_prologue(record, enter_function_imm));
+            to.copy_from_slice(&function_prologue(record, enter_imm));
         }
     }
 
@@ -67,6 +69,7 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
             Action::Keep | Action::JumpTable => {}
             Action::DropMask => new[at] = dropped_mask(),
             Action::Exit => new[at] = Insn::call(exit_imm),
+            Action::LoopCheck => new[at] = LOOP_CHECK,
             Action::FunctionAddress => {
                 // To the program, a function is the number of its image.
                 let start = (index as i64 + i64::from(insn.imm) + 1) as u32;
@@ -81,7 +84,8 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
             | Action::Call
             | Action::Helper(_)
             | Action::TailCall
-            | Action::SmpProcessorId => {
+            | Action::SmpProcessorId
+            | Action::LoopCount => {
                 number += 1;
                 new[at] = Insn::call(near(isolation.stubs.address(number))?);
             }
@@ -124,6 +128,11 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
         let counts = program.makes_tail_calls();
         (*aux).tail_call_reachable = counts;
         (*aux).jits_use_priv_stack = false;
+        // A workqueue calls its function in a task that holds nothing that keeps the program; in
+        // the first and last instructions of it the task can be preempted. So the kernel waits for
+        // tasks as well before it frees the program, as it does for what trampolines call.
+        let later = |part: &program::Part| part.calls == b::BAILEY_CALL_LATER;
+        (*aux).tramp_linked |= isolation.parts.iter().any(later);
         // The stack is the domain's; of the kernel's none is needed.
         (*aux).stack_depth = 0;
         let env = &mut *known.env();

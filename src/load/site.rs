@@ -10,7 +10,7 @@ use super::knowledge::Knowledge;
 use super::Reason;
 use crate::bindings as b;
 use crate::domain::fields::Fields;
-use crate::pure::catalog::{id, ArgKind, ArgTypeTable, Gate, Gives, Resource, Special, Sync};
+use crate::pure::catalog::{id, name, ArgKind, ArgTypeTable, Gate, Gives, Resource, Special, Sync};
 use crate::pure::graph::Part;
 use crate::pure::objects::Step;
 use crate::pure::rewrite::Refusal;
@@ -302,6 +302,10 @@ pub(super) fn entry(
                 arg.kind = kind::FIELD;
                 arg.size = b::btf_field_type_BPF_TIMER;
             }
+            ArgKind::Workqueue => {
+                arg.kind = kind::FIELD;
+                arg.size = b::btf_field_type_BPF_WORKQUEUE;
+            }
             ArgKind::Opaque => arg.kind = kind::SCALAR,
             ArgKind::Buffer => {
                 arg.kind = kind::MEM;
@@ -495,6 +499,16 @@ pub(super) fn throw(insn: usize) -> b::bailey_site {
     }
 }
 
+/// The entry for the count of a `may_goto` at `insn`. As with what a helper's stub
+/// answers, the gate has no way back for it.
+pub(super) fn loop_count(insn: usize) -> b::bailey_site {
+    b::bailey_site {
+        helper: b::BAILEY_SITE_COUNT,
+        insn: insn as u32,
+        ..enter()
+    }
+}
+
 /// The entry for the place where exceptions of other images come to.
 pub(super) fn landing() -> b::bailey_site {
     b::bailey_site {
@@ -578,6 +592,7 @@ fn map_types(id: u32) -> u32 {
         id::REDIRECT_MAP => (&redirected, &[]),
         id::FOR_EACH_MAP_ELEM => (&iterated, &[]),
         id::TIMER_INIT => (&timed, &[]),
+        id if name(id) == Some("bpf_wq_init") => (&timed, &[]),
         id::TAIL_CALL => (&[b::bpf_map_type_BPF_MAP_TYPE_PROG_ARRAY], &[]),
         id::PERF_EVENT_OUTPUT => (&[b::bpf_map_type_BPF_MAP_TYPE_PERF_EVENT_ARRAY], &[]),
         id::RINGBUF_OUTPUT

@@ -18,6 +18,7 @@ use super::shadow::LINE;
 use super::{callers, graph, later, objects, this_cpu, Run};
 use crate::bindings as b;
 use crate::load::site::effect;
+use crate::load::Image;
 use crate::pure::catalog::id;
 use crate::pure::loan::{Kind as Lent, Loan};
 
@@ -60,7 +61,11 @@ pub(super) fn call(
         // Not a helper.
         run.raw.helpers -= 1;
         if !is_attached(site.func) {
-            return enter(run, site, args, kept);
+            match run.program().images().get(site.size as usize) {
+                // One with a may_goto has a count of its own: a run.
+                Some(image) if image.loops != 0 => {}
+                image => return enter(run, site, image, args, kept),
+            }
         }
     }
     if !has_room() {
@@ -121,8 +126,13 @@ fn is_attached(image: u64) -> bool {
 
 /// Goes on in a function, in this run. What it is passed is the program's own
 /// and stays as it is.
-fn enter(run: &mut Run, site: &b::bailey_site, args: &[u64; 5], kept: &Kept) -> Audited<u64> {
-    let image = run.program().images().get(site.size as usize);
+fn enter(
+    run: &mut Run,
+    site: &b::bailey_site,
+    image: Option<&'static Image>,
+    args: &[u64; 5],
+    kept: &Kept,
+) -> Audited<u64> {
     let image = match image {
         Some(image) if image.calls == b::BAILEY_CALL_FUNCTION => image,
         _ => return refuse(site.func),
@@ -320,7 +330,7 @@ pub(super) fn turned_away() -> u32 {
 /// Whether both are runs of one program.
 fn is_of_below(run: &Run, below: &b::bailey_run) -> bool {
     // SAFETY: a run's image lives as long as the run.
-    let image = unsafe { crate::load::Image::from_raw(below.prog) };
+    let image = unsafe { Image::from_raw(below.prog) };
     image.record == run.image().record
 }
 

@@ -8,6 +8,11 @@
 //! shares nothing with that. It has no context and no packet, a part of its own of
 //! the frame, and loans, ledger and counts that begin empty.
 //!
+//! A workqueue calls it with nothing held but what keeps it on its CPU
+//! (`bpf_wq_work()`, kernel/bpf/helpers.c), and the verifier lets it sleep. With
+//! preemption off, as in every run, it is in a read-side section of RCU as a
+//! packet's run is, and what sleeps it may not call: none of that is in the catalog.
+//!
 //! The kernel passes a map, a key and a value of it, of its own memory: the map's
 //! address is what programs know a map by, the key is copied into the frame, the
 //! value becomes the domain's or a loan.

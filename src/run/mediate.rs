@@ -4,7 +4,7 @@
 //! out here, atomically where it is atomic.
 
 use super::helper::spares_fields;
-use super::{graph, this_cpu, Run};
+use super::{graph, loops, this_cpu, Run};
 use crate::bindings as b;
 use crate::breach;
 use crate::event::frame::Interrupted;
@@ -102,6 +102,12 @@ pub(crate) fn access(
     let kind = if write { Kind::Write } else { Kind::Read };
     if !lent(run, addr, u32::from(access.size), write) && !breach::without(b::BAILEY_WITHOUT_LOANS)
     {
+        let is_check = access.op == Op::Load && loops::is_check(addr, access.size, access.reg);
+        if let Some(count) = is_check.then(|| loops::check(run)).flatten() {
+            (event.r10, event.r12) = (count, count);
+            event.rip = rip + u64::from(access.len);
+            return Ok(());
+        }
         if matches!(access.op, Op::Load) && access.size == 8 {
             if let Some(object) = graph::load(run, addr, &regs) {
                 this_cpu().loan_accesses += 1;

@@ -9,6 +9,7 @@ mod graph;
 pub(crate) mod helper;
 mod later;
 pub(crate) mod level;
+mod loops;
 pub(crate) mod mediate;
 mod objects;
 pub(crate) mod shadow;

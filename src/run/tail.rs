@@ -48,6 +48,12 @@ pub(super) fn call(run: &mut Run, args: &[u64; 5]) -> u64 {
     else {
         return leave_confinement(run, target);
     };
+    let loops = image.loops != 0;
+    if loops && (run.raw.work & INSIDE != 0 || !super::loops::begin(run)) {
+        // It has a count of its own, which is not begun in a run that has none, or whose count is
+        // that of who goes on after it.
+        return leave_confinement(run, target);
+    }
     if program.is_turned_away() {
         // Quarantined: as its own gate would do.
         super::this_cpu().refused += 1;
@@ -80,6 +86,9 @@ pub(super) fn call(run: &mut Run, args: &[u64; 5]) -> u64 {
     match carved {
         Some(ctx) => {
             run.raw.site = image.sites;
+            if loops {
+                run.raw.action = b::BAILEY_AFRESH;
+            }
             ctx
         }
         None => {
@@ -106,9 +115,10 @@ fn leave(run: &mut Run) {
     run.raw.work &= !(b::BAILEY_WORK_SHARED | b::BAILEY_WORK_INNER | b::BAILEY_WORK_LEVEL);
 }
 
-/// The target is not isolated, which policy permitted: it runs in the kernel,
-/// with the real context. If it makes a tail call to an isolated program, that is
-/// another run.
+/// The target is not isolated, which policy permitted, or must begin a run of its
+/// own: it is entered as the JIT's own tail calls do, with the real context. If one
+/// that is not isolated makes a tail call to an isolated program, that is another
+/// run.
 fn leave_confinement(run: &mut Run, target: *mut b::bpf_prog) -> u64 {
     // Of a function the target takes the place within the run, which waits for it here.
     let nested = run.raw.work & INSIDE != 0;

@@ -99,6 +99,8 @@ pub enum ArgKind {
     ConstStr,
     /// A `struct bpf_timer` inside a map value.
     Timer,
+    /// A `struct bpf_wq` inside a map value. No prototype of a helper has one.
+    Workqueue,
     /// The address of a function of the program, to be called back.
     Callback,
     /// What the helper hands to the callback without a look.

@@ -10,8 +10,10 @@
 //! helpers, by its place in [`ALLOWED`]. So call sites, gates and audits need
 //! not know the one from the other.
 
-use super::ArgKind::{Buffer, Callback, Ctx, Graph, Object, Scalar, Size, Words};
-use super::{audited, with_ctx, ArgKind, Gives, Helper, Resource, Sync};
+use super::ArgKind::{
+    Buffer, Callback, Ctx, Graph, Map, Object, Scalar, Size, Timer, Words, Workqueue,
+};
+use super::{audited, with_ctx, ArgKind, Gives, Helper, Resource, Special, Sync};
 use crate::pure::graph::Part;
 use crate::pure::objects::Kind::{Bits, IrqFlags, Numbers, Packet};
 use crate::pure::objects::Step::{Clone, Dynptr, End, Live, New};
@@ -26,7 +28,7 @@ const _: () = assert!(super::LAST < FIRST);
 pub struct Kfunc {
     /// Its name in the kernel.
     pub name: &'static str,
-    /// What its arguments are, those that the verifier adds included.
+    /// What its arguments are. What the verifier adds to them `call` says.
     pub args: &'static [ArgKind],
     /// The rest is as with a helper.
     pub call: Helper,
@@ -44,6 +46,16 @@ impl Kfunc {
         Self {
             call: Helper {
                 calls_back: true,
+                ..self.call
+            },
+            ..self
+        }
+    }
+
+    const fn calls_later(self) -> Self {
+        Self {
+            call: Helper {
+                special: Special::CallsLater,
                 ..self.call
             },
             ..self
@@ -130,7 +142,7 @@ const fn numbered<const N: usize>(mut table: [Kfunc; N]) -> [Kfunc; N] {
 
 /// The kfuncs that an isolated XDP program may call, in the order of their
 /// names.
-pub static ALLOWED: [Kfunc; 49] = numbered([
+pub static ALLOWED: [Kfunc; 53] = numbered([
     kfunc("bpf_dynptr_adjust", &[DYNPTR, Scalar, Scalar]),
     kfunc("bpf_dynptr_clone", &[DYNPTR, Object(Clone)]),
     kfunc("bpf_dynptr_copy", &[DYNPTR, Scalar, DYNPTR, Scalar, Scalar]).syncs(Sync::Around),
@@ -187,6 +199,10 @@ pub static ALLOWED: [Kfunc; 49] = numbered([
     kfunc("bpf_rcu_read_unlock", &[]).releases(Resource::RcuRead),
     owning("bpf_refcount_acquire", &[OBJECT, META]),
     owning("bpf_refcount_acquire_impl", &[OBJECT, META]),
+    kfunc("bpf_timer_cancel_async", &[Timer]),
+    kfunc("bpf_wq_init", &[Workqueue, Map, Scalar]),
+    kfunc("bpf_wq_set_callback", &[Workqueue, Callback, Scalar]).calls_later(),
+    kfunc("bpf_wq_start", &[Workqueue, Scalar]),
     of_context("bpf_xdp_pull_data", &[Ctx, Scalar], Sync::Around),
 ]);
 
@@ -194,18 +210,18 @@ const KERNEL_OBJECT: &str =
     "it makes or takes an object of the kernel that the program reads freely";
 const PERCPU: &str = "its object is another one on each CPU";
 const RES_LOCK: &str = "locks that may fail are not isolated yet";
-const LATER: &str = "what it starts runs later";
+const LATER: &str = "what it starts runs in a task that it chooses, which the program may read";
 const ANY_READ: &str = "it reads any address it is given";
 const ARENA: &str = "arenas are not isolated yet";
 const FILE: &str = "its dynptrs are of files";
 const DEVICE: &str = "only programs that are bound to a device may call it";
 const NOT_REVIEWED: &str = "it is not reviewed yet";
-const SLEEPS: &str = "only programs that may sleep may call it";
+const SLEEPS: &str = "it may sleep";
 
 /// Kfuncs that an XDP program could call without isolation, in the order of
 /// their names, and why they are refused with it. `bpf_throw` is not a call
 /// ([`super::super::rewrite`]).
-pub static REFUSED: [(&str, &str); 105] = [
+pub static REFUSED: [(&str, &str); 101] = [
     ("__bpf_trap", NOT_REVIEWED),
     ("bpf_arena_alloc_pages", ARENA),
     ("bpf_arena_free_pages", ARENA),
@@ -297,11 +313,7 @@ pub static REFUSED: [(&str, &str); 105] = [
     ("bpf_task_under_cgroup", KERNEL_OBJECT),
     ("bpf_task_work_schedule_resume", LATER),
     ("bpf_task_work_schedule_signal", LATER),
-    ("bpf_timer_cancel_async", LATER),
     ("bpf_verify_pkcs7_signature", SLEEPS),
-    ("bpf_wq_init", LATER),
-    ("bpf_wq_set_callback", LATER),
-    ("bpf_wq_start", LATER),
     ("bpf_xdp_ct_alloc", KERNEL_OBJECT),
     ("bpf_xdp_ct_lookup", KERNEL_OBJECT),
     ("bpf_xdp_flow_lookup", KERNEL_OBJECT),

@@ -31,8 +31,8 @@ pub mod jump_table;
 
 use super::catalog;
 use super::insn::{
-    alu, class, jmp, mode, pseudo, Insn, ADDR_PERCPU, ADDR_SPACE_CAST, K, REG_1, REG_2, REG_AX,
-    REG_FP, X,
+    alu, class, jmp, mode, pseudo, size, Insn, ADDR_PERCPU, ADDR_SPACE_CAST, K, REG_1, REG_2,
+    REG_AX, REG_FP, X,
 };
 use core::fmt;
 
@@ -85,13 +85,26 @@ pub enum PtrKind {
     Other(u32),
 }
 
+/// Of a `may_goto`, which ends a loop that takes too long: the instruction
+/// itself, or one of those that the verifier puts in its place
+/// ([`timed_may_goto`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MayGoto {
+    /// The instruction itself, which the verifier's last passes replace.
+    Itself,
+    /// The load of the count.
+    Count,
+    /// The call that asks for the time when the count has come to its end.
+    Check,
+}
+
 /// What the verifier knew of an instruction, as the caller found it out.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Known {
     /// Calls: the helper's number, found by reversing the address in `imm`.
     pub helper: Option<u32>,
-    /// Calls: the target is `arch_bpf_timed_may_goto()`.
-    pub timed_may_goto: bool,
+    /// What it is of a `may_goto` that asks for the time.
+    pub may_goto: Option<MayGoto>,
     /// Calls: the target is `bpf_throw()`.
     pub throws: bool,
     /// Calls of kfuncs: the name, if it is one of the kernel's own.
@@ -124,6 +137,12 @@ pub enum Action {
     /// `bpf_get_smp_processor_id()`: becomes a call of a site's stub that
     /// stays confined and keeps every register but r0.
     SmpProcessorId,
+    /// The load of a `may_goto`'s count: becomes a call of a site's stub that
+    /// stays confined and keeps every register but AX.
+    LoopCount,
+    /// The check of a `may_goto`: becomes a load of AX from the address in AX,
+    /// where nothing is, which the kernel answers ([`LOOP_CHECK`]).
+    LoopCheck,
     /// Breach build only: `rX &= 0`, to become `goto +0`.
     DropMask,
 }
@@ -138,6 +157,7 @@ impl Action {
                 | Self::FunctionAddress
                 | Self::Throw
                 | Self::JumpTable
+                | Self::LoopCheck
                 | Self::DropMask
         )
     }
@@ -179,10 +199,10 @@ pub enum Refusal {
     KernelObject,
     /// It goes through a pointer of this unknown `enum bpf_reg_type`.
     Pointer(u32),
-    /// It contains a `may_goto` that calls the kernel's clock.
-    TimedMayGoto,
-    /// It contains a `may_goto` that the verifier has not replaced.
+    /// It contains a `may_goto` of another form than those known here.
     MayGoto,
+    /// A `may_goto` is in a function that is part of another's image.
+    LoopInFunction,
     /// It calls this helper, which is not known as safe.
     Helper(u32),
     /// It calls an address that is no helper's.
@@ -213,7 +233,9 @@ impl fmt::Display for Refusal {
             Self::StackTooDeep => f.write_str("its functions need too much stack"),
             Self::Callback => f.write_str("a callback that makes tail calls is not isolated"),
             Self::CallbackTwice => {
-                f.write_str("a timer's callback is not isolated if it may be another helper's too")
+                f.write_str(
+                    "a callback of a timer or workqueue is not isolated if it may be another helper's too",
+                )
             }
             Self::Kfunc(name) => write!(
                 f,
@@ -228,8 +250,10 @@ impl fmt::Display for Refusal {
             Self::KernelVariable => f.write_str("direct access to a kernel variable"),
             Self::KernelObject => f.write_str("direct access to a kernel object"),
             Self::Pointer(kind) => write!(f, "access through an unknown kind of pointer ({kind})"),
-            Self::TimedMayGoto => f.write_str("may_goto asks for the time, which is not isolated"),
-            Self::MayGoto => f.write_str("may_goto is not isolated yet"),
+            Self::MayGoto => f.write_str("a may_goto of an unknown form"),
+            Self::LoopInFunction => f.write_str(
+                "may_goto is not isolated in an exception's callback, or in a callback that is called as well",
+            ),
             Self::Helper(id) => write!(
                 f,
                 "helper {}#{id} is not isolated: {}",
@@ -256,6 +280,7 @@ impl fmt::Display for Refusal {
 pub fn classify(insn: &Insn, known: &Known) -> Result<Action, Refusal> {
     match insn.class() {
         class::LD => load_immediate(insn),
+        class::LDX if known.may_goto == Some(MayGoto::Count) => Ok(Action::LoopCount),
         class::LDX => match insn.mode() {
             mode::MEM => pointer(known.ptr),
             mode::MEMSX if insn.access_bytes() < 8 => pointer(known.ptr),
@@ -348,7 +373,10 @@ fn jump(insn: &Insn, known: &Known) -> Result<Action, Refusal> {
         return Ok(Action::JumpTable);
     }
     if insn.is_may_goto() {
-        return Err(Refusal::MayGoto);
+        return match known.may_goto {
+            Some(MayGoto::Itself) => Ok(Action::Keep),
+            _ => Err(Refusal::MayGoto),
+        };
     }
     if insn.is_call() {
         return call(insn, known);
@@ -368,8 +396,8 @@ fn call(insn: &Insn, known: &Known) -> Result<Action, Refusal> {
         pseudo::KFUNC_CALL => return kfunc_call(known),
         _ => return Err(Refusal::UnknownOpcode(insn.code)),
     }
-    if known.timed_may_goto {
-        return Err(Refusal::TimedMayGoto);
+    if known.may_goto == Some(MayGoto::Check) {
+        return Ok(Action::LoopCheck);
     }
     let Some(id) = known.helper else {
         return Err(Refusal::UnknownCall);
@@ -457,7 +485,7 @@ impl Facts {
     pub fn observe(&mut self, insn: &Insn, known: &Known, action: Action) {
         match action {
             Action::Keep | Action::Call | Action::FunctionAddress | Action::DropMask => {}
-            Action::Throw | Action::JumpTable => {}
+            Action::Throw | Action::JumpTable | Action::LoopCount | Action::LoopCheck => {}
             Action::Exit => self.exits = self.exits.saturating_add(1),
             Action::TailCall => self.tail_calls = self.tail_calls.saturating_add(1),
             Action::Helper(id) => self.note_helper(id),
@@ -601,6 +629,53 @@ pub const ENTER_INDEX: usize = 2;
 /// Index of the one `exit` in a rewritten program.
 pub const EXIT_INDEX: usize = 4;
 
+/// How far behind the load of its count a `may_goto` asks for the time.
+const CHECK_BEHIND_COUNT: usize = 5;
+
+/// What the instruction at `index` is of a `may_goto` that the verifier has
+/// replaced (`bpf_do_misc_fixups()`, kernel/bpf/fixups.c), if it is a part that
+/// changes. `imm` is that of a call of `arch_bpf_timed_may_goto()`.
+///
+/// ```text
+///     AX = *(u64 *)(r10 + off)      the count
+///     if AX == 0 goto out
+///     AX -= 1
+///     if AX != 0 goto +2
+///     AX = off
+///     call arch_bpf_timed_may_goto  the check: a new count, or 0
+///     *(u64 *)(r10 + off) = AX
+/// ```
+///
+/// The count that is in the domain decides nothing any more: the load becomes a
+/// stub's, which has a count of its own.
+pub fn timed_may_goto(insns: &[Insn], index: usize, imm: i32) -> Option<MayGoto> {
+    let insn = insns.get(index)?;
+    let (count, part) = if insn.is_helper_call() && insn.imm == imm {
+        (index.checked_sub(CHECK_BEHIND_COUNT)?, MayGoto::Check)
+    } else if insn.is_load() && insn.dst() == REG_AX {
+        (index, MayGoto::Count)
+    } else {
+        return None;
+    };
+    let rest = insns.get(count..)?;
+    let [load, is_out, less, is_left, off, check, store, ..] = rest else {
+        return None;
+    };
+    let at = load.off;
+    let is_it = *load == Insn::ldx(size::DW, REG_AX, REG_FP, at)
+        && *is_out == Insn::jmp_imm(jmp::JEQ, REG_AX, 0, is_out.off)
+        && *less == Insn::alu64_imm(alu::SUB, REG_AX, 1)
+        && *is_left == Insn::jmp_imm(jmp::JNE, REG_AX, 0, 2)
+        && *off == Insn::mov64_imm(REG_AX, at.into())
+        && *check == Insn::call(imm)
+        && *store == Insn::stx(size::DW, REG_FP, REG_AX, at);
+    // Nothing is at the end of the address space: the check is answered there.
+    (is_it && (-4096..0).contains(&at)).then_some(part)
+}
+
+/// What a `may_goto`'s check becomes. AX is a small negative number then.
+pub const LOOP_CHECK: Insn = Insn::ldx(size::DW, REG_AX, REG_AX, 0);
+
 /// What the breach build puts in the place of [`Action::DropMask`].
 pub const fn dropped_mask() -> Insn {
     Insn::ja(0)
@@ -608,7 +683,6 @@ pub const fn dropped_mask() -> Insn {
 
 #[cfg(test)]
 mod tests {
-    use super::super::insn::size;
     use super::*;
     extern crate std;
     use std::string::ToString;
@@ -671,14 +745,6 @@ mod tests {
             (Insn::new(0xe5, 0, 0, 2, 0), none, Refusal::MayGoto),
             (Insn::call(1), none, Refusal::UnknownCall),
             (Insn::call(1), helper(180), Refusal::Helper(180)),
-            (
-                Insn::call(1),
-                Known {
-                    timed_may_goto: true,
-                    ..none
-                },
-                Refusal::TimedMayGoto,
-            ),
             (
                 Insn::ldx(size::DW, 1, 2, 0),
                 with(PtrKind::KernelObject),
@@ -761,6 +827,58 @@ mod tests {
         ] {
             assert_eq!(classify(&kept, &none), Ok(Action::Keep), "{kept:?}");
         }
+    }
+
+    #[test]
+    fn a_may_goto_is_known_by_all_its_instructions() {
+        let (dw, ax, fp) = (size::DW, REG_AX, REG_FP);
+        let program = [
+            Insn::mov64_imm(0, 0),
+            Insn::ldx(dw, ax, fp, -24),
+            Insn::jmp_imm(jmp::JEQ, ax, 0, 9),
+            Insn::alu64_imm(alu::SUB, ax, 1),
+            Insn::jmp_imm(jmp::JNE, ax, 0, 2),
+            Insn::mov64_imm(ax, -24),
+            Insn::call(77),
+            Insn::stx(dw, fp, ax, -24),
+            Insn::exit(),
+        ];
+        for index in 0..program.len() {
+            let expected = match index {
+                1 => Some(MayGoto::Count),
+                6 => Some(MayGoto::Check),
+                _ => None,
+            };
+            assert_eq!(timed_may_goto(&program, index, 77), expected, "{index}");
+            assert_eq!(timed_may_goto(&program, index, 78), None);
+        }
+        for changed in 1..8 {
+            let mut other = program;
+            other[changed] = if changed == 2 {
+                Insn::jmp_imm(jmp::JEQ, 1, 0, 9)
+            } else {
+                Insn::mov64_imm(2, 1)
+            };
+            for index in 0..program.len() {
+                assert_eq!(timed_may_goto(&other, index, 77), None, "{changed}");
+            }
+        }
+        let known = |may_goto| Known {
+            may_goto,
+            ..Known::default()
+        };
+        let at = |index: usize| known(timed_may_goto(&program, index, 77));
+        assert_eq!(classify(&program[1], &at(1)), Ok(Action::LoopCount));
+        assert_eq!(classify(&program[6], &at(6)), Ok(Action::LoopCheck));
+        assert_eq!(
+            classify(&program[6], &known(None)),
+            Err(Refusal::UnknownCall)
+        );
+        let itself = Insn::new(0xe5, 0, 0, 2, 0);
+        assert_eq!(
+            classify(&itself, &known(Some(MayGoto::Itself))),
+            Ok(Action::Keep)
+        );
     }
 
     #[test]
