@@ -202,7 +202,8 @@ def note(text):
 
 
 def supervise(o, machine):
-    """The exit code and why; None as code when the kernel hangs in its boot."""
+    """The exit code and why; None as code when the kernel hangs in its boot or
+    the emulator crashes in it."""
     # The boot has a limit of its own; the run's time begins at /init.
     limit, deadline, reason = time.monotonic() + o.boot_limit, math.inf, None
     console = Console(f"{o.run}/console.log", o.markers)
@@ -240,7 +241,11 @@ def supervise(o, machine):
         return code, None
     if not reason:
         found = console.news()
-        reason = found[1] if found else f"{machine.name} ended (status {machine.process.returncode})"
+        status = machine.process.returncode
+        if not found and not console.booted and status < 0:
+            # Its own doing: of ours nothing has run.
+            return None, f"{machine.name} ended by signal {-status} before /init"
+        reason = found[1] if found else f"{machine.name} ended (status {status})"
     return DIED, f"the machine died without a verdict: {reason}"
 
 

@@ -16,7 +16,7 @@
 #   LOG=file       where the kernel's console log goes
 #                  (default build/vm-<kernel>/console.log)
 #   QEMU_ARGS="..." more QEMU arguments
-#   BOOT_LIMIT=90  seconds until /init; a boot that hangs is tried again, twice
+#   BOOT_LIMIT=90  seconds until /init; a boot that hangs, or in which QEMU crashes, is tried again, twice
 #   EMULATOR=bochs instead of QEMU: enforces IBT, and is slow (BOOT_LIMIT=300);
 #                  no shell, ICOUNT, NMI, STOPS and QEMU_ARGS
 #

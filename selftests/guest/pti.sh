@@ -1,6 +1,7 @@
 #!/bin/bash
 # Page-table isolation: user mode has page tables of its own, and the CPU comes
 # from them into the event stubs. Five levels; pti_4_levels.sh has four.
+# ONCE: yes
 # SMP: 2
 # TIMEOUT: 300
 # NMI: 50
