@@ -9,7 +9,8 @@
 #   # NMI: 50           # APPEND: ...       # MODULE: breach  (or none)
 #   # STOPS: 1          events at instructions that it chooses (vm.sh)
 #   # KERNEL: trixie    only on this kernel
-#   # ONCE: yes         `make test` runs it on the first kernel alone
+#   # ONCE: yes         `make test` runs it on the first kernel alone (others find
+#                       SKIP_ONCE in their environment on the second)
 #   # ALONE: yes        not beside another: it has more CPUs than the host, and
 #                       an emulated CPU that comes up minds being kept waiting
 #   # SPLATS: ignore    the console log is not judged
@@ -104,6 +105,8 @@ run_test() {
         append="$append $(header "$t" BOCHS | grep '=' || true)"
         timeout=$((3 * ${timeout:-600})) nmi=
     fi
+    # In the environment, too: a test may leave a part of it to the first kernel.
+    append="$append${SKIP_ONCE:+ SKIP_ONCE=$SKIP_ONCE}"
     RUN=$t FILES=$BUILD/selftests LOG=$console MODULE=$module \
         SMP=$(header "$t" SMP) MEM=$(header "$t" MEM) TIMEOUT=$timeout \
         ICOUNT=$(header "$t" ICOUNT) STOPS=$(header "$t" STOPS) NMI=$nmi APPEND=$append \
