@@ -11,6 +11,12 @@
 #include <linux/rcupdate.h>
 #include "shims.h"
 
+/*
+ * Nothing is redirected before the module is sure to stay: a program or map that
+ * held it could not keep it from going if its init failed.
+ */
+static bool open;
+
 /* Redirected calls under way: the module may not go before they have returned. */
 static atomic_t inflight = ATOMIC_INIT(0);
 
@@ -65,7 +71,7 @@ static void notrace redirect(unsigned long ip, unsigned long parent_ip,
 			     struct ftrace_ops *ops, struct ftrace_regs *fregs)
 {
 	/* Our own call of the original must go through. */
-	if (!within_module(parent_ip, THIS_MODULE))
+	if (READ_ONCE(open) && !within_module(parent_ip, THIS_MODULE))
 		ftrace_regs_set_instruction_pointer(fregs, (unsigned long)ops->private);
 }
 
@@ -117,6 +123,11 @@ static struct hook {
 	{ "bpf_jit_free",
 	  { .func = freed, .flags = FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_PERMANENT } },
 };
+
+void bailey_hook_open(void)
+{
+	WRITE_ONCE(open, true);
+}
 
 void bailey_hook_remove(void)
 {

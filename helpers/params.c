@@ -75,6 +75,10 @@ int bailey_test_share;
 module_param_named(share, bailey_test_share, int, 0644);
 MODULE_PARM_DESC(share, "test build only: every new domain gets the key for sharing");
 /* No round of the policy moves a domain: who shares a key goes on sharing it. */
+int bailey_test_late_failure;
+module_param_named(test_late_failure, bailey_test_late_failure, int, 0444);
+MODULE_PARM_DESC(test_late_failure, "test build only: so many ms after all is set up, init fails");
+
 int bailey_test_hold;
 module_param_named(test_hold, bailey_test_hold, int, 0644);
 MODULE_PARM_DESC(test_hold, "test build only: no domain gets another key by itself");

@@ -97,6 +97,7 @@ extern int bailey_violation_abort;
 /* of the test build alone */
 extern int bailey_test_gated;
 extern int bailey_test_hold;
+extern int bailey_test_late_failure;
 extern int bailey_test_no_room;
 extern unsigned long bailey_test_nmi_stub;
 extern int bailey_test_confine;
@@ -106,6 +107,7 @@ extern u64 bailey_test_wins;
 
 /* hook.c: what ftrace redirects, and to where (src/load/hook.rs) */
 int bailey_hook_install(void);
+void bailey_hook_open(void);
 void bailey_hook_remove(void);
 int bailey_on_misc_fixups(struct bpf_verifier_env *env);
 int bailey_on_fixup_call_args(struct bpf_verifier_env *env);

@@ -70,6 +70,9 @@ impl kernel::Module for Bailey {
         load::init()?;
         let hooks = Hooks(());
         let report = report::Report::new()?;
+        breach::late_failure()?;
+        // Nothing fails from here on, so programs and maps can hold the module.
+        load::open();
         pr_info!("ready: XDP programs loaded from now on are isolated (PKS)\n");
         Ok(Bailey {
             _report: report,

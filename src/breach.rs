@@ -6,6 +6,9 @@
 use crate::bindings as b;
 #[cfg(bailey_breach)]
 use crate::pure::pkrs::{Key, AD, WD};
+use kernel::prelude::*;
+#[cfg(bailey_breach)]
+use kernel::time::{delay::fsleep, Delta};
 
 /// Whether programs are confined: always, but in the control of the breach
 /// tests, which shows that they can fail.
@@ -63,6 +66,20 @@ pub(crate) fn gated() -> bool {
     return unsafe { (&raw const b::bailey_test_gated).read_volatile() } != 0;
     #[cfg(not(bailey_breach))]
     false
+}
+
+/// The last step of the module's init fails, some time after all others.
+pub(crate) fn late_failure() -> Result {
+    #[cfg(bailey_breach)]
+    {
+        // SAFETY: an int that is read whole.
+        let ms = unsafe { (&raw const b::bailey_test_late_failure).read_volatile() };
+        if ms > 0 {
+            fsleep(Delta::from_millis(ms.into()));
+            return Err(EIO);
+        }
+    }
+    Ok(())
 }
 
 /// Whether no domain gets another key by itself.

@@ -138,7 +138,7 @@ fn strict() -> bool {
 }
 
 /// Sets the registry up and installs the hooks. The rest of the module is
-/// ready to run programs.
+/// ready to run programs. They do nothing before [`open`].
 pub(crate) fn init() -> Result {
     stub::check_template()?;
     program::init()?;
@@ -148,6 +148,12 @@ pub(crate) fn init() -> Result {
         program::exit();
         kfuncs::exit();
     })
+}
+
+/// From here on programs are isolated and maps laid out by the module.
+pub(crate) fn open() {
+    // SAFETY: the hooks are installed.
+    unsafe { b::bailey_hook_open() };
 }
 
 /// Removes the hooks and frees what is left of records. No program that is
