@@ -11,7 +11,6 @@
  *
  *   --isolation FILE   the module's word on each program: `object/program state`
  *   --only NAME        this program alone
- *   --list             only the names
  */
 #include "runner.h"
 
@@ -52,7 +51,6 @@ struct subject {
 
 static const char *only;
 static FILE *isolation;
-static bool list;
 static int failures;
 static int cpus;
 
@@ -473,10 +471,7 @@ static void run_object(char *path)
 		if (only && strcmp(only, bpf_program__name(prog)))
 			continue;
 		snprintf(name, sizeof(name), "%s/%s", object, bpf_program__name(prog));
-		if (list)
-			puts(name);
-		else
-			run_program(path, bpf_program__name(prog), name);
+		run_program(path, bpf_program__name(prog), name);
 		fflush(stdout);
 	}
 	bpf_object__close(obj);
@@ -503,7 +498,6 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{"isolation", required_argument, NULL, 'i'},
 		{"only", required_argument, NULL, 'o'},
-		{"list", no_argument, NULL, 'l'},
 		{},
 	};
 	int c;
@@ -518,20 +512,15 @@ int main(int argc, char **argv)
 		case 'o':
 			only = optarg;
 			break;
-		case 'l':
-			list = true;
-			break;
 		default:
-			die("usage: xdp_corpus [--isolation FILE] [--only NAME] [--list] OBJECT...");
+			die("usage: xdp_corpus [--isolation FILE] [--only NAME] OBJECT...");
 		}
 	}
 	if (optind == argc)
 		die("xdp_corpus: no objects");
-	if (!list) {
-		cpus = libbpf_num_possible_cpus();
-		pin_to_cpu(0);
-		listen_locally();
-	}
+	cpus = libbpf_num_possible_cpus();
+	pin_to_cpu(0);
+	listen_locally();
 	for (; optind < argc; optind++)
 		run_object(argv[optind]);
 	if (isolation)

@@ -5,7 +5,7 @@
 # attack; ATTACK_SECONDS=60 is the long form (CONTRIBUTING.md).
 # ALONE: yes
 # SMP: 4
-# TIMEOUT: 400
+# TIMEOUT: 600
 # NMI: 200
 # MODULE: breach
 cd /files || exit

@@ -4,7 +4,7 @@
 # ONCE: yes
 # ALONE: yes
 # SMP: 3
-# TIMEOUT: 600
+# TIMEOUT: 900
 # NMI: 200
 # MODULE: breach
 cd /files || exit

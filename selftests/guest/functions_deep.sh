@@ -4,7 +4,7 @@
 # ONCE: yes
 # ALONE: yes
 # SMP: 3
-# TIMEOUT: 300
+# TIMEOUT: 600
 # MODULE: breach
 # NMI: 50
 cd /files || exit

@@ -3,7 +3,7 @@
 # ONCE: yes
 # ALONE: yes
 # SMP: 3
-# TIMEOUT: 400
+# TIMEOUT: 600
 cd /files || exit
 # shellcheck source=selftests/guest/lib/ktap.sh
 . guest/lib/ktap.sh

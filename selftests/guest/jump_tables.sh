@@ -3,7 +3,7 @@
 # forges what it jumps by goes to places of its own function, or its run ends.
 # ONCE: yes
 # SMP: 2
-# TIMEOUT: 300
+# TIMEOUT: 600
 # MODULE: breach
 cd /files || exit
 # shellcheck source=selftests/guest/lib/ktap.sh

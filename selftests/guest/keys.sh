@@ -3,7 +3,7 @@
 # has a key of its own while there are keys; then the hot ones have; keys come
 # back.
 # SMP: 2
-# TIMEOUT: 300
+# TIMEOUT: 600
 # BOCHS: yes
 cd /files || exit
 # shellcheck source=selftests/guest/lib/ktap.sh

@@ -2,7 +2,7 @@
 # The module comes, goes, and leaves nothing behind.
 # ONCE: yes
 # SMP: 2
-# TIMEOUT: 300
+# TIMEOUT: 600
 # BOCHS: SCALE=10
 cd /files || exit
 # shellcheck source=selftests/guest/lib/ktap.sh

@@ -2,7 +2,7 @@
 # Runs inside of runs, and runs with interrupts off.
 # ALONE: yes
 # SMP: 3
-# TIMEOUT: 300
+# TIMEOUT: 600
 # MODULE: breach
 # NMI: 5
 cd /files || exit

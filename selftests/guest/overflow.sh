@@ -2,7 +2,7 @@
 # A run whose stack has no room left for an interrupt's frame: the CPU cannot
 # push it, the interrupt it had accepted must not be lost.
 # SMP: 2
-# TIMEOUT: 200
+# TIMEOUT: 400
 # MODULE: breach
 # BOCHS: yes
 cd /files || exit

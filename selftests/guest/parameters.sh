@@ -1,7 +1,7 @@
 #!/bin/bash
 # policy and on_violation's description; what cannot be isolated is said.
 # SMP: 2
-# TIMEOUT: 200
+# TIMEOUT: 400
 cd /files || exit
 # shellcheck source=selftests/guest/lib/ktap.sh
 . guest/lib/ktap.sh

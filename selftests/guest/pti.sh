@@ -3,7 +3,7 @@
 # from them into the event stubs. Five levels; pti_4_levels.sh has four.
 # ONCE: yes
 # SMP: 2
-# TIMEOUT: 300
+# TIMEOUT: 600
 # NMI: 50
 # MODULE: breach
 # APPEND: pti=on

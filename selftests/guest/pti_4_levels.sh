@@ -4,7 +4,7 @@
 # ONCE: yes
 # ALONE: yes
 # SMP: 2
-# TIMEOUT: 300
+# TIMEOUT: 600
 # APPEND: pti=on no5lvl
 cd /files || exit
 # shellcheck source=selftests/guest/lib/ktap.sh

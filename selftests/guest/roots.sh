@@ -5,7 +5,7 @@
 # ONCE: yes
 # ALONE: yes
 # SMP: 3
-# TIMEOUT: 400
+# TIMEOUT: 900
 # NMI: 200
 # MODULE: breach
 cd /files || exit

@@ -2,7 +2,7 @@
 # The corpus without the module, then with it: what the programs leave behind
 # must be the same, and each must really have been isolated.
 # SMP: 2
-# TIMEOUT: 900
+# TIMEOUT: 1800
 # BOCHS: CORPUS=corpus_h* AT_LEAST=20
 cd /files || exit
 # shellcheck source=selftests/guest/lib/ktap.sh

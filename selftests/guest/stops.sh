@@ -4,7 +4,7 @@
 # ONCE: yes
 # ALONE: yes
 # SMP: 1
-# TIMEOUT: 600
+# TIMEOUT: 900
 # STOPS: 1
 # MODULE: breach
 cd /files || exit

@@ -2,7 +2,7 @@
 # Hash maps with a store behind them: the same for who uses them, and what the
 # kernel trusts is not where a domain can write.
 # SMP: 3
-# TIMEOUT: 300
+# TIMEOUT: 600
 cd /files || exit
 # shellcheck source=selftests/guest/lib/ktap.sh
 . guest/lib/ktap.sh

@@ -2,7 +2,7 @@
 # Generated call graphs without the module, then with it: the same digests of
 # verdicts, packets and map contents.
 # SMP: 2
-# TIMEOUT: 300
+# TIMEOUT: 600
 cd /files || exit
 # shellcheck source=selftests/guest/lib/ktap.sh
 . guest/lib/ktap.sh

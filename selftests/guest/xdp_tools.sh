@@ -2,7 +2,7 @@
 # xdp-filter, xdp-loader, xdp-forward and xdp-bench, unmodified, on veth: they
 # do the same with the module as without it.
 # SMP: 2
-# TIMEOUT: 300
+# TIMEOUT: 900
 cd /files || exit
 # shellcheck source=selftests/guest/lib/ktap.sh
 . guest/lib/ktap.sh
