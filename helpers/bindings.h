@@ -5,6 +5,7 @@
 #include <linux/netdevice.h>
 #include <linux/pgtable.h>
 #include <linux/seq_file.h>
+#include <linux/uaccess.h>
 #include <net/sock.h>
 #include <net/xdp.h>
 #include <net/xdp_sock.h>

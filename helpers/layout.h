@@ -251,6 +251,8 @@ struct bailey_prog {
 	u32 is_global;		/* it is a global function: others may attach to it */
 	u32 loops;		/* it has a may_goto: entered by a gate of its own */
 	struct bailey_site *landing;	/* where exceptions of other images come to, or NULL */
+	struct exception_table_entry *probes;	/* loads that may read what was not lent */
+	u32 probe_count;
 };
 
 struct bailey_arg {
@@ -279,6 +281,7 @@ struct bailey_site {
 	u64 values_domain;	/* the kernel's address (or per-CPU pointer), the domain's, */
 	u64 values_len;		/* how many bytes (of each CPU) */
 	/* of calls on allocated objects instead: btf_struct_meta, its btf_record, where the node is */
+	/* of calls that return an object of the kernel's: 0, 0, its type's number in the BTF */
 };
 
 /*

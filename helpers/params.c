@@ -52,6 +52,11 @@ module_param_cb(on_violation, &choice_ops, &on_violation, 0644);
 MODULE_PARM_DESC(on_violation,
 		 "what a violation does beside ending the run with XDP_ABORTED: quarantine (the program does not run again) or abort (only that run ends)");
 
+int bailey_kernel_reads;
+module_param_named(kernel_reads, bailey_kernel_reads, int, 0644);
+MODULE_PARM_DESC(kernel_reads,
+		 "1: programs that follow pointers inside objects of the kernel's are isolated, and the kernel carries out such reads, of any address; 0: they are not isolated");
+
 #ifdef BAILEY_BREACH
 /*
  * The test build alone: runs get a stack without room for an event's frame, as

@@ -94,6 +94,7 @@ struct bailey_cpu *bailey_cpu_of(unsigned int cpu);
 /* params.c */
 extern int bailey_policy_strict;
 extern int bailey_violation_abort;
+extern int bailey_kernel_reads;
 /* of the test build alone */
 extern int bailey_test_gated;
 extern int bailey_test_hold;

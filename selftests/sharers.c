@@ -78,8 +78,10 @@ int main(int argc, char **argv)
 		       sharers);
 	}
 	for (int done = 0; done < count; done += 100) {
-		forth += attack(&a, &b, 100, &seed);
-		back += attack(&b, &a, 100, &seed);
+		int some = count - done < 100 ? count - done : 100;
+
+		forth += attack(&a, &b, some, &seed);
+		back += attack(&b, &a, some, &seed);
 		if (moving)
 			move(1);
 	}

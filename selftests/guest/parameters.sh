@@ -27,6 +27,7 @@ stack_of() {
 
 check "modinfo describes policy" described policy
 check "modinfo describes on_violation" described on_violation
+check "modinfo describes kernel_reads" described kernel_reads
 deny "an unknown policy is refused" modprobe bailey policy=maybe
 deny "an unknown way to take violations is refused" modprobe bailey on_violation=nothing
 
@@ -53,6 +54,13 @@ for kind in tracing classic; do
 done
 wait
 check "strict: a tracing program does not load" test ! -e /sys/fs/bpf/oracle
+load_verbose follows >/tmp/log
+check "strict: what follows pointers of the kernel's is told of kernel_reads" \
+    grep 'bailey: .*kernel_reads=1' /tmp/log
+echo 1 >/sys/module/bailey/parameters/kernel_reads
+check "strict: with kernel_reads it loads" load_verbose follows
+equal "strict: and is isolated" isolated "$(state follows)"
+rm -f /sys/fs/bpf/one
 check "strict: after refusals the module leaves" unload_module
 
 need_module policy=permit

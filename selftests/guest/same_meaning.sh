@@ -35,7 +35,7 @@ compare() {
 }
 
 check "every program of the corpus runs on the stock kernel" run_corpus /tmp/without
-need_module policy=permit
+need_module policy=permit kernel_reads=1
 check "every program of the corpus runs with the module" run_corpus /tmp/with --isolation /tmp/states
 compare /tmp/with "isolated as not"
 check "every program of the kinds that can be isolated is isolated" isolated_or_listed /tmp/states

@@ -56,4 +56,25 @@ equal "quarantine: other programs run" "2 1" "$(steps read_hash_64 own)"
 rm /sys/fs/bpf/breach
 equal "quarantine: the same program, loaded again, runs" "2 1" "$(steps read_array_64 own)"
 check "quarantine: the module leaves" unload_module
+
+# Loads through pointers that a program has read, where that is allowed: of
+# anything, or of nothing; but by these instructions alone.
+got() {
+    ./breach_steps "$@" | awk 'NR > 1 { print $1, $2, $3 }' | paste -sd,
+}
+banner=0x$(awk '$3 == "linux_banner" { print $1 }' /proc/kallsyms)
+need_module on_violation=abort
+equal "a load through a followed pointer is a violation" "0 0" "$(steps read_registers_64 "$banner")"
+check "the module leaves before kernel_reads" unload_module
+need_module on_violation=abort kernel_reads=1
+equal "kernel_reads: a load through a followed pointer reads" "2 1 65762078756e694c" \
+    "$(got read_registers_64 "$banner")"
+equal "kernel_reads: where nothing is it reads 0, mapped or no address at all" \
+    "2 1 0,2 1 0,2 1 0,2 1 0" \
+    "$(got read_registers_64 0xffff8000000dead0 0x123456789abcdef0 0x1000 0xfffffffffffff000)"
+equal "kernel_reads: other loads are violations as before" "0 0,0 0" \
+    "$(steps read_task_64 "$banner"),$(steps read_array_64 "$banner")"
+equal "kernel_reads: so are stores" "0 0,0 0" \
+    "$(steps write_array_64 "$banner"),$(steps write_hash_64 "$banner")"
+check "kernel_reads: the module leaves" unload_module
 finish

@@ -146,9 +146,10 @@ fn ways_back(insns: &[Insn], functions: &[Function], laid: &Laid) -> Vec<(usize,
                     .position(|at| laid.code[at].1.is_jump_always())
                     .unwrap()
         };
+        // The next call can begin with a step down.
         let goes_up = |at: usize| {
-            let insn = &laid.code[at].1;
-            *insn == Insn::alu64_imm(alu::ADD, REG_FP, insn.imm)
+            let (origin, insn) = &laid.code[at];
+            *origin == Origin::Added && *insn == Insn::alu64_imm(alu::ADD, REG_FP, insn.imm)
         };
         let start = if insns[last].is_pseudo_call() {
             let back = back_to(last);

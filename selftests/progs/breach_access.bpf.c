@@ -46,6 +46,20 @@ struct {
 	if (!p) \
 		return XDP_DROP;
 
+/* Lent to be read alone, and with the type of its first word. */
+struct task_struct {
+	struct {
+		unsigned long flags;
+	} thread_info;
+} __attribute__((preserve_access_index));
+#define KIND_task \
+	struct task_struct *task = bpf_get_current_task_btf(); \
+	void *p = task;
+/* The same through another kind of load: its fault would be a 0. */
+#define KIND_registers \
+	struct task_struct *task = bpf_get_current_task_btf(); \
+	void *p = (void *)bpf_task_pt_regs(task);
+
 /* A record must be given back whatever happens to it. */
 #define KIND_record \
 	void *record = bpf_ringbuf_reserve(&ring, sizeof(struct place), 0); \
@@ -58,6 +72,8 @@ struct {
 #define END_global
 #define END_stack
 #define END_packet
+#define END_task
+#define END_registers
 #define END_record bpf_ringbuf_discard(record, 0);
 
 #define READ(kind, bits) \
@@ -125,6 +141,8 @@ ALL_WIDTHS(READ, global)
 ALL_WIDTHS(READ, stack)
 ALL_WIDTHS(READ, packet)
 ALL_WIDTHS(READ, record)
+ALL_WIDTHS(READ, task)
+READ(registers, 64)
 ALL_WIDTHS(WRITE, array)
 ALL_WIDTHS(WRITE, hash)
 ALL_WIDTHS(WRITE, store)

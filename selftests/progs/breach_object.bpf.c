@@ -142,6 +142,56 @@ OWN(ring_output_in_array, &ring, &array, bpf_ringbuf_output(p, &global, 16, 0))
 OWN(redirect_in_array, &devices, &array, got = bpf_redirect_map(p, 0, XDP_PASS))
 OWN(update_hash_in_ring, &hash, &ring, bpf_map_update_elem(p, &key, &global, BPF_ANY))
 
+/* Tasks, which a helper takes for granted to be such. */
+static long not_called(void *task, void *vma, void *data)
+{
+	return 0;
+}
+
+OBJECT(task_vma, (void *)bpf_get_current_task_btf(),
+       got = bpf_find_vma(p, 0, not_called, NULL, 0))
+OBJECT(task_stack, (void *)bpf_get_current_task_btf(),
+       got = bpf_get_task_stack(p, &global, sizeof(global), 0))
+OBJECT(task_registers, (void *)bpf_get_current_task_btf(), got = (__u64)bpf_task_pt_regs(p))
+
+/* The area that a callback was given, when the callback is over. */
+struct vm_area_struct {
+	unsigned long vm_start;
+} __attribute__((preserve_access_index));
+
+static long keep_area(void *task, struct vm_area_struct *vma, void *data)
+{
+	struct order *o = take_order();
+
+	if (!o)
+		return 0;
+	*(volatile __u64 *)&o->target = (__u64)vma;
+	*(volatile __u64 *)&o->got = vma->vm_start;
+	return 0;
+}
+
+struct pt_regs {
+	unsigned long ip;
+} __attribute__((preserve_access_index));
+
+struct task_struct {
+	int pid;
+} __attribute__((preserve_access_index));
+
+SEC("xdp") int own_area_afterwards(struct xdp_md *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf(), *p;
+	struct order *o = take_order();
+	struct pt_regs *regs;
+
+	if (!o)
+		return XDP_DROP;
+	regs = (void *)bpf_task_pt_regs(task);
+	bpf_find_vma(task, regs->ip, keep_area, NULL, 0);
+	p = astray(o, task);
+	return survived(o, p->pid);
+}
+
 /* Two maps reach one call, so the verifier knows no map there. */
 SEC("xdp") int own_either_map(struct xdp_md *ctx)
 {

@@ -50,4 +50,19 @@ SEC("xdp") int kfunc(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
+/* Flavours of the kernel's type: what is behind the three underscores is no part of it. */
+struct task_struct___led {
+	struct task_struct___led *group_leader;
+	int pid;
+} __attribute__((preserve_access_index));
+
+/* Follows a pointer that it has read: an object that nobody has lent. */
+SEC("xdp") int follows(struct xdp_md *ctx)
+{
+	struct task_struct___led *task = (void *)bpf_get_current_task_btf();
+
+	counted += task->group_leader->pid;
+	return XDP_PASS;
+}
+
 char _license[] SEC("license") = "GPL";

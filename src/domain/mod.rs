@@ -72,7 +72,7 @@ impl Domain {
     /// Where a program of this domain sees the byte at `kernel_addr` of a value
     /// of `map`, if the map's values are mapped in the domain.
     pub(crate) fn value_address(&self, map: *mut b::bpf_map, kernel_addr: u64) -> Option<u64> {
-        self.values.of_map(map)?.to_domain(kernel_addr)
+        self.values.of_map(map)?.domain_address(kernel_addr)
     }
 }
 
@@ -391,7 +391,9 @@ unsafe extern "C" fn bailey_test_move(how: c_uint) -> c_int {
     let done = match how {
         1 => {
             // Who finds no key of its own stays.
-            entries.iter_mut().for_each(|entry| drop(other_key(entry)));
+            entries.iter_mut().for_each(|entry| {
+                let _ = other_key(entry);
+            });
             Ok(())
         }
         2 | 3 => entries

@@ -76,16 +76,16 @@ fn table_len(bytes: u64) -> usize {
 impl Mapped {
     /// The domain's address for the kernel's.
     #[inline]
-    pub(crate) fn to_domain(&self, kernel: u64) -> Option<u64> {
+    pub(crate) fn domain_address(&self, kernel: u64) -> Option<u64> {
         if self.pages != 0 {
-            return self.to_domain_of_some_cpu(kernel);
+            return self.domain_address_on_some_cpu(kernel);
         }
         let at = kernel.checked_sub(self.kernel)?;
         (at < self.len).then(|| self.domain + at)
     }
 
     #[cold]
-    fn to_domain_of_some_cpu(&self, kernel: u64) -> Option<u64> {
+    fn domain_address_on_some_cpu(&self, kernel: u64) -> Option<u64> {
         (0..self.len / (self.pages * PAGE)).find_map(|cpu| {
             let start = per_cpu_address(self.kernel, cpu)?;
             let at = kernel.checked_sub(start)?;

@@ -18,6 +18,7 @@ const DB: u64 = 1;
 const NMI: u64 = 2;
 const BP: u64 = 3;
 const DF: u64 = 8;
+const GP: u64 = 13;
 const PF: u64 = 14;
 const MC: u64 = 18;
 /// First vector that is no exception.
@@ -456,6 +457,11 @@ fn fault(
                 addr: refused.addr,
             },
         };
+    }
+    // An address that is none faults in this way.
+    let may_probe = vector == GP && image.probe_count != 0;
+    if may_probe && run::mediate::access(event, run, image, rip).is_ok() {
+        return Outcome::Resume;
     }
     Outcome::Violation {
         kind: Kind::Instruction,

@@ -8,7 +8,7 @@
 //! its trace event on).
 
 use super::kfuncs;
-use super::knowledge::Knowledge;
+use super::knowledge::{Knowledge, BASE_TYPE};
 use super::Reason;
 use crate::bindings as b;
 use crate::pure::catalog::kfuncs::FIRST as FIRST_KFUNC;
@@ -76,6 +76,34 @@ impl Called {
             )
         };
         types.arg_kind(arg_type, fixed)
+    }
+
+    /// The type in the kernel's BTF that argument `index` (from 0) points to, where
+    /// its kind is [`ArgKind::KernelObject`].
+    pub(super) fn type_of_arg(&self, index: usize) -> Option<u32> {
+        // SAFETY: prototypes are constants of the kernel; of the second union an argument that
+        // points to a BTF type has the address of the type's number.
+        unsafe {
+            let proto = self.proto.as_ref()?;
+            proto.__bindgen_anon_2.arg_btf_id[index].as_ref().copied()
+        }
+    }
+
+    /// The type in the kernel's BTF that the helper returns the address of, and how
+    /// many bytes such an object has.
+    pub(super) fn returned(&self) -> Option<(u32, u32)> {
+        // SAFETY: prototypes are constants of the kernel; which helpers return the address of a
+        // BTF type the catalog says, and their prototypes have the address of its number. The
+        // kernel's BTF is never freed.
+        unsafe {
+            let proto = self.proto.as_ref()?;
+            if proto.ret_type & BASE_TYPE != b::bpf_return_type_RET_PTR_TO_BTF_ID {
+                return None;
+            }
+            let id = u32::try_from(*proto.ret_btf_id.as_ref()?).ok()?;
+            let size = b::bailey_struct_size(b::bailey_k_bpf_get_btf_vmlinux(), id);
+            (size != 0).then_some((id, size))
+        }
     }
 }
 

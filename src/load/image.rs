@@ -12,6 +12,7 @@ use super::switch;
 use crate::bindings as b;
 use crate::pure::image::{behind_jump, bitmap_len, check, scan, Expect, ImageError, SiteHit, Stub};
 use crate::pure::x86::Decoder;
+use crate::run::probe;
 use core::slice;
 use kernel::fmt;
 use kernel::prelude::*;
@@ -239,6 +240,17 @@ unsafe fn take(
         raw.body = body;
         raw.starts = starts.as_ptr() as u64;
         raw.image_len = len as u32;
+        // Of loads through pointers that the program has read. Unless that is allowed, what it
+        // reads is on loan.
+        if probe::is_allowed() {
+            let aux = &*(*function).aux;
+            raw.probes = aux.extable;
+            raw.probe_count = if aux.extable.is_null() {
+                0
+            } else {
+                aux.num_exentries
+            };
+        }
         (*isolation.starts.get())
             .push(starts, GFP_KERNEL)
             .map_err(|_| Flaw::NoMemory)?;

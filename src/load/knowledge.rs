@@ -5,6 +5,7 @@
 use crate::bindings as b;
 use crate::pure::insn::{pseudo, Insn, REG_FP};
 use crate::pure::rewrite::{CtxLayout, PtrKind};
+use crate::run::probe;
 use core::mem::offset_of;
 use core::slice;
 
@@ -15,6 +16,9 @@ pub(super) const BASE_TYPE: u32 = (1 << b::BPF_BASE_TYPE_BITS) - 1;
 /// that lies in one place and is there.
 const ALLOCATED: u32 = b::bpf_type_flag_MEM_ALLOC;
 const OF_OBJECT: u32 = ALLOCATED | b::bpf_type_flag_PTR_UNTRUSTED | b::bpf_type_flag_MEM_PERCPU;
+const UNTRUSTED: u32 = b::bpf_type_flag_PTR_UNTRUSTED;
+/// Of one to an object that was not lent: how the program came by it.
+const FOLLOWED: u32 = OF_OBJECT | b::bpf_type_flag_MEM_RCU;
 
 /// `struct xdp_buff` of the running kernel.
 pub(super) const XDP_BUFF: CtxLayout = CtxLayout {
@@ -24,6 +28,15 @@ pub(super) const XDP_BUFF: CtxLayout = CtxLayout {
     rxq: offset_of!(b::xdp_buff, rxq) as i16,
     txq: offset_of!(b::xdp_buff, txq) as i16,
 };
+
+/// What is reached by pointers that the program has read.
+fn followed() -> PtrKind {
+    if probe::is_allowed() {
+        PtrKind::Followed
+    } else {
+        PtrKind::KernelObject
+    }
+}
 
 /// A verifier run between two of its passes, with its program.
 #[derive(Clone, Copy)]
@@ -195,7 +208,7 @@ impl Knowledge {
     /// What the load or store at `index` goes through.
     pub(super) fn pointer(&self, index: usize) -> PtrKind {
         let insn = self.insns()[index];
-        if !(insn.is_load() || insn.is_store()) {
+        if !(insn.is_load() || insn.is_store() || insn.is_probe()) {
             return PtrKind::Unknown;
         }
         if insn.base() == Some(REG_FP) {
@@ -215,14 +228,17 @@ impl Knowledge {
             | b::bpf_reg_type_PTR_TO_PACKET_END => PtrKind::Packet,
             b::bpf_reg_type_PTR_TO_MAP_VALUE => PtrKind::MapValue,
             b::bpf_reg_type_PTR_TO_MAP_KEY => PtrKind::MapKey,
-            b::bpf_reg_type_PTR_TO_MEM => PtrKind::Mem,
+            b::bpf_reg_type_PTR_TO_MEM if ptr_type & UNTRUSTED == 0 => PtrKind::Mem,
             b::bpf_reg_type_PTR_TO_SOCKET
             | b::bpf_reg_type_PTR_TO_SOCK_COMMON
             | b::bpf_reg_type_PTR_TO_TCP_SOCK => PtrKind::Socket,
             b::bpf_reg_type_PTR_TO_BTF_ID if ptr_type & OF_OBJECT == ALLOCATED => PtrKind::Mem,
-            b::bpf_reg_type_CONST_PTR_TO_MAP | b::bpf_reg_type_PTR_TO_BTF_ID => {
-                PtrKind::KernelObject
-            }
+            b::bpf_reg_type_PTR_TO_BTF_ID if ptr_type & FOLLOWED == 0 => PtrKind::LentObject,
+            b::bpf_reg_type_PTR_TO_BTF_ID if ptr_type & OF_OBJECT & !UNTRUSTED == 0 => followed(),
+            b::bpf_reg_type_PTR_TO_MEM if ptr_type & UNTRUSTED != 0 => followed(),
+            b::bpf_reg_type_CONST_PTR_TO_MAP
+            | b::bpf_reg_type_PTR_TO_BTF_ID
+            | b::bpf_reg_type_PTR_TO_MEM => PtrKind::KernelObject,
             other => PtrKind::Other(other),
         }
     }

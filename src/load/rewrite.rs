@@ -67,6 +67,7 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
         let facts = facts_of(known, &helpers, index);
         match classify(&insn, &facts).map_err(|_| EFAULT)? {
             Action::Keep | Action::JumpTable => {}
+            Action::Follow => new[at] = insn.as_probe(),
             Action::DropMask => new[at] = dropped_mask(),
             Action::Exit => new[at] = Insn::call(exit_imm),
             Action::LoopCheck => new[at] = LOOP_CHECK,
@@ -128,6 +129,8 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
         let counts = program.makes_tail_calls();
         (*aux).tail_call_reachable = counts;
         (*aux).jits_use_priv_stack = false;
+        // What of the program is there more than once has been counted once.
+        (*aux).num_exentries = new.iter().filter(|insn| insn.is_probe()).count() as u32;
         // A workqueue calls its function in a task that holds nothing that keeps the program; in
         // the first and last instructions of it the task can be preempted. So the kernel waits for
         // tasks as well before it frees the program, as it does for what trampolines call.

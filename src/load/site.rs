@@ -66,6 +66,9 @@ pub(crate) mod kind {
     pub(crate) const FIELD: u8 = 21;
     /// The program's `bpf_prog_aux`, whatever it passes.
     pub(crate) const AUX: u8 = 22;
+    /// An object of the kernel's that is on loan to the run, whose type is number
+    /// `size` in the kernel's BTF.
+    pub(crate) const KERNEL_OBJECT: u8 = 23;
     /// Of a call on allocated objects: the part number `size`
     /// (`crate::pure::graph::Part`).
     pub(crate) const GRAPH: u8 = 32;
@@ -101,6 +104,11 @@ pub(crate) mod returns {
     pub(crate) const SLICE: u8 = 6;
     /// An int inside an object, or 0.
     pub(crate) const INT: u8 = 7;
+    /// An object of the kernel's, of `size` bytes; its type is number
+    /// `values_len` in the kernel's BTF.
+    pub(crate) const KERNEL_OBJECT: u8 = 8;
+    /// The socket in the first argument, as which it has `size` bytes, or 0.
+    pub(crate) const SOCKET_AS: u8 = 9;
     /// An allocated object or its node, or 0; the run has a reference then.
     pub(crate) const OWNED: u8 = 32;
     /// The same without a reference.
@@ -184,6 +192,7 @@ const ARG_TYPES: ArgTypeTable = ArgTypeTable {
     ringbuf_mem: b::bpf_arg_type_ARG_PTR_TO_RINGBUF_MEM,
     const_alloc_size_or_zero: b::bpf_arg_type_ARG_CONST_ALLOC_SIZE_OR_ZERO,
     btf_id_sock_common: b::bpf_arg_type_ARG_PTR_TO_BTF_ID_SOCK_COMMON,
+    btf_id: b::bpf_arg_type_ARG_PTR_TO_BTF_ID,
     const_str: b::bpf_arg_type_ARG_PTR_TO_CONST_STR,
     timer: b::bpf_arg_type_ARG_PTR_TO_TIMER,
     func: b::bpf_arg_type_ARG_PTR_TO_FUNC,
@@ -287,6 +296,14 @@ pub(super) fn entry(
             ArgKind::SpinLock => arg.kind = kind::SPIN_LOCK,
             ArgKind::RingbufRecord => arg.kind = kind::RINGBUF_RECORD,
             ArgKind::Socket => arg.kind = kind::SOCKET,
+            ArgKind::KernelObject => {
+                arg.kind = kind::KERNEL_OBJECT;
+                arg.size = called.type_of_arg(index).ok_or(Reason::Argument(
+                    helper.id,
+                    index as u8 + 1,
+                    ARG_TYPES.btf_id,
+                ))?;
+            }
             ArgKind::ConstStr => arg.kind = kind::CONST_STR,
             ArgKind::Callback => {
                 arg.kind = kind::CALLBACK;
@@ -351,6 +368,15 @@ pub(super) fn entry(
         Gives::IntOrNull => (returns::INT, 0),
         Gives::OwnedOrNull => (returns::OWNED, 0),
         Gives::BorrowedOrNull => (returns::BORROWED, 0),
+        Gives::KernelObject | Gives::SocketAsOrNull => {
+            let (id, size) = called.returned().ok_or(Reason::UnknownHelper(helper.id))?;
+            if matches!(helper.gives, Gives::KernelObject) {
+                site.values_len = id.into();
+                (returns::KERNEL_OBJECT, size)
+            } else {
+                (returns::SOCKET_AS, size)
+            }
+        }
     };
     site.effects |= match helper.sync {
         Sync::None => 0,
@@ -600,6 +626,7 @@ fn map_types(id: u32) -> u32 {
         | id::RINGBUF_QUERY
         | id::RINGBUF_RESERVE_DYNPTR => (&[b::bpf_map_type_BPF_MAP_TYPE_RINGBUF], &[]),
         id::USER_RINGBUF_DRAIN => (&[b::bpf_map_type_BPF_MAP_TYPE_USER_RINGBUF], &[]),
+        id::CURRENT_TASK_UNDER_CGROUP => (&[b::bpf_map_type_BPF_MAP_TYPE_CGROUP_ARRAY], &[]),
         _ => (&[], &[]),
     };
     Iterator::chain(types.iter(), more).fold(0, |set, &map_type| set | 1 << map_type)

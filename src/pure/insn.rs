@@ -401,6 +401,21 @@ impl Insn {
         self.class() == class::LDX && matches!(self.mode(), mode::MEM | mode::MEMSX)
     }
 
+    /// A load whose fault the kernel makes a 0 of, sign-extending or not.
+    pub const fn is_probe(&self) -> bool {
+        self.class() == class::LDX && matches!(self.mode(), mode::PROBE_MEM | mode::PROBE_MEMSX)
+    }
+
+    /// Of a load, plain or not, the one whose fault the kernel makes a 0 of.
+    pub const fn as_probe(mut self) -> Self {
+        let probing = match self.mode() {
+            mode::MEMSX | mode::PROBE_MEMSX => mode::PROBE_MEMSX,
+            _ => mode::PROBE_MEM,
+        };
+        self.code = (self.code & !0xe0) | probing;
+        self
+    }
+
     /// A plain store through a pointer, or an atomic operation on memory.
     pub const fn is_store(&self) -> bool {
         match self.class() {

@@ -42,6 +42,9 @@ pub enum Kind {
     /// Such an object without a reference: while a lock is held, or as long as
     /// RCU keeps it.
     Borrowed,
+    /// An object of the kernel's, to read alone, which is there as long as the loan;
+    /// the tag is its type's number in the kernel's BTF.
+    KernelObject,
 }
 
 impl Kind {

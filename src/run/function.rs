@@ -13,7 +13,7 @@
 //! the kernel gives: pointers to its own memory are replaced by what the program
 //! may have, as the site says through which the run below has left.
 
-use super::helper::{audit, give_value, refuse, Audited, Kept};
+use super::helper::{audit, give_value, lend, refuse, Audited, Kept};
 use super::shadow::LINE;
 use super::{callers, graph, later, objects, this_cpu, Run};
 use crate::bindings as b;
@@ -21,6 +21,7 @@ use crate::load::site::effect;
 use crate::load::Image;
 use crate::pure::catalog::id;
 use crate::pure::loan::{Kind as Lent, Loan};
+use core::mem::size_of;
 
 /// Runs that may be inside each other, since each takes a resume slot. The
 /// verifier's own limit for callbacks in callbacks is 8 (`MAX_CALL_FRAMES`), for
@@ -357,6 +358,22 @@ fn translate(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Optio
     if site.effects & effect::GRAPH != 0 {
         return graph::lend_nodes(run, site, args).then_some(at);
     }
+    if site.helper == id::FIND_VMA {
+        // The task is on loan already. The area is there until the callback ends.
+        let vma = Loan {
+            start: args[1],
+            len: size_of::<b::vm_area_struct>() as u32,
+            write: false,
+            kind: Lent::KernelObject,
+            tag: 0,
+        };
+        let is_it = |loan: &Loan| loan.kind == vma.kind && loan.start == vma.start;
+        if !run.used_level()?.loans.all().iter().any(is_it) {
+            lend(run, &[0; 4], vma).ok()?;
+            run.raw.shadow.element = vma.start;
+        }
+        return Some(at);
+    }
     if site.helper != id::FOR_EACH_MAP_ELEM {
         // A number, and what the program itself has passed.
         return Some(at);
@@ -404,7 +421,7 @@ pub(super) unsafe fn copy_key(run: &mut Run, from: u64, size: u64) -> Option<u64
     Some(key)
 }
 
-/// Ends the sample that a callback was given, or the loan of a node; or the loan of the value, unless the
+/// Ends the sample that a callback was given, or the loan of a node or area; or the loan of the value, unless the
 /// callback has left a pointer to it on the stack of a function below. It runs no
 /// more.
 pub(super) fn drop_element(run: &mut Run) {
@@ -423,6 +440,8 @@ pub(super) fn drop_element(run: &mut Run) {
     };
     let is_it = |loan: &Loan| loan.kind == Lent::MapValue && loan.start == element;
     let Some(&loan) = level.loans.all().iter().rev().find(|loan| is_it(loan)) else {
+        // What the kernel has only for as long as it calls back.
+        level.loans.remove(Lent::KernelObject, element);
         return;
     };
     // What it has had on its own stack does not count.

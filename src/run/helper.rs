@@ -335,6 +335,11 @@ pub(super) fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -
                     return refuse(value);
                 }
             }
+            kind::KERNEL_OBJECT => {
+                if !is_lent_object(run, value, arg.size) {
+                    return refuse(value);
+                }
+            }
             kind::CALLBACK => args[n] = audit_callback(run, &arg, value)?,
             kind::FIELD => {
                 let Some(fields) = field(run, value, arg.size) else {
@@ -367,6 +372,16 @@ pub(super) fn audit_callback(run: &Run, arg: &b::bailey_arg, value: u64) -> Audi
         Some(image) => Ok(image.image),
         None => refuse(value),
     }
+}
+
+/// Whether at `addr` begins an object of the kernel's that is on loan, whose type
+/// is number `type_id` in its BTF.
+fn is_lent_object(run: &mut Run, addr: u64, type_id: u32) -> bool {
+    run.used_level().is_some_and(|level| {
+        level.loans.all().iter().any(|loan| {
+            loan.kind == Lent::KernelObject && loan.start == addr && loan.tag == type_id.into()
+        })
+    })
 }
 
 /// The fields of the value in which `addr` is the one of type `field_type`: a
@@ -583,6 +598,17 @@ fn settle(
         returns::SOCK_COMMON => {
             let len = size_of::<b::sock_common>() as u32;
             lend(run, kept, loan(result, len, false, Lent::Socket))?;
+        }
+        // The loan of the socket itself grows.
+        returns::SOCKET_AS if result == args[0] => {
+            lend(run, kept, loan(result, site.size, false, Lent::Socket))?;
+        }
+        // It would be another object, of which nobody says how long it is there.
+        returns::SOCKET_AS => return refuse(result),
+        returns::KERNEL_OBJECT => {
+            let mut object = loan(result, site.size, false, Lent::KernelObject);
+            object.tag = site.values_len;
+            lend(run, kept, object)?;
         }
         _ => {}
     }

@@ -4,7 +4,7 @@
 //! out here, atomically where it is atomic.
 
 use super::helper::spares_fields;
-use super::{graph, loops, this_cpu, Run};
+use super::{graph, loops, probe, this_cpu, Run};
 use crate::bindings as b;
 use crate::breach;
 use crate::event::frame::Interrupted;
@@ -58,7 +58,7 @@ fn read_again(event: &mut b::bailey_event, run: &Run) -> [u64; 16] {
     registers(event, run)
 }
 
-fn set_register(event: &mut b::bailey_event, number: u8, value: u64) {
+pub(super) fn set_register(event: &mut b::bailey_event, number: u8, value: u64) {
     let register = match number {
         0 => &mut event.rax,
         1 => &mut event.rcx,
@@ -115,6 +115,9 @@ pub(crate) fn access(
                 event.rip = rip + u64::from(access.len);
                 return Ok(());
             }
+        }
+        if probe::read(event, image, rip, &access, addr) {
+            return Ok(());
         }
         return refuse(kind, addr);
     }

@@ -12,6 +12,7 @@ pub(crate) mod level;
 mod loops;
 pub(crate) mod mediate;
 mod objects;
+pub(crate) mod probe;
 pub(crate) mod shadow;
 mod tail;
 

@@ -34,6 +34,7 @@ pub struct ArgTypeTable {
     pub ringbuf_mem: u32,
     pub const_alloc_size_or_zero: u32,
     pub btf_id_sock_common: u32,
+    pub btf_id: u32,
     pub const_str: u32,
     pub timer: u32,
     pub func: u32,
@@ -95,6 +96,9 @@ pub enum ArgKind {
     RingbufRecord,
     /// A socket that this run holds.
     Socket,
+    /// An object of the kernel's that this run has been lent, of the type that
+    /// the prototype names.
+    KernelObject,
     /// A string that ends with a NUL, in a frozen map.
     ConstStr,
     /// A `struct bpf_timer` inside a map value.
@@ -241,6 +245,8 @@ impl ArgTypeTable {
             Ok(ArgKind::RingbufRecord)
         } else if base == self.btf_id_sock_common || base == self.sock_common {
             Ok(ArgKind::Socket)
+        } else if base == self.btf_id {
+            Ok(ArgKind::KernelObject)
         } else if base == self.const_str {
             Ok(ArgKind::ConstStr)
         } else if base == self.timer {
@@ -275,6 +281,7 @@ mod tests {
         ringbuf_mem: 15,
         const_alloc_size_or_zero: 16,
         btf_id_sock_common: 17,
+        btf_id: 14,
         const_str: 21,
         timer: 22,
         func: 18,
@@ -329,6 +336,8 @@ mod tests {
         // bpf_sk_release: ARG_PTR_TO_BTF_ID_SOCK_COMMON | OBJ_RELEASE
         assert_eq!(kind(17 | TABLE.obj_release), Ok(ArgKind::Socket));
         assert_eq!(kind(15 | TABLE.obj_release), Ok(ArgKind::RingbufRecord));
+        // bpf_find_vma: ARG_PTR_TO_BTF_ID
+        assert_eq!(kind(14), Ok(ArgKind::KernelObject));
         assert_eq!(kind(9), Ok(ArgKind::Scalar));
         assert_eq!(kind(7), Ok(ArgKind::Size { zero_ok: true }));
     }
@@ -336,7 +345,7 @@ mod tests {
     #[test]
     fn an_unknown_base_or_flag_is_refused() {
         let unknown = |arg_type| TABLE.arg_kind(arg_type, 8) == Err(UnknownArg { arg_type });
-        for base in [5, 13, 14, 20, 24, 25, 0xff] {
+        for base in [5, 13, 20, 24, 25, 0xff] {
             assert!(unknown(base), "base {base}");
         }
         let (local, ringbuf) = (TABLE.dynptr_local, TABLE.dynptr_ringbuf);

@@ -30,15 +30,21 @@ pub mod id {
     pub const GET_PRANDOM_U32: u32 = 7;
     pub const GET_SMP_PROCESSOR_ID: u32 = 8;
     pub const TAIL_CALL: u32 = 12;
+    pub const GET_CURRENT_PID_TGID: u32 = 14;
+    pub const GET_CURRENT_UID_GID: u32 = 15;
+    pub const GET_CURRENT_COMM: u32 = 16;
+    pub const GET_CGROUP_CLASSID: u32 = 17;
     pub const REDIRECT: u32 = 23;
     pub const PERF_EVENT_OUTPUT: u32 = 25;
     pub const CSUM_DIFF: u32 = 28;
+    pub const CURRENT_TASK_UNDER_CGROUP: u32 = 37;
     pub const GET_NUMA_NODE_ID: u32 = 42;
     pub const XDP_ADJUST_HEAD: u32 = 44;
     pub const REDIRECT_MAP: u32 = 51;
     pub const XDP_ADJUST_META: u32 = 54;
     pub const XDP_ADJUST_TAIL: u32 = 65;
     pub const FIB_LOOKUP: u32 = 69;
+    pub const GET_CURRENT_CGROUP_ID: u32 = 80;
     pub const SK_LOOKUP_TCP: u32 = 84;
     pub const SK_LOOKUP_UDP: u32 = 85;
     pub const SK_RELEASE: u32 = 86;
@@ -53,12 +59,21 @@ pub mod id {
     pub const STRTOUL: u32 = 106;
     pub const TCP_GEN_SYNCOOKIE: u32 = 110;
     pub const JIFFIES64: u32 = 118;
+    pub const GET_NS_CURRENT_PID_TGID: u32 = 120;
+    pub const GET_CURRENT_ANCESTOR_CGROUP_ID: u32 = 123;
     pub const KTIME_GET_BOOT_NS: u32 = 125;
     pub const RINGBUF_OUTPUT: u32 = 130;
     pub const RINGBUF_RESERVE: u32 = 131;
     pub const RINGBUF_SUBMIT: u32 = 132;
     pub const RINGBUF_DISCARD: u32 = 133;
     pub const RINGBUF_QUERY: u32 = 134;
+    pub const SKC_TO_TCP6_SOCK: u32 = 136;
+    pub const SKC_TO_TCP_SOCK: u32 = 137;
+    pub const SKC_TO_TCP_TIMEWAIT_SOCK: u32 = 138;
+    pub const SKC_TO_TCP_REQUEST_SOCK: u32 = 139;
+    pub const SKC_TO_UDP6_SOCK: u32 = 140;
+    pub const GET_TASK_STACK: u32 = 141;
+    pub const GET_CURRENT_TASK_BTF: u32 = 158;
     pub const KTIME_GET_COARSE_NS: u32 = 160;
     pub const CHECK_MTU: u32 = 163;
     pub const FOR_EACH_MAP_ELEM: u32 = 164;
@@ -66,6 +81,9 @@ pub mod id {
     pub const TIMER_SET_CALLBACK: u32 = 170;
     pub const TIMER_START: u32 = 171;
     pub const TIMER_CANCEL: u32 = 172;
+    pub const TASK_PT_REGS: u32 = 175;
+    pub const SKC_TO_UNIX_SOCK: u32 = 178;
+    pub const FIND_VMA: u32 = 180;
     pub const LOOP: u32 = 181;
     pub const STRNCMP: u32 = 182;
     pub const XDP_GET_BUFF_LEN: u32 = 188;
@@ -141,6 +159,12 @@ pub enum Gives {
     OwnedOrNull,
     /// The node of such an object without a reference, or 0.
     BorrowedOrNull,
+    /// An object of the kernel's, of the type that the prototype names in the
+    /// kernel's BTF: there as long as the run lasts, and to read alone.
+    KernelObject,
+    /// The socket in its first argument as what else it is, of the type that the
+    /// prototype names; or 0.
+    SocketAsOrNull,
 }
 
 pub use super::ledger::Kind as Resource;
@@ -260,7 +284,7 @@ impl Helper {
 }
 
 /// The helpers that an isolated XDP program may call, by rising number.
-pub static ALLOWED: [Helper; 64] = [
+pub static ALLOWED: [Helper; 82] = [
     audited(id::MAP_LOOKUP_ELEM).gives(Gives::MapValueOrNull),
     audited(id::MAP_UPDATE_ELEM),
     audited(id::MAP_DELETE_ELEM),
@@ -279,10 +303,15 @@ pub static ALLOWED: [Helper; 64] = [
         gate: Gate::TailCall,
         ..with_ctx(id::TAIL_CALL, Sync::Before)
     },
+    scalar(id::GET_CURRENT_PID_TGID),
+    scalar(id::GET_CURRENT_UID_GID),
+    audited(id::GET_CURRENT_COMM),
+    scalar(id::GET_CGROUP_CLASSID),
     scalar(id::REDIRECT),
     // Appends up to flags[51:32] bytes of the packet to the sample.
     with_ctx(id::PERF_EVENT_OUTPUT, Sync::Before),
     audited(id::CSUM_DIFF),
+    audited(id::CURRENT_TASK_UNDER_CGROUP),
     scalar(id::GET_NUMA_NODE_ID),
     with_ctx(id::XDP_ADJUST_HEAD, Sync::Around),
     // The map is a constant of the call site, the rest are numbers; only the
@@ -293,6 +322,7 @@ pub static ALLOWED: [Helper; 64] = [
     // Takes the device from the context and the addresses from its parameter
     // block; the packet is not read (bpf_xdp_fib_lookup()).
     with_ctx(id::FIB_LOOKUP, Sync::None),
+    scalar(id::GET_CURRENT_CGROUP_ID),
     // Take the network namespace from the context, the tuple from memory.
     with_ctx(id::SK_LOOKUP_TCP, Sync::None)
         .gives(Gives::SocketOrNull)
@@ -314,6 +344,8 @@ pub static ALLOWED: [Helper; 64] = [
     audited(id::STRTOUL),
     audited(id::TCP_GEN_SYNCOOKIE).reads_twice(),
     scalar(id::JIFFIES64),
+    audited(id::GET_NS_CURRENT_PID_TGID),
+    scalar(id::GET_CURRENT_ANCESTOR_CGROUP_ID),
     scalar(id::KTIME_GET_BOOT_NS),
     audited(id::RINGBUF_OUTPUT),
     audited(id::RINGBUF_RESERVE)
@@ -322,6 +354,13 @@ pub static ALLOWED: [Helper; 64] = [
     audited(id::RINGBUF_SUBMIT).releases(Resource::RingbufRecord),
     audited(id::RINGBUF_DISCARD).releases(Resource::RingbufRecord),
     audited(id::RINGBUF_QUERY),
+    audited(id::SKC_TO_TCP6_SOCK).gives(Gives::SocketAsOrNull),
+    audited(id::SKC_TO_TCP_SOCK).gives(Gives::SocketAsOrNull),
+    audited(id::SKC_TO_TCP_TIMEWAIT_SOCK).gives(Gives::SocketAsOrNull),
+    audited(id::SKC_TO_TCP_REQUEST_SOCK).gives(Gives::SocketAsOrNull),
+    audited(id::SKC_TO_UDP6_SOCK).gives(Gives::SocketAsOrNull),
+    audited(id::GET_TASK_STACK),
+    audited(id::GET_CURRENT_TASK_BTF).gives(Gives::KernelObject),
     scalar(id::KTIME_GET_COARSE_NS),
     // Compares lengths and MTUs; the packet is not read
     // (bpf_xdp_check_mtu()).
@@ -335,6 +374,10 @@ pub static ALLOWED: [Helper; 64] = [
     },
     audited(id::TIMER_START),
     audited(id::TIMER_CANCEL),
+    audited(id::TASK_PT_REGS).gives(Gives::KernelObject),
+    audited(id::SKC_TO_UNIX_SOCK).gives(Gives::SocketAsOrNull),
+    // Calls back with the task and the area, once.
+    calling_back(id::FIND_VMA),
     // Calls back with a number; the verifier replaces most calls of it.
     calling_back(id::LOOP),
     audited(id::STRNCMP),
@@ -372,33 +415,21 @@ pub const fn args(id: u32) -> &'static [ArgKind] {
     }
 }
 
-const CALLBACK: &str = "it calls back into the program";
 const ANY_READ: &str = "it reads any address it is given";
-const TASK: &str = "it reads or changes the task that the packet interrupted";
-const BTF_POINTER: &str = "it returns a pointer to a kernel object that the program reads freely";
+const ADDRESS: &str = "the address it returns is of use only to who may read any";
+const TASK: &str = "it changes the task that the packet interrupted, or what is stored for it";
+const BTF_POINTER: &str = "it returns an object that the socket does not keep";
 const PERF: &str = "its use of performance counters is not reviewed yet";
 
 /// Helpers an XDP program could call without isolation, and why they are
 /// refused with it. By rising number.
-pub static REFUSED: [(u32, &str); 40] = [
-    // get_current_pid_tgid
-    (14, TASK),
-    // get_current_uid_gid
-    (15, TASK),
-    // get_current_comm
-    (16, TASK),
-    // get_cgroup_classid
-    (17, TASK),
+pub static REFUSED: [(u32, &str); 22] = [
     // perf_event_read
     (22, PERF),
     // get_current_task
-    (35, TASK),
-    // current_task_under_cgroup
-    (37, TASK),
+    (35, ADDRESS),
     // perf_event_read_value
     (55, PERF),
-    // get_current_cgroup_id
-    (80, TASK),
     // send_signal
     (109, TASK),
     // probe_read_user
@@ -411,22 +442,6 @@ pub static REFUSED: [(u32, &str); 40] = [
     (115, ANY_READ),
     // send_signal_thread
     (117, TASK),
-    // get_ns_current_pid_tgid
-    (120, TASK),
-    // get_current_ancestor_cgroup_id
-    (123, TASK),
-    // skc_to_tcp6_sock
-    (136, BTF_POINTER),
-    // skc_to_tcp_sock
-    (137, BTF_POINTER),
-    // skc_to_tcp_timewait_sock
-    (138, BTF_POINTER),
-    // skc_to_tcp_request_sock
-    (139, BTF_POINTER),
-    // skc_to_udp6_sock
-    (140, BTF_POINTER),
-    // get_task_stack
-    (141, TASK),
     // copy_from_user
     (148, ANY_READ),
     // snprintf_btf
@@ -445,20 +460,12 @@ pub static REFUSED: [(u32, &str); 40] = [
     (156, TASK),
     // task_storage_delete
     (157, TASK),
-    // get_current_task_btf
-    (158, TASK),
     // snprintf
     (165, ANY_READ),
-    // task_pt_regs
-    (175, TASK),
     // get_branch_snapshot
     (176, PERF),
     // trace_vprintk
     (177, ANY_READ),
-    // skc_to_unix_sock
-    (178, BTF_POINTER),
-    // find_vma
-    (180, CALLBACK),
     // copy_from_user_task
     (191, ANY_READ),
     // skc_to_mptcp_sock

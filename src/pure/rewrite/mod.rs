@@ -56,7 +56,7 @@ pub const MAX_SITES: u32 = 0xffff;
 /// What the verifier knew of the pointer of a load or store
 /// (`bpf_insn_aux_data.ptr_type`).
 ///
-/// For pointers other than [`Ctx`](Self::Ctx), `Socket` and `KernelObject` the
+/// For pointers other than [`Ctx`](Self::Ctx), `Socket` and those to objects the
 /// verifier keeps one type of possibly several: an instruction that one path
 /// reaches with a stack pointer and another with a packet pointer has either.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,8 +78,14 @@ pub enum PtrKind {
     Mem,
     /// A socket or its common part, which a helper returned.
     Socket,
-    /// An object of the kernel that the program may read freely: a `struct
-    /// bpf_map`, a BTF pointer.
+    /// An object of the kernel's that was lent to the run: a BTF pointer that a
+    /// helper returned or a callback was given.
+    LentObject,
+    /// What is reached by pointers that the program has read out of such an
+    /// object, where that is allowed.
+    Followed,
+    /// An object of the kernel's that was not lent: a `struct bpf_map`, or what is
+    /// reached where that is not allowed.
     KernelObject,
     /// Any other `enum bpf_reg_type`.
     Other(u32),
@@ -143,6 +149,9 @@ pub enum Action {
     /// The check of a `may_goto`: becomes a load of AX from the address in AX,
     /// where nothing is, which the kernel answers ([`LOOP_CHECK`]).
     LoopCheck,
+    /// A load through a pointer that the program has read: becomes one of
+    /// [`Insn::as_probe`], since nothing says that something is there.
+    Follow,
     /// Breach build only: `rX &= 0`, to become `goto +0`.
     DropMask,
 }
@@ -158,6 +167,7 @@ impl Action {
                 | Self::Throw
                 | Self::JumpTable
                 | Self::LoopCheck
+                | Self::Follow
                 | Self::DropMask
         )
     }
@@ -191,8 +201,8 @@ pub enum Refusal {
     Arena,
     /// It computes a per-CPU address.
     PercpuAddress,
-    /// It follows kernel pointers, with faults caught.
-    ProbeRead,
+    /// It follows pointers that it has read out of objects of the kernel's.
+    Followed,
     /// It addresses a variable of the kernel.
     KernelVariable,
     /// It reads an object of the kernel directly.
@@ -246,9 +256,13 @@ impl fmt::Display for Refusal {
             Self::JumpTable => f.write_str("a jump table leads nowhere or to too many places"),
             Self::Arena => f.write_str("arenas are not isolated yet"),
             Self::PercpuAddress => f.write_str("per-CPU addresses are not isolated"),
-            Self::ProbeRead => f.write_str("reads through kernel pointers are not isolated yet"),
+            Self::Followed => f.write_str(
+                "it follows pointers of the kernel's (parameter kernel_reads=1 lets it)",
+            ),
             Self::KernelVariable => f.write_str("direct access to a kernel variable"),
-            Self::KernelObject => f.write_str("direct access to a kernel object"),
+            Self::KernelObject => f.write_str(
+                "direct access to a kernel object that was not lent (kernel_reads=1 lets it read those that it comes to by pointers)",
+            ),
             Self::Pointer(kind) => write!(f, "access through an unknown kind of pointer ({kind})"),
             Self::MayGoto => f.write_str("a may_goto of an unknown form"),
             Self::LoopInFunction => f.write_str(
@@ -282,9 +296,12 @@ pub fn classify(insn: &Insn, known: &Known) -> Result<Action, Refusal> {
         class::LD => load_immediate(insn),
         class::LDX if known.may_goto == Some(MayGoto::Count) => Ok(Action::LoopCount),
         class::LDX => match insn.mode() {
-            mode::MEM => pointer(known.ptr),
-            mode::MEMSX if insn.access_bytes() < 8 => pointer(known.ptr),
-            mode::PROBE_MEM | mode::PROBE_MEMSX => Err(Refusal::ProbeRead),
+            mode::MEM => load(known.ptr),
+            mode::MEMSX if insn.access_bytes() < 8 => load(known.ptr),
+            mode::PROBE_MEM | mode::PROBE_MEMSX => match known.ptr {
+                PtrKind::LentObject | PtrKind::Followed => Ok(Action::Keep),
+                _ => Err(Refusal::Followed),
+            },
             mode::PROBE_MEM32 | mode::PROBE_MEM32SX => Err(Refusal::Arena),
             _ => Err(Refusal::UnknownOpcode(insn.code)),
         },
@@ -324,6 +341,14 @@ fn load_immediate(insn: &Insn) -> Result<Action, Refusal> {
     }
 }
 
+/// A load: what the program has come to by itself may be gone.
+fn load(ptr: PtrKind) -> Result<Action, Refusal> {
+    match ptr {
+        PtrKind::Followed => Ok(Action::Follow),
+        _ => pointer(ptr),
+    }
+}
+
 fn pointer(ptr: PtrKind) -> Result<Action, Refusal> {
     match ptr {
         PtrKind::Unknown
@@ -333,8 +358,9 @@ fn pointer(ptr: PtrKind) -> Result<Action, Refusal> {
         | PtrKind::MapValue
         | PtrKind::MapKey
         | PtrKind::Mem
-        | PtrKind::Socket => Ok(Action::Keep),
-        PtrKind::KernelObject => Err(Refusal::KernelObject),
+        | PtrKind::Socket
+        | PtrKind::LentObject => Ok(Action::Keep),
+        PtrKind::KernelObject | PtrKind::Followed => Err(Refusal::KernelObject),
         PtrKind::Other(kind) => Err(Refusal::Pointer(kind)),
     }
 }
@@ -485,7 +511,11 @@ impl Facts {
     pub fn observe(&mut self, insn: &Insn, known: &Known, action: Action) {
         match action {
             Action::Keep | Action::Call | Action::FunctionAddress | Action::DropMask => {}
-            Action::Throw | Action::JumpTable | Action::LoopCount | Action::LoopCheck => {}
+            Action::Follow
+            | Action::Throw
+            | Action::JumpTable
+            | Action::LoopCount
+            | Action::LoopCheck => {}
             Action::Exit => self.exits = self.exits.saturating_add(1),
             Action::TailCall => self.tail_calls = self.tail_calls.saturating_add(1),
             Action::Helper(id) => self.note_helper(id),
@@ -726,8 +756,8 @@ mod tests {
             (Insn::new(0x18, 2, 3, 0, 0), none, Refusal::KernelVariable),
             (Insn::new(0xbf, 2, 1, 1, 1), none, Refusal::Arena),
             (Insn::new(0xbf, 2, 1, -1, 0), none, Refusal::PercpuAddress),
-            (Insn::new(0x39, 2, 1, 0, 0), none, Refusal::ProbeRead),
-            (Insn::new(0x59, 2, 1, 0, 0), none, Refusal::ProbeRead),
+            (Insn::new(0x39, 2, 1, 0, 0), none, Refusal::Followed),
+            (Insn::new(0x59, 2, 1, 0, 0), none, Refusal::Followed),
             (Insn::new(0xb9, 2, 1, 0, 0), none, Refusal::Arena),
             (Insn::new(0xd1, 2, 1, 0, 0), none, Refusal::Arena),
             (Insn::new(0xfb, 2, 1, 0, 0), none, Refusal::Arena),
@@ -744,7 +774,7 @@ mod tests {
             ),
             (Insn::new(0xe5, 0, 0, 2, 0), none, Refusal::MayGoto),
             (Insn::call(1), none, Refusal::UnknownCall),
-            (Insn::call(1), helper(180), Refusal::Helper(180)),
+            (Insn::call(1), helper(109), Refusal::Helper(109)),
             (
                 Insn::ldx(size::DW, 1, 2, 0),
                 with(PtrKind::KernelObject),
@@ -780,8 +810,8 @@ mod tests {
     #[test]
     fn a_refused_helper_is_named_with_the_reason() {
         assert_eq!(
-            Refusal::Helper(180).to_string(),
-            "helper find_vma#180 is not isolated: it calls back into the program"
+            Refusal::Helper(109).to_string(),
+            "helper send_signal#109 is not isolated: it changes the task that the packet interrupted, or what is stored for it"
         );
     }
 

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Pointers that programs read out of objects of the kernel's, and follow: there
+ * need be nothing where they lead. Isolated with kernel_reads=1 alone.
+ */
+#include "corpus.h"
+#include "task.h"
+
+__s64 result[16];
+
+SEC("xdp") int follow_leader(struct xdp_md *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	result[0] = task->group_leader->pid == task->tgid;
+	result[1] = task->group_leader->group_leader->tgid == task->tgid;
+	result[2] = task->group_leader->comm[0];
+	return XDP_PASS;
+}
+
+SEC("xdp") int follow_memory(struct xdp_md *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct mm_struct *mm = task->mm;
+
+	result[0] = mm->start_code < mm->end_code;
+	return XDP_PASS;
+}
+
+/* A kernel thread has none: the first task is the parent of all. */
+SEC("xdp") int follow_to_nothing(struct xdp_md *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	for (int i = 0; i < 32 && task->pid; i++)
+		task = task->real_parent;
+	result[0] = task->pid;
+	result[1] = (__u64)task->mm;
+	result[2] = task->mm->start_code;
+	result[3] = (__s64)(int)task->mm->end_code;
+	return XDP_PASS;
+}
+
+char _license[] SEC("license") = "GPL";
