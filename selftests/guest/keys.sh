@@ -50,10 +50,6 @@ has_own() {
     ! shares "$1"
 }
 
-domains_are() {
-    test "$(status domains)" -eq "$1"
-}
-
 head -c 64 /dev/zero >/tmp/packet
 need_module
 check "a fresh module has no domain" domains_are 0

@@ -13,10 +13,6 @@ cd /files || exit
 . guest/lib/bailey.sh
 readonly parameters=/sys/module/bailey/parameters
 
-domains_are() {
-    test "$(status domains)" -eq "$1"
-}
-
 need_module on_violation=abort
 # On a slow machine the policy would have time to part them.
 echo 1 >$parameters/test_hold

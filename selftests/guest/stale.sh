@@ -12,10 +12,6 @@ cd /files || exit
 . guest/lib/bailey.sh
 readonly parameters=/sys/module/bailey/parameters
 
-domains_are() {
-    test "$(status domains)" -eq "$1"
-}
-
 need_module on_violation=abort test_hold=1
 absorb ./recycled --rounds 4 --pages 64 --seed 1
 check "the domains of freed programs go" wait_for 20 domains_are 0

@@ -28,6 +28,11 @@ status() {
     awk -v k="$1" '$1 == k { sub(/^[^ ]+ +/, ""); print }' $bailey/status
 }
 
+# domains_are N: so many there are now.
+domains_are() {
+    test "$(status domains)" -eq "$1"
+}
+
 # counter NAME: the number in the file of this name, under its header.
 counter() {
     awk 'NR == 2 { print $NF }' "$bailey/$1"
