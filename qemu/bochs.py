@@ -8,10 +8,13 @@
 import glob
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
 import threading
+import time
+import tty
 
 import run
 
@@ -23,7 +26,7 @@ CYLINDER = 16 * 63 * 512
 
 CONFIG = """\
 # Debian's bochs has front ends for terminals, X and VNC, and no other.
-display_library: term
+display_library: term, options="hideIPS"
 config_interface: textconfig
 romimage: file=/usr/share/bochs/BIOS-bochs-latest
 vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
@@ -111,6 +114,19 @@ class Bochs:
         os.close(writer)
         os.close(terminal)
         threading.Thread(target=self.drain, args=[screen], daemon=True).start()
+        threading.Thread(target=self.drain_own, args=[f"{o.run}/bochs.out"], daemon=True).start()
+
+    def drain_own(self, out):
+        """Debian's build opens a terminal of its own for the screen and says which.
+        If nobody reads there, bochs waits for ever once that is full."""
+        while self.process.poll() is None:
+            with open(out, errors="replace") as said:
+                found = re.search(r'connected to screen "(.+)"', said.read())
+            if found:
+                own = os.open(found[1], os.O_RDWR | os.O_NOCTTY)
+                tty.setraw(own)
+                return self.drain(own)
+            time.sleep(0.1)
 
     @staticmethod
     def drain(screen):
