@@ -19,16 +19,14 @@
  * the prey, since NMIs from outside come there.
  */
 #include "breach_run.h"
+#include "breakpoint.h"
 #include "kernel_memory.h"
 
 #include <getopt.h>
-#include <linux/hw_breakpoint.h>
 #include <linux/membarrier.h>
-#include <linux/perf_event.h>
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <time.h>
 
 #define PAGE 4096ull
 #define PARAMETERS "/sys/module/bailey/parameters/"
@@ -331,14 +329,6 @@ static bool has_won(void)
 	return __atomic_load_n(&wins, __ATOMIC_RELAXED) || hijacks() != hijacked_before;
 }
 
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec / 1e9;
-}
-
 /*
  * Membarriers interrupt the other CPUs on which this process runs. Not one
  * after another: a host with fewer CPUs has to run the attackers, too. An
@@ -408,33 +398,6 @@ static void *attack(void *arg)
 	return NULL;
 }
 
-/* On CPU 0, for whatever runs there. */
-static int breakpoint(__u64 address, int type)
-{
-	struct perf_event_attr attr = {
-		.type = PERF_TYPE_BREAKPOINT,
-		.size = sizeof(attr),
-		.bp_type = type,
-		.bp_addr = address,
-		.bp_len = type == HW_BREAKPOINT_X ? sizeof(long) : HW_BREAKPOINT_LEN_8,
-	};
-	int fd = syscall(SYS_perf_event_open, &attr, -1, 0, -1, 0);
-
-	if (fd < 0)
-		die("a breakpoint at %llx: %s", address, strerror(errno));
-	return fd;
-}
-
-static __u64 end_breakpoint(int fd)
-{
-	__u64 count = 0;
-
-	if (read(fd, &count, sizeof(count)) != sizeof(count))
-		die("a breakpoint: %s", strerror(errno));
-	close(fd);
-	return count;
-}
-
 /* A first run, undisturbed but for interrupts, to learn where things are. */
 static void learn(void)
 {
@@ -491,12 +454,12 @@ static void run_kind(void)
 	landings = counter("event_landings");
 	events = counter("events");
 	if (kind->breakpoints) {
-		breakpoints[nr++] = breakpoint(symbols[HELPER_Z].address, HW_BREAKPOINT_X);
-		breakpoints[nr++] = breakpoint(symbols[EXIT_Z].address, HW_BREAKPOINT_X);
-		breakpoints[nr++] = breakpoint(first.self + offsetof(struct prey, turns),
+		breakpoints[nr++] = breakpoint(0, symbols[HELPER_Z].address, HW_BREAKPOINT_X);
+		breakpoints[nr++] = breakpoint(0, symbols[EXIT_Z].address, HW_BREAKPOINT_X);
+		breakpoints[nr++] = breakpoint(0, first.self + offsetof(struct prey, turns),
 					       HW_BREAKPOINT_W);
 		/* Behind the last call, which is the exit: behind the one before. */
-		breakpoints[nr++] = breakpoint(back[nr_jumps > 1 ? nr_jumps - 2 : 0],
+		breakpoints[nr++] = breakpoint(0, back[nr_jumps > 1 ? nr_jumps - 2 : 0],
 					       HW_BREAKPOINT_X);
 	}
 	/* Every domain can read the IDT, whose first gate leads to the first stub. */
@@ -516,8 +479,10 @@ static void run_kind(void)
 		pthread_join(threads[i], NULL);
 	if (expect_win)
 		set_undefended("");
-	for (int i = 0; i < nr; i++)
-		hit += end_breakpoint(breakpoints[i]);
+	for (int i = 0; i < nr; i++) {
+		hit += hits(breakpoints[i]);
+		close(breakpoints[i]);
+	}
 	harm = kind->harm ? kind->harm() : 0;
 	hijacked = hijacks() - hijacked_before;
 	wins += hijacked + harm;

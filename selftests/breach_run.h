@@ -6,13 +6,10 @@
 #ifndef BAILEY_BREACH_RUN_H
 #define BAILEY_BREACH_RUN_H
 
-#include "runner.h"
+#include "report.h"
 #include "progs/breach.h"
 
-#include <stdbool.h>
-
-/* How many `not ok` there were, and how many runs a violation ended. */
-static int failed;
+/* How many runs a violation ended. */
 static __u64 ended_runs;
 
 struct breach {
@@ -25,19 +22,6 @@ struct outcome {
 	struct order order;
 	int verdict;
 };
-
-__attribute__((format(printf, 2, 3))) static inline void report(bool good, const char *format, ...)
-{
-	va_list args;
-
-	printf(good ? "ok " : "not ok ");
-	va_start(args, format);
-	vprintf(format, args);
-	va_end(args);
-	putchar('\n');
-	fflush(stdout);
-	failed += !good;
-}
 
 /* NAME.bpf.o of the folder. */
 static inline struct bpf_object *load(const char *files, const char *name)

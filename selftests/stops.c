@@ -18,16 +18,15 @@
  *
  * Prints KTAP lines without numbers.
  */
+#include "breakpoint.h"
 #include "kernel_memory.h"
+#include "report.h"
 
 #include <dirent.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <linux/hw_breakpoint.h>
-#include <linux/perf_event.h>
 #include <poll.h>
 #include <sys/syscall.h>
-#include <time.h>
 
 #define PARAMETERS "/sys/module/bailey/parameters/"
 #define STUB 64 /* bytes of an event's stub */
@@ -48,30 +47,9 @@ static struct symbol symbols[SYMBOLS] = {
 	[EXIT_Z] = {.name = "bailey_exit_z"},
 };
 
-static int port, prog, failed, stride = 1;
+static int port, prog, stride = 1;
 static __u64 seed = 1;
 static __u64 nmi_push, runs;
-
-static void report(bool ok, const char *format, ...)
-{
-	va_list args;
-
-	printf("%sok ", ok ? "" : "not ");
-	va_start(args, format);
-	vprintf(format, args);
-	va_end(args);
-	putchar('\n');
-	fflush(stdout);
-	failed += !ok;
-}
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec / 1e9;
-}
 
 static void open_port(void)
 {
@@ -185,31 +163,6 @@ static bool carry_out(const char *order, char *answer, size_t size)
 	return good;
 }
 
-static int breakpoint(__u64 address)
-{
-	struct perf_event_attr attr = {
-		.type = PERF_TYPE_BREAKPOINT,
-		.size = sizeof(attr),
-		.bp_type = HW_BREAKPOINT_X,
-		.bp_addr = address,
-		.bp_len = sizeof(long),
-	};
-	int fd = syscall(SYS_perf_event_open, &attr, -1, 0, -1, 0);
-
-	if (fd < 0)
-		die("a breakpoint at %llx: %s", address, strerror(errno));
-	return fd;
-}
-
-static __u64 hits(int fd)
-{
-	__u64 count;
-
-	if (read(fd, &count, sizeof(count)) != sizeof(count))
-		die("a breakpoint: %s", strerror(errno));
-	return count;
-}
-
 static __u64 stub(int vector)
 {
 	return (nmi_push & ~(__u64)(STUB - 1)) + (vector - NMI) * STUB;
@@ -258,7 +211,7 @@ static bool one_try(const struct try *t)
 	bool good, over;
 
 	if (t->first == DB) {
-		trap = breakpoint(symbols[t->label].address);
+		trap = breakpoint(0, symbols[t->label].address, HW_BREAKPOINT_X);
 		len = snprintf(order, sizeof(order), "break %llx", stub(DB));
 	} else {
 		len = snprintf(order, sizeof(order), "break %llx step %d %s break %llx",
@@ -270,7 +223,7 @@ static bool one_try(const struct try *t)
 		len += snprintf(order + len, sizeof(order) - len, " %s", word_of(t->second));
 	} else {
 		/* In its own stub, where confined CPUs alone come. */
-		trap = breakpoint(nmi_push - stub(NMI) + stub(t->first));
+		trap = breakpoint(0, nmi_push - stub(NMI) + stub(t->first), HW_BREAKPOINT_X);
 		wanted = 1;
 		if (t->third)
 			len += snprintf(order + len, sizeof(order) - len,

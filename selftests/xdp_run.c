@@ -22,18 +22,15 @@
  * SIGTERM ends the runs in good order. Prints `id`, `runs`, `last` (verdict), and what was asked for; the exit code
  * is 1 when a verdict was not --verdict.
  */
-#include "runner.h"
+#include "breakpoint.h"
 
 #include <getopt.h>
-#include <linux/hw_breakpoint.h>
 #include <linux/membarrier.h>
-#include <linux/perf_event.h>
 #include <net/if.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <sys/syscall.h>
-#include <time.h>
 
 #define MAX_CPUS 64
 /* How often in one call of the kernel. */
@@ -61,30 +58,16 @@ static int breakpoints[MAX_CPUS];
 
 static void set_breakpoints(__u64 address)
 {
-	struct perf_event_attr attr = {
-		.type = PERF_TYPE_BREAKPOINT,
-		.size = sizeof(attr),
-		.bp_type = HW_BREAKPOINT_X,
-		.bp_addr = address,
-		.bp_len = sizeof(long),
-	};
-
-	for (int i = 0; i < libbpf_num_possible_cpus() && i < MAX_CPUS; i++) {
-		breakpoints[i] = syscall(SYS_perf_event_open, &attr, -1, i, -1, 0);
-		if (breakpoints[i] < 0)
-			die("a breakpoint: %s", strerror(errno));
-	}
+	for (int i = 0; i < libbpf_num_possible_cpus() && i < MAX_CPUS; i++)
+		breakpoints[i] = breakpoint(i, address, HW_BREAKPOINT_X);
 }
 
-static __u64 hits(void)
+static __u64 all_hits(void)
 {
-	__u64 all = 0, one;
+	__u64 all = 0;
 
-	for (int i = 0; i < MAX_CPUS && breakpoints[i]; i++) {
-		if (read(breakpoints[i], &one, sizeof(one)) != sizeof(one))
-			die("a breakpoint: %s", strerror(errno));
-		all += one;
-	}
+	for (int i = 0; i < MAX_CPUS && breakpoints[i]; i++)
+		all += hits(breakpoints[i]);
 	return all;
 }
 
@@ -92,14 +75,6 @@ static void on_signal(int number)
 {
 	(void)number;
 	stop = 1;
-}
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec / 1e9;
 }
 
 static void *work(void *arg)
@@ -369,7 +344,7 @@ int main(int argc, char **argv)
 	}
 	printf("runs %llu\nlast %d\nseconds %.3f\n", runs, (int)workers[0].last, now() - start);
 	if (breakpoints[0])
-		printf("breaks %llu\n", hits());
+		printf("breaks %llu\n", all_hits());
 	if (get)
 		get_words(obj, get);
 	return wrong;
