@@ -51,6 +51,8 @@ KSYM(void *, bpf_prog_pack_alloc, (u32 size, bpf_jit_fill_hole_t fill, bool was_
 KSYM(void, bpf_prog_pack_free, (void *ptr, u32 size), (ptr, size))
 KSYM(struct btf *, bpf_get_btf_vmlinux, (void), ())
 KSYM(void, btf_get, (struct btf *btf), (btf))
+KSYM(s32, btf_find_by_name_kind, (const struct btf *btf, const char *name, u8 kind),
+     (btf, name, kind))
 KSYM(const char *, btf_name_by_offset, (const struct btf *btf, u32 offset), (btf, offset))
 KSYM(void *, text_poke_copy, (void *addr, const void *code, size_t len), (addr, code, len))
 KSYM(void, smp_text_poke_single,

@@ -119,6 +119,8 @@ static SYMBOLS: &[Symbol] = symbols! {
         "the BTF that carries a program's reference to this module";
     btf_get, b::bailey_set_btf_get,
         "a reference to that BTF";
+    btf_find_by_name_kind, b::bailey_set_btf_find_by_name_kind,
+        "where the kernel keeps what of a per-CPU hash map";
     btf_name_by_offset, b::bailey_set_btf_name_by_offset,
         "the name of a function that a program calls by its number in that BTF";
     text_poke_copy, b::bailey_set_text_poke_copy,

@@ -16,7 +16,7 @@
 
 use super::Store;
 use crate::bindings as b;
-use crate::domain::arrays;
+use crate::domain::{arrays, per_cpu};
 use core::ptr::{self, NonNull};
 use kernel::error::from_err_ptr;
 use kernel::prelude::*;
@@ -166,8 +166,12 @@ unsafe extern "C" fn bailey_on_htab_map_alloc(attr: *mut b::bpf_attr) -> *mut b:
     // SAFETY: promised by the caller.
     match unsafe { store_for(attr) } {
         Some(store) => store.as_ptr().cast(),
-        // SAFETY: the original, as it would have been called.
-        None => unsafe { b::bailey_k_htab_map_alloc(attr) },
+        None => {
+            // SAFETY: promised by the caller.
+            let per_cpu = unsafe { per_cpu::create(attr) };
+            // SAFETY: the original, as it would have been called.
+            per_cpu.unwrap_or_else(|| unsafe { b::bailey_k_htab_map_alloc(attr) })
+        }
     }
 }
 
@@ -186,8 +190,12 @@ unsafe extern "C" fn bailey_on_htab_map_free(map: *mut b::bpf_map) {
     match ours {
         // SAFETY: a store that never became a map; the reference is `store_for`'s.
         Some(store) => unsafe { Store::end(store) },
-        // SAFETY: the original, as it would have been called.
-        None => unsafe { b::bailey_k_htab_map_free(map) },
+        // SAFETY: as above; else the original, as it would have been called.
+        None => unsafe {
+            if !per_cpu::end_if_ours(map) {
+                b::bailey_k_htab_map_free(map);
+            }
+        },
     }
 }
 
@@ -204,7 +212,8 @@ unsafe extern "C" fn bailey_on_security_bpf_map_create(
     kernel: bool,
 ) -> c_int {
     // SAFETY: nobody else knows the map.
-    let mut fits = !arrays::is_per_cpu(map) || unsafe { b::bailey_map_has_record(map) } == 0;
+    let plain = unsafe { b::bailey_map_has_record(map) } == 0;
+    let mut fits = plain || arrays::pieces_of(map).is_none();
     pending(map, |_| {
         // SAFETY: nobody else knows the map, and it is a store.
         unsafe {
