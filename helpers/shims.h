@@ -11,6 +11,8 @@
 #include <linux/filter.h>
 #include <asm/insn.h>
 #include <asm/segment.h>
+/* The kernel's own, in no header for modules: the tree that Rust modules are built in has it. */
+#include <../kernel/bpf/bpf_lru_list.h>
 #include "layout.h"
 
 enum { BAILEY_KERNEL_CS = __KERNEL_CS, BAILEY_KERNEL_DS = __KERNEL_DS };
@@ -62,6 +64,14 @@ BAILEY_KSYM(void *, bpf_map_area_mmapable_alloc, (u64 size, int node));
 BAILEY_KSYM(void, bpf_map_init_from_attr, (struct bpf_map *map, union bpf_attr *attr));
 BAILEY_KSYM(void __percpu *, bpf_map_alloc_percpu,
 	    (const struct bpf_map *map, size_t size, size_t align, gfp_t gfp));
+BAILEY_KSYM(int, bpf_lru_init,
+	    (struct bpf_lru *lru, bool percpu, u32 hash_offset, del_from_htab_func del_from_htab,
+	     void *del_arg));
+BAILEY_KSYM(void, bpf_lru_populate,
+	    (struct bpf_lru *lru, void *buf, u32 node_offset, u32 elem_size, u32 nr_elems));
+BAILEY_KSYM(void, bpf_lru_destroy, (struct bpf_lru *lru));
+BAILEY_KSYM(struct bpf_lru_node *, bpf_lru_pop_free, (struct bpf_lru *lru, u32 hash));
+BAILEY_KSYM(void, bpf_lru_push_free, (struct bpf_lru *lru, struct bpf_lru_node *node));
 BAILEY_KSYM(struct btf *, btf_get_by_fd, (int fd));
 BAILEY_KSYM(void, btf_put, (struct btf *btf));
 BAILEY_KSYM(const struct btf_type *, btf_type_id_size,
@@ -142,8 +152,8 @@ bool bailey_on_bpf_map_meta_equal(const struct bpf_map *meta, const struct bpf_m
 void bailey_on_bpf_map_meta_free(struct bpf_map *meta);
 
 /* store.c: what stores of hash maps take from macros and inlines */
-extern struct bpf_map_ops bailey_store_ops;
-extern const struct bpf_map_ops *bailey_htab_map_ops;
+extern struct bpf_map_ops bailey_store_ops, bailey_lru_store_ops;
+extern const struct bpf_map_ops *bailey_htab_map_ops, *bailey_htab_lru_map_ops;
 extern int *bailey_btf_bpf_map_id;
 extern int bailey_stores;
 /* rqspinlock_t, asserted in store.c */

@@ -14,7 +14,9 @@
 
 /* Filled once by init (src/store/ops.rs). */
 struct bpf_map_ops bailey_store_ops __ro_after_init;
+struct bpf_map_ops bailey_lru_store_ops __ro_after_init;
 const struct bpf_map_ops *bailey_htab_map_ops __ro_after_init;
+const struct bpf_map_ops *bailey_htab_lru_map_ops __ro_after_init;
 int *bailey_btf_bpf_map_id __ro_after_init;
 
 int bailey_stores = 1;

@@ -12,6 +12,10 @@
  * of enum bpf_map_type), twice: the second time it sees what the first one's
  * program wrote.
  *
+ * map_calls recent OBJECT: maps that forget what was not used for long, used by
+ * system calls and by the object's program, in the same way each time. Prints a line
+ * for each, with what came out of it and what is left hashed.
+ *
  * map_calls hold: prints the number of a hash map and keeps it until it is
  * killed.
  */
@@ -38,6 +42,7 @@ static __u32 cpus;
 
 #define HASH BPF_MAP_TYPE_HASH
 #define PER_CPU BPF_MAP_TYPE_PERCPU_HASH
+#define LRU BPF_MAP_TYPE_LRU_HASH
 #define LRU_PER_CPU BPF_MAP_TYPE_LRU_PERCPU_HASH
 
 static const struct shape shapes[] = {
@@ -64,6 +69,14 @@ static const struct shape shapes[] = {
 	{ "local_on_demand", 4, 8, 16, BPF_F_NO_PREALLOC, PER_CPU },
 	{ "local_read", 4, 8, 16, BPF_F_RDONLY_PROG, PER_CPU },
 	{ "local_in_a_map", 4, 8, 16, 0, PER_CPU },
+	{ "lru_one", 4, 4, 1, 0, LRU },
+	{ "lru_words", 8, 8, 64, 0, LRU },
+	{ "lru_odd", 3, 5, 33, 0, LRU },
+	{ "lru_many", 4, 300, 1000, 0, LRU },
+	{ "lru_apart", 4, 8, 64, BPF_F_NO_COMMON_LRU, LRU },
+	{ "lru_apart_few", 4, 8, 2, BPF_F_NO_COMMON_LRU, LRU },
+	{ "lru_node", 4, 8, 16, BPF_F_NUMA_NODE, LRU },
+	{ "lru_in_a_map", 4, 8, 16, 0, LRU },
 	{ "local_lru", 4, 8, 16, 0, LRU_PER_CPU },
 	{ "local_lru_long", 12, 300, 250, 0, LRU_PER_CPU },
 	{ "local_lru_apart", 4, 8, 64, BPF_F_NO_COMMON_LRU, LRU_PER_CPU },
@@ -80,6 +93,7 @@ static const struct shape wrong[] = {
 	{ "lru_flag", 4, 4, 1, BPF_F_NO_COMMON_LRU, HASH },
 	{ "unknown_flag", 4, 4, 1, 1u << 20, HASH },
 	{ "both_access", 4, 4, 1, BPF_F_RDONLY | BPF_F_WRONLY, HASH },
+	{ "lru_on_demand", 4, 8, 1, BPF_F_NO_PREALLOC, LRU },
 	{ "local_too_large", 4, 40000, 1, 0, PER_CPU },
 	{ "local_node", 4, 8, 1, BPF_F_NUMA_NODE, PER_CPU },
 	{ "local_lru_on_demand", 4, 8, 1, BPF_F_NO_PREALLOC, LRU_PER_CPU },
@@ -110,7 +124,7 @@ static bool is_per_cpu(const struct shape *s)
 
 static bool is_lru(const struct shape *s)
 {
-	return s->type == LRU_PER_CPU;
+	return s->type == LRU || s->type == LRU_PER_CPU;
 }
 
 /* Bytes that user space passes as a value. */
@@ -396,15 +410,20 @@ static void same_shape(const struct shape *s, __u64 seed)
 	close(map);
 }
 
+/* Which element has not been used for long is told by CPU. */
+static void run_on(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		die("CPU %d is not there", cpu);
+}
+
 static int same(__u64 seed)
 {
-	cpu_set_t first;
-
-	/* Which element has not been used for long is told by CPU. */
-	CPU_ZERO(&first);
-	CPU_SET(0, &first);
-	if (sched_setaffinity(0, sizeof(first), &first))
-		die("CPU 0 is not there");
+	run_on(0);
 	cpus = libbpf_num_possible_cpus();
 	if (cpus > 4)
 		die("more CPUs than there is room for");
@@ -597,6 +616,96 @@ static int iterate(const char *path, enum bpf_map_type type)
 	return 0;
 }
 
+/* A map that forgets, with `entries`, used by user space and by a program. */
+static void forget(const char *path, enum bpf_map_type type, __u32 entries, __u32 flags,
+		   bool on_all)
+{
+	struct bpf_object *object = bpf_object__open(path);
+	__u64 state = entries + type, values[64];
+	__u32 packet[16] = {}, keys = 2 * entries;
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = packet, .data_size_in = sizeof(packet));
+	struct bpf_map *map;
+	int fd, prog, there = 0, kept = 0;
+
+	if (!object)
+		die("%s does not open", path);
+	map = bpf_object__find_map_by_name(object, "recent");
+	bpf_map__set_type(map, type);
+	bpf_map__set_max_entries(map, entries);
+	bpf_map__set_map_flags(map, flags);
+	if (bpf_object__load(object))
+		die("%s does not load", path);
+	fd = bpf_map__fd(map);
+	prog = bpf_program__fd(bpf_object__next_program(object, NULL));
+	digest = HASH_START;
+	run_on(0);
+	for (__u32 n = 0; n < 6000; n++) {
+		__u64 r = next_random(&state);
+		/* Every fourth time a key of a few: those are used and stay. */
+		__u32 key = r & 3 ? (r >> 8) % keys : (r >> 8) % (entries / 4 + 1);
+
+		if (on_all && !(r >> 32 & 31))
+			run_on(r >> 40 & 1 ? 1 : r >> 41 & 2);
+		packet[1] = key;
+		packet[2] = n;
+		packet[3] = r >> 48 & 7 ? 0 : r >> 52 & 3;
+		switch (r >> 56 & 15) {
+		case 0 ... 5:
+			packet[0] = 0;
+			break;
+		case 6 ... 10:
+			packet[0] = 1;
+			break;
+		case 11:
+			packet[0] = 2;
+			break;
+		case 12:
+			memset(values, r >> 16, sizeof(values));
+			note_result(bpf_map_update_elem(fd, &key, values, packet[3]));
+			continue;
+		case 13:
+			note_result(bpf_map_delete_elem(fd, &key));
+			continue;
+		default:
+			note_result(bpf_map_lookup_elem(fd, &key, values));
+			continue;
+		}
+		if (bpf_prog_test_run_opts(prog, &opts))
+			die("the program does not run");
+		if (opts.retval == 0)
+			die("the program was ended");
+		note(&opts.retval, sizeof(opts.retval));
+	}
+	for (__u32 key = 0; key < keys; key++) {
+		int err = bpf_map_lookup_elem(fd, &key, values);
+
+		note_result(err);
+		if (!err)
+			note(values, sizeof(values[0]));
+		there += !err;
+		kept += !err && key <= entries / 4;
+	}
+	printf("%d of %u%s%s%s: %d there, %d of those that are used: %016llx\n", type, entries,
+	       flags & BPF_F_NO_COMMON_LRU ? " apart" : "", flags & BPF_F_NO_PREALLOC ? " on demand" : "",
+	       on_all ? " on all CPUs" : "", there, kept, (unsigned long long)digest);
+	bpf_object__close(object);
+}
+
+static int recent(const char *path)
+{
+	static const __u32 entries[] = { 1, 2, 7, 16, 64, 400, 1500 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(entries); i++)
+		for (int all = 0; all < 2; all++) {
+			forget(path, LRU, entries[i], 0, all);
+			forget(path, LRU, entries[i], BPF_F_NO_COMMON_LRU, all);
+			forget(path, LRU_PER_CPU, entries[i], 0, all);
+			forget(path, LRU_PER_CPU, entries[i], BPF_F_NO_COMMON_LRU, all);
+			forget(path, HASH, entries[i], 0, all);
+		}
+	return 0;
+}
+
 static int hold(void)
 {
 	int map = create(&shapes[1]);
@@ -619,8 +728,10 @@ int main(int argc, char **argv)
 		return stress(argv[2], atoi(argv[3]));
 	if (argc == 4 && !strcmp(argv[1], "iterate"))
 		return iterate(argv[2], atoi(argv[3]));
+	if (argc == 3 && !strcmp(argv[1], "recent"))
+		return recent(argv[2]);
 	if (argc == 2 && !strcmp(argv[1], "hold"))
 		return hold();
-	fprintf(stderr, "usage: map_calls same SEED | stress OBJECT SECONDS | iterate OBJECT TYPE | hold\n");
+	fprintf(stderr, "usage: map_calls same SEED | stress OBJECT SECONDS | iterate OBJECT TYPE | recent OBJECT | hold\n");
 	return 2;
 }

@@ -14,7 +14,7 @@
 //! Ours work with hash maps of the kernel's too, so each pattern that could fit
 //! a store gets ours; a store is kept out of outer maps that were made before.
 
-use super::Store;
+use super::{ops, Store};
 use crate::bindings as b;
 use crate::domain::{arrays, per_cpu};
 use core::ptr::{self, NonNull};
@@ -130,7 +130,7 @@ pub(crate) fn wanted() -> bool {
 unsafe fn store_for(attr: *mut b::bpf_attr) -> Option<NonNull<Store>> {
     // SAFETY: of the union's members this is the one that is filled.
     let create = unsafe { &(*attr).__bindgen_anon_1 };
-    if create.map_type != b::bpf_map_type_BPF_MAP_TYPE_HASH
+    if ops::for_type(create.map_type).is_none()
         || create.map_flags & b::BPF_F_NO_PREALLOC != 0
         || !wanted()
         || !REGISTRY.lock().open
@@ -216,11 +216,11 @@ unsafe extern "C" fn bailey_on_security_bpf_map_create(
     let mut fits = plain || arrays::pieces_of(map).is_none();
     pending(map, |_| {
         // SAFETY: nobody else knows the map, and it is a store.
-        unsafe {
-            fits = b::bailey_map_has_record(map) == 0;
-            if fits {
-                (*map).ops = &raw const b::bailey_store_ops;
-            }
+        let map = unsafe { &mut *map };
+        fits = plain;
+        match ops::for_type(map.map_type) {
+            Some((_, ours)) if fits => map.ops = ours,
+            _ => {}
         }
         !fits
     });
@@ -246,16 +246,19 @@ unsafe extern "C" fn bailey_on_bpf_map_meta_alloc(fd: c_int) -> *mut b::bpf_map 
     }
     // SAFETY: fresh, and known to nobody else.
     unsafe {
-        let ours = ptr::eq((*meta).ops, &raw const b::bailey_store_ops);
-        let fits = ptr::eq((*meta).ops, b::bailey_htab_map_ops)
+        let Some((kernels, ours)) = ops::for_type((*meta).map_type) else {
+            return meta;
+        };
+        let is_ours = ptr::eq((*meta).ops, ours);
+        let fits = ptr::eq((*meta).ops, kernels)
             && (*meta).map_flags & b::BPF_F_NO_PREALLOC == 0
             && b::bailey_map_has_record(meta) == 0;
         // Where the pattern is a store's, that store has a reference: this one is had, too.
-        if (ours || (fits && wanted())) && b::bailey_module_try_get() != 0 {
-            (*meta).ops = &raw const b::bailey_store_ops;
+        if (is_ours || (fits && wanted())) && b::bailey_module_try_get() != 0 {
+            (*meta).ops = ours;
             PATTERNS.fetch_add(1, Relaxed);
-        } else if ours {
-            (*meta).ops = b::bailey_htab_map_ops;
+        } else if is_ours {
+            (*meta).ops = kernels;
         }
     }
     meta
@@ -270,7 +273,7 @@ unsafe extern "C" fn bailey_on_bpf_map_meta_alloc(fd: c_int) -> *mut b::bpf_map 
 unsafe extern "C" fn bailey_on_bpf_map_meta_free(meta: *mut b::bpf_map) {
     // SAFETY: `meta` is freed after this; the reference is that of `bailey_on_bpf_map_meta_alloc`.
     unsafe {
-        if ptr::eq((*meta).ops, &raw const b::bailey_store_ops) {
+        if ops::are_ours((*meta).ops) {
             PATTERNS.fetch_add(-1, Relaxed);
             b::bailey_module_drop();
         }
@@ -292,9 +295,8 @@ unsafe extern "C" fn bailey_on_bpf_map_meta_equal(
     if !unsafe { b::bailey_k_bpf_map_meta_equal(meta, map) } {
         return false;
     }
-    let ours = &raw const b::bailey_store_ops;
     // SAFETY: both are maps.
-    let fits = unsafe { !ptr::eq((*map).ops, ours) || ptr::eq((*meta).ops, ours) };
+    let fits = unsafe { !ops::are_ours((*map).ops) || ptr::eq((*meta).ops, (*map).ops) };
     if !fits {
         pr_warn!(
             "an outer map from before takes no hash map from after the module was loaded (load with stores=0)\n"

@@ -7,9 +7,10 @@
 //! kernel trusts elsewhere: `struct bpf_map`, chains and free list
 //! ([`crate::pure::store`]), and the keys.
 //!
-//! A preallocated hash map whose values hold no fields of the kernel's becomes
-//! a store when it is created ([`create`]); [`ops`] are its operations. To the
-//! kernel it is a `BPF_MAP_TYPE_HASH` with another table of operations.
+//! A hash map whose values hold no fields of the kernel's becomes a store when it
+//! is created ([`create`]), with or without a limit by use ([`recent`]); [`ops`] are
+//! its operations. To the kernel it is a map of the type that was asked for with
+//! another table of operations.
 //!
 //! Each store, and each pattern of inner maps with our operations, holds a
 //! reference to the module. The last thing that our code does for it is to
@@ -24,18 +25,21 @@
 mod batch;
 mod create;
 mod ops;
+mod recent;
 mod seq;
 
 pub(crate) use create::{for_each, patterns, wanted, Stores};
 
 use crate::bindings as b;
+use crate::hw::cpus;
 use crate::pure::store::hash::hash;
 use crate::pure::store::{Element, Table};
 use core::mem::size_of;
-use core::ptr::{self, NonNull};
+use core::ptr::NonNull;
 use core::slice;
 use core::sync::atomic::{AtomicU32, AtomicU64};
 use kernel::prelude::*;
+use recent::Recent;
 
 /// More keys than this are left to the kernel.
 const MOST: u64 = 1 << 26;
@@ -59,6 +63,13 @@ pub(crate) struct Store {
     spares: *mut AtomicU32,
     locks: *mut b::bailey_bucket_lock_t,
     free: AtomicU64,
+    recent: Recent,
+}
+
+/// Zeroed memory, charged as a map's.
+fn area(bytes: u64, node: c_int) -> Result<NonNull<c_void>> {
+    // SAFETY: process context.
+    NonNull::new(unsafe { b::bailey_k_bpf_map_area_alloc(bytes, node) }).ok_or(ENOMEM)
 }
 
 /// The word of a key of `size` bytes at `key`, filled up with zeroes.
@@ -130,7 +141,7 @@ impl Store {
     pub(crate) unsafe fn of<'a>(map: *mut b::bpf_map) -> Option<&'a Self> {
         // SAFETY: promised by the caller; a map with our operations was made by
         // `create` as a store, but for patterns of inner maps, which no operation gets.
-        unsafe { ptr::eq((*map).ops, &raw const b::bailey_store_ops).then(|| &*map.cast::<Self>()) }
+        unsafe { ops::are_ours((*map).ops).then(|| &*map.cast::<Self>()) }
     }
 
     /// Where its values are.
@@ -239,6 +250,16 @@ impl Store {
         }
     }
 
+    /// Gives an element back that a key had.
+    fn give(&self, number: u32) {
+        self.count(-1);
+        if self.recent.is_kept() {
+            self.recent.give(number);
+        } else {
+            self.table().give(number);
+        }
+    }
+
     /// Adds to the count of keys.
     fn count(&self, n: i32) {
         // SAFETY: the count lives as long as the map.
@@ -258,6 +279,7 @@ impl Store {
                 .len
                 .next_multiple_of(crate::pure::region::PAGE)
             + u64::from(self.spare_count) * size_of::<AtomicU32>() as u64
+            + self.recent.usage(elements)
     }
 
     /// Number, name, most keys, bytes.
@@ -274,17 +296,19 @@ impl Store {
     unsafe fn create(attr: *mut b::bpf_attr) -> Result<NonNull<Self>> {
         // SAFETY: of the union's members this is the one that is filled.
         let create = unsafe { (*attr).__bindgen_anon_1 };
-        let area = |bytes: u64, node: c_int| {
-            // SAFETY: process context.
-            NonNull::new(unsafe { b::bailey_k_bpf_map_area_alloc(bytes, node) }).ok_or(ENOMEM)
-        };
-        // SAFETY: the number of CPUs.
-        let cpus = unsafe { b::bailey_cpu_possible() };
-        let keys = u64::from(create.max_entries);
-        if keys > MOST || cpus == 0 {
+        let forgets = create.map_type == b::bpf_map_type_BPF_MAP_TYPE_LRU_HASH;
+        let apart = create.map_flags & b::BPF_F_NO_COMMON_LRU != 0;
+        // A map that forgets needs no element to replace another with: there is always one.
+        let spares = if forgets { 0 } else { cpus::count() };
+        let mut keys = u64::from(create.max_entries);
+        if keys > MOST {
             return Err(E2BIG);
         }
-        let elements = keys + u64::from(cpus);
+        if apart {
+            // As many for each CPU, and one at least.
+            keys = keys.next_multiple_of((cpus::possible().count() as u64).max(1));
+        }
+        let elements = keys + u64::from(spares);
         let buckets = keys.next_power_of_two();
         let store: NonNull<Self> = area(size_of::<Self>() as u64, b::NUMA_NO_NODE)?.cast();
         let free_all = Unfinished(store);
@@ -295,7 +319,8 @@ impl Store {
         let node = this.map.numa_node;
         this.bucket_count = buckets as u32;
         this.element_count = elements as u32;
-        this.spare_count = cpus;
+        this.spare_count = spares;
+        this.map.max_entries = keys as u32;
         this.key_stride = create.key_size.next_multiple_of(8);
         this.value_stride = create.value_size.next_multiple_of(8);
         this.buckets = area(buckets * size_of::<AtomicU64>() as u64, node)?
@@ -307,9 +332,12 @@ impl Store {
         this.elements = area(elements * size_of::<Element<AtomicU32>>() as u64, node)?
             .as_ptr()
             .cast();
-        this.spares = area(u64::from(cpus) * size_of::<AtomicU32>() as u64, node)?
-            .as_ptr()
-            .cast();
+        this.spares = area(
+            u64::from(spares.max(1)) * size_of::<AtomicU32>() as u64,
+            node,
+        )?
+        .as_ptr()
+        .cast();
         this.keys = area(elements * u64::from(this.key_stride), node)?
             .as_ptr()
             .cast();
@@ -329,6 +357,9 @@ impl Store {
         if !this.table().init() {
             return Err(EINVAL);
         }
+        if forgets {
+            this.keep_recent(apart)?;
+        }
         core::mem::forget(free_all);
         Ok(store)
     }
@@ -342,6 +373,7 @@ impl Store {
         // SAFETY: nobody else uses it. Null is fine for each of these.
         unsafe {
             let this = store.as_ref();
+            this.end_recent();
             b::bailey_store_count_free(this.as_map());
             b::bailey_area_free(this.values.cast());
             b::bailey_area_free(this.keys.cast());
