@@ -4,9 +4,10 @@
  * calls, the same for the same seed. Prints a line for each shape, with what
  * came out of it hashed: not the order of keys, which is each map's own.
  *
- * map_calls stress OBJECT SECONDS: threads and the object's program, on every
+ * map_calls stress OBJECT SECONDS TYPE FLAGS: threads and the object's program, on every
  * CPU, change one hash map; then what each thread left must be there, and the
- * map must take exactly as many keys as it may.
+ * map must take exactly as many keys as it may. If it forgets, no element may be
+ * lost.
  *
  * map_calls iterate OBJECT TYPE: an iterator over a hash map of that type (a number
  * of enum bpf_map_type), twice: the second time it sees what the first one's
@@ -55,6 +56,9 @@ static const struct shape shapes[] = {
 	{ "longest_keys", 40, 100, 33, BPF_F_ZERO_SEED, HASH },
 	{ "pages", 4, 5000, 20, 0, HASH },
 	{ "on_demand", 4, 8, 16, BPF_F_NO_PREALLOC, HASH },
+	{ "on_demand_long", 33, 100, 64, BPF_F_NO_PREALLOC, HASH },
+	{ "on_demand_one", 4, 4, 1, BPF_F_NO_PREALLOC | BPF_F_NUMA_NODE, HASH },
+	{ "on_demand_in_a_map", 4, 8, 16, BPF_F_NO_PREALLOC, HASH },
 	{ "read_by_programs", 4, 8, 16, BPF_F_RDONLY_PROG, HASH },
 	{ "written_by_programs", 4, 8, 16, BPF_F_WRONLY_PROG, HASH },
 	{ "read_by_user", 4, 8, 16, BPF_F_RDONLY, HASH },
@@ -312,7 +316,7 @@ static void nest(int map, const struct shape *s)
 		inner = create(&other);
 		note_result(bpf_map_update_elem(outer, &key, &inner, 0));
 		close(inner);
-		other.flags = BPF_F_NO_PREALLOC;
+		other.flags = s->flags ^ BPF_F_NO_PREALLOC;
 		inner = create(&other);
 		note_result(bpf_map_update_elem(outer, &key, &inner, 0));
 		close(inner);
@@ -442,6 +446,8 @@ static int same(__u64 seed)
 
 static atomic_bool done;
 static int stressed, program;
+/* Keys go when others come, so nobody knows which are there. */
+static bool forgets;
 static atomic_ulong steps, runs;
 
 struct stress_value {
@@ -465,23 +471,24 @@ static void *change(void *arg)
 		case 0:
 		case 1:
 			err = bpf_map_update_elem(stressed, &key, &value, BPF_ANY);
-			if (err && err != -EDEADLK && err != -ETIMEDOUT)
+			if (err && err != -EDEADLK && err != -ETIMEDOUT && !(forgets && err == -ENOMEM))
 				die("update of %u: %d", key, err);
 			if (mine && !err)
 				model[slot] = n;
 			break;
 		case 2:
 			err = bpf_map_delete_elem(stressed, &key);
-			if (mine && err != (model[slot] ? 0 : -ENOENT))
+			if (mine && !forgets && err != (model[slot] ? 0 : -ENOENT))
 				die("delete of %u: %d", key, err);
 			if (mine)
 				model[slot] = 0;
 			break;
 		default:
 			err = bpf_map_lookup_elem(stressed, &key, &value);
-			if (mine && err != (model[slot] ? 0 : -ENOENT))
+			if (mine && !forgets && err != (model[slot] ? 0 : -ENOENT))
 				die("look-up of %u: %d", key, err);
-			if (mine && !err && (value.key != key || value.number != model[slot]))
+			if (mine && !err && !forgets &&
+			    (value.key != key || value.number != model[slot]))
 				die("%u has the value of %llu", key, (unsigned long long)value.key);
 			if (!(r >> 40 & 63)) {
 				__u32 *at = NULL, seen = 0;
@@ -501,6 +508,8 @@ static void *change(void *arg)
 
 		key = KEYS * thread + slot;
 		err = bpf_map_lookup_elem(stressed, &key, &value);
+		if (forgets && err == -ENOENT)
+			continue;
 		if (err != (model[slot] ? 0 : -ENOENT) ||
 		    (!err && (value.key != key || value.number != model[slot])))
 			die("%u is not as thread %llu left it", key, (unsigned long long)thread);
@@ -524,7 +533,7 @@ static void *drive(void *arg)
 	return arg;
 }
 
-static int stress(const char *path, int seconds)
+static int stress(const char *path, int seconds, enum bpf_map_type type, __u32 flags)
 {
 	struct bpf_object *object = bpf_object__open(path);
 	pthread_t threads[THREADS + 2];
@@ -533,13 +542,19 @@ static int stress(const char *path, int seconds)
 	struct bpf_map *map;
 	int err;
 
-	if (!object || bpf_object__load(object))
-		die("%s does not load", path);
+	if (!object)
+		die("%s does not open", path);
 	map = bpf_object__find_map_by_name(object, "stressed");
+	bpf_map__set_type(map, type);
+	bpf_map__set_map_flags(map, flags);
+	if (bpf_object__load(object))
+		die("%s does not load", path);
+	forgets = type == LRU;
 	stressed = bpf_map__fd(map);
 	program = bpf_program__fd(bpf_object__next_program(object, NULL));
 	if (bpf_map__max_entries(map) != ENTRIES)
 		die("another number of entries");
+	cpus = libbpf_num_possible_cpus();
 	for (__u64 i = 0; i < THREADS; i++)
 		pthread_create(&threads[i], NULL, change, (void *)(i + 1));
 	for (int i = THREADS; i < THREADS + 2; i++)
@@ -555,6 +570,21 @@ static int stress(const char *path, int seconds)
 		at = &key;
 		if (bpf_map_lookup_elem(stressed, &key, &value) || value.key != key)
 			die("%u has the value of %llu", key, (unsigned long long)value.key);
+	}
+	if (forgets) {
+		/* What is not there is free, on lists of at most half a CPU's share. */
+		for (key = ENTRIES; key < 3 * ENTRIES; key++) {
+			value.key = key;
+			err = bpf_map_update_elem(stressed, &key, &value, BPF_NOEXIST);
+			if (err)
+				die("no room for %u: %d", key, err);
+		}
+		for (key = 0, count = 0; key < 3 * ENTRIES; key++)
+			count += !bpf_map_lookup_elem(stressed, &key, &value) && value.key == key;
+		if (count > ENTRIES || count < ENTRIES / 2)
+			die("%u of %u keys are there", count, ENTRIES);
+		printf("%lu steps, %lu runs, %u keys\n", steps, runs, count);
+		return !steps || !runs;
 	}
 	/* No element is lost, none is in two places. */
 	for (key = ENTRIES; count < ENTRIES; key++, count++) {
@@ -639,7 +669,7 @@ static void forget(const char *path, enum bpf_map_type type, __u32 entries, __u3
 	prog = bpf_program__fd(bpf_object__next_program(object, NULL));
 	digest = HASH_START;
 	run_on(0);
-	for (__u32 n = 0; n < 6000; n++) {
+	for (__u32 n = 0; n < 1000 + 6 * entries; n++) {
 		__u64 r = next_random(&state);
 		/* Every fourth time a key of a few: those are used and stay. */
 		__u32 key = r & 3 ? (r >> 8) % keys : (r >> 8) % (entries / 4 + 1);
@@ -693,7 +723,7 @@ static void forget(const char *path, enum bpf_map_type type, __u32 entries, __u3
 
 static int recent(const char *path)
 {
-	static const __u32 entries[] = { 1, 2, 7, 16, 64, 400, 1500 };
+	static const __u32 entries[] = { 1, 7, 64, 400 };
 
 	for (size_t i = 0; i < ARRAY_SIZE(entries); i++)
 		for (int all = 0; all < 2; all++) {
@@ -724,14 +754,14 @@ int main(int argc, char **argv)
 {
 	if (argc == 3 && !strcmp(argv[1], "same"))
 		return same(strtoull(argv[2], NULL, 0));
-	if (argc == 4 && !strcmp(argv[1], "stress"))
-		return stress(argv[2], atoi(argv[3]));
+	if (argc == 6 && !strcmp(argv[1], "stress"))
+		return stress(argv[2], atoi(argv[3]), atoi(argv[4]), atoi(argv[5]));
 	if (argc == 4 && !strcmp(argv[1], "iterate"))
 		return iterate(argv[2], atoi(argv[3]));
 	if (argc == 3 && !strcmp(argv[1], "recent"))
 		return recent(argv[2]);
 	if (argc == 2 && !strcmp(argv[1], "hold"))
 		return hold();
-	fprintf(stderr, "usage: map_calls same SEED | stress OBJECT SECONDS | iterate OBJECT TYPE | recent OBJECT | hold\n");
+	fprintf(stderr, "usage: map_calls same SEED | stress OBJECT SECONDS TYPE FLAGS | iterate OBJECT TYPE | recent OBJECT | hold\n");
 	return 2;
 }

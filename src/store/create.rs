@@ -3,7 +3,8 @@
 //!
 //! `htab_map_alloc()` is hooked and returns a store instead. The kernel puts
 //! its own operations into it, asks them whether the types of key and value
-//! are fine (of a preallocated map they look at nothing but `struct bpf_map`),
+//! are fine (of a preallocated map they look at nothing but `struct bpf_map`, so
+//! every store is said to be one until then),
 //! and comes to `security_bpf_map_create()` before anybody can see the map.
 //! There the operations become ours. If the kernel gives up before that, it
 //! frees the map by `htab_map_free()`, which is hooked for those.
@@ -130,8 +131,7 @@ pub(crate) fn wanted() -> bool {
 unsafe fn store_for(attr: *mut b::bpf_attr) -> Option<NonNull<Store>> {
     // SAFETY: of the union's members this is the one that is filled.
     let create = unsafe { &(*attr).__bindgen_anon_1 };
-    if ops::for_type(create.map_type).is_none()
-        || create.map_flags & b::BPF_F_NO_PREALLOC != 0
+    if !Store::suits(create)
         || !wanted()
         || !REGISTRY.lock().open
         // SAFETY: as above; process context.
@@ -219,7 +219,12 @@ unsafe extern "C" fn bailey_on_security_bpf_map_create(
         let map = unsafe { &mut *map };
         fits = plain;
         match ops::for_type(map.map_type) {
-            Some((_, ours)) if fits => map.ops = ours,
+            Some((_, ours)) if fits => {
+                map.ops = ours;
+                // SAFETY: of the union's members this is the one that is filled.
+                let asked = unsafe { (*attr).__bindgen_anon_1.map_flags };
+                map.map_flags |= asked & b::BPF_F_NO_PREALLOC;
+            }
             _ => {}
         }
         !fits
@@ -250,9 +255,7 @@ unsafe extern "C" fn bailey_on_bpf_map_meta_alloc(fd: c_int) -> *mut b::bpf_map 
             return meta;
         };
         let is_ours = ptr::eq((*meta).ops, ours);
-        let fits = ptr::eq((*meta).ops, kernels)
-            && (*meta).map_flags & b::BPF_F_NO_PREALLOC == 0
-            && b::bailey_map_has_record(meta) == 0;
+        let fits = ptr::eq((*meta).ops, kernels) && b::bailey_map_has_record(meta) == 0;
         // Where the pattern is a store's, that store has a reference: this one is had, too.
         if (is_ours || (fits && wanted())) && b::bailey_module_try_get() != 0 {
             (*meta).ops = ours;

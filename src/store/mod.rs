@@ -19,8 +19,9 @@
 //! in helpers/hook.c) before the text goes.
 //!
 //! Locks: a lock for each bucket, resilient as the kernel's, with interrupts
-//! off; under it nothing but the table. The list of stores has a mutex, under
-//! which nothing is taken.
+//! off; under it nothing but the table. It may be taken under a lock of the
+//! kernel's lists ([`recent`]). The list of stores has a mutex, under which nothing
+//! is taken.
 
 mod batch;
 mod create;
@@ -43,6 +44,13 @@ use recent::Recent;
 
 /// More keys than this are left to the kernel.
 const MOST: u64 = 1 << 26;
+
+/// Maps whose elements come as they are needed (`BPF_F_NO_PREALLOC`) are left to the
+/// kernel if they would take more bytes than this: they have everything from the
+/// start. A page that a domain is to see must be mapped there before, and neither
+/// whole pages nor a mapping is to be had where programs add elements. Who asks for a
+/// large map like that expects it to be sparse.
+const MOST_UNASKED: u64 = 16 << 20;
 
 /// A store, in the kernel's eyes a `struct bpf_map`. What pointers point to is
 /// its own, zeroed when allocated, and stays where it is while it lives.
@@ -288,6 +296,18 @@ impl Store {
         (self.map.id, name, self.map.max_entries, self.usage())
     }
 
+    /// Whether a map that is to be as `create` says becomes a store.
+    fn suits(create: &b::bpf_attr__bindgen_ty_1) -> bool {
+        let keys = u64::from(create.max_entries);
+        let rounded = |size: u32| u64::from(size).next_multiple_of(8);
+        let each = (size_of::<Element<AtomicU32>>() + size_of::<AtomicU64>()) as u64
+            + rounded(create.key_size)
+            + rounded(create.value_size);
+        ops::for_type(create.map_type).is_some()
+            && keys <= MOST
+            && (create.map_flags & b::BPF_F_NO_PREALLOC == 0 || keys * each <= MOST_UNASKED)
+    }
+
     /// A store for a map that is to be as `attr` says.
     ///
     /// # Safety
@@ -301,9 +321,6 @@ impl Store {
         // A map that forgets needs no element to replace another with: there is always one.
         let spares = if forgets { 0 } else { cpus::count() };
         let mut keys = u64::from(create.max_entries);
-        if keys > MOST {
-            return Err(E2BIG);
-        }
         if apart {
             // As many for each CPU, and one at least.
             keys = keys.next_multiple_of((cpus::possible().count() as u64).max(1));
@@ -316,6 +333,8 @@ impl Store {
         let this = unsafe { &mut *store.as_ptr() };
         // SAFETY: the map is this store's; `attr` is as the kernel passed it.
         unsafe { b::bailey_k_bpf_map_init_from_attr(&mut this.map, attr) };
+        // Until our operations are in place the kernel's look at the flag, and at what is theirs.
+        this.map.map_flags &= !b::BPF_F_NO_PREALLOC;
         let node = this.map.numa_node;
         this.bucket_count = buckets as u32;
         this.element_count = elements as u32;
