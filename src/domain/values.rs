@@ -87,8 +87,18 @@ impl Mapped {
         (at < self.len).then(|| self.domain + at)
     }
 
+    /// Whether each CPU's values are in several pieces.
+    fn is_in_pieces(&self) -> bool {
+        let Some(pieces) = self.pieces else {
+            return false;
+        };
+        // SAFETY: the memory is there as long as the map, which the domain holds.
+        let bytes = unsafe { pieces.as_ref() }.bytes();
+        bytes > u64::from(b::BAILEY_PER_CPU_PIECE)
+    }
+
     /// Most likely it is one of this CPU's.
-    #[cold]
+    #[inline(never)]
     fn to_domain_of_some_cpu(&self, kernel: u64) -> Option<u64> {
         // SAFETY: the memory is there as long as the map, which the domain holds.
         let pieces = unsafe { self.pieces?.as_ref() };
@@ -134,8 +144,15 @@ impl Mapped {
         self.fields
     }
 
-    /// Writes down where the values are, for a site that looks them up.
+    /// Writes down where the values are, for a site that looks them up. Entries stay
+    /// where they are as long as the domain, and so as its programs.
     pub(crate) fn tell(&self, site: &mut b::bailey_site) {
+        if self.is_in_pieces() {
+            site.values_kernel = ptr::from_ref(self) as u64;
+            site.values_len = self.len;
+            site.values_pages = b::BAILEY_SITE_PIECES;
+            return;
+        }
         site.values_kernel = self.kernel;
         site.values_domain = self.domain;
         site.values_pages = self.pages as u32;

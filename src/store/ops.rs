@@ -60,7 +60,7 @@ pub(super) fn init() {
         b::bailey_store_ops = with_ours(*b::bailey_htab_map_ops);
         let mut ops = with_ours(*b::bailey_htab_lru_map_ops);
         ops.map_lookup_elem = Some(lookup_recent);
-        ops.map_lookup_elem_sys_only = Some(lookup);
+        ops.map_lookup_elem_sys_only = Some(lookup_unmarked);
         b::bailey_lru_store_ops = ops;
     }
 }
@@ -94,16 +94,45 @@ fn with_ours(mut ops: b::bpf_map_ops) -> b::bpf_map_ops {
 unsafe extern "C" fn lookup(map: *mut b::bpf_map, key: *mut c_void) -> *mut c_void {
     // SAFETY: called with a hash map and a key of it.
     unsafe {
-        let Some(store) = Store::of(map) else {
-            return match kernels(map).map_lookup_elem {
-                Some(lookup) => lookup(map, key),
-                None => ptr::null_mut(),
-            };
-        };
+        // One comparison: this is what programs call most.
+        if !ptr::eq((*map).ops, &raw const b::bailey_store_ops) {
+            return lookup_by_kernel(map, key);
+        }
+        let store = &*map.cast::<Store>();
         match store.find(key.cast()) {
             Some(number) => store.value(number).cast(),
             None => ptr::null_mut(),
         }
+    }
+}
+
+/// A map of the kernel's that came to a program by way of a map of maps.
+///
+/// # Safety
+///
+/// As of [`lookup`].
+#[cold]
+unsafe fn lookup_by_kernel(map: *mut b::bpf_map, key: *mut c_void) -> *mut c_void {
+    // SAFETY: promised by the caller.
+    unsafe {
+        match kernels(map).map_lookup_elem {
+            Some(lookup) => lookup(map, key),
+            None => ptr::null_mut(),
+        }
+    }
+}
+
+/// `map_lookup_elem_sys_only` of maps that forget: user space looks, and the
+/// element has not been used.
+///
+/// # Safety
+///
+/// Called by the kernel with a store and a key of it, under RCU.
+unsafe extern "C" fn lookup_unmarked(map: *mut b::bpf_map, key: *mut c_void) -> *mut c_void {
+    // SAFETY: promised by the caller.
+    unsafe {
+        let found = Store::of(map).and_then(|store| Some(store.value(store.find(key.cast())?)));
+        found.map_or(ptr::null_mut(), <*mut u8>::cast)
     }
 }
 
@@ -115,9 +144,10 @@ unsafe extern "C" fn lookup(map: *mut b::bpf_map, key: *mut c_void) -> *mut c_vo
 unsafe extern "C" fn lookup_recent(map: *mut b::bpf_map, key: *mut c_void) -> *mut c_void {
     // SAFETY: promised by the caller; of ours, this is a map's that forgets.
     unsafe {
-        let Some(store) = Store::of(map) else {
-            return lookup(map, key);
-        };
+        if !ptr::eq((*map).ops, &raw const b::bailey_lru_store_ops) {
+            return lookup_by_kernel(map, key);
+        }
+        let store = &*map.cast::<Store>();
         let Some(number) = store.find(key.cast()) else {
             return ptr::null_mut();
         };
