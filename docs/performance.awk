@@ -10,7 +10,10 @@ $1 == "off" || $1 == "on" {
     if ($1 == "off") name[n++] = $2 " " $3
 }
 # least STATE PROGRAM INSTRUCTIONS KEY_WRITES
-$1 == "least" { least[$2, $3] = $4 }
+$1 == "least" {
+    least[$2, $3] = $4
+    least_writes[$3] = $5
+}
 # round STATE PROGRAM INSTRUCTIONS KEY_WRITES
 $1 == "round" {
     round[$2, $3] = $4
@@ -107,6 +110,16 @@ function line(what, off, on, written, target, verdict) {
 function show(x) {
     return x == int(x) ? x : sprintf("%.1f", x)
 }
+# Of one kind of map, shortest runs of 50: a look-up, and an access to a value.
+function map_lines(map, words, k, many, few) {
+    for (k = 9; k <= 10; k++) {
+        many = map (k == 9 ? "_10" : "_value_10")
+        few = map "_1"
+        line((k == 9 ? "look-up in " : "access to a value in ") words,
+            (least["off", many] - least["off", few]) / k, (least["on", many] - least["on", few]) / k,
+            (least_writes[many] - least_writes[few]) / k, "")
+    }
+}
 function copies(program, words, k, size) {
     for (k = 1; k <= 3; k++) {
         size = k == 1 ? 64 : k == 2 ? 256 : 1500
@@ -141,6 +154,14 @@ END {
         each("on", "per_cpu_value_10", "per_cpu_1", 10), keys("per_cpu_value_10", "per_cpu_1", 10), "")
     line("access to a loan", each("off", "loan_value_10", "loan_1", 10),
         each("on", "loan_value_10", "loan_1", 10), keys("loan_value_10", "loan_1", 10), "")
+    if (("on", "hash_10") in least) {
+        map_lines("hash", "a hash map, preallocated")
+        map_lines("on_demand", "one whose elements come as they are needed")
+        map_lines("lru", "one that forgets")
+        map_lines("local", "one that is per CPU")
+        map_lines("local_lru", "one that is per CPU and forgets")
+        map_lines("pieces", "a per-CPU array, not in its first 32 KiB")
+    }
     for (i = 0; i < n; i++) {
         split(name[i], p)
         if (p[1] !~ /^table_[1-9]/) continue

@@ -1,57 +1,68 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Arrays with values for each CPU on pages of their own (src/domain/arrays.rs). */
+/*
+ * Arrays and hash maps with values for each CPU on pages of their own
+ * (src/domain/arrays.rs, src/domain/pieces.rs).
+ */
 #include <linux/bpf.h>
+#include <linux/btf.h>
 #include <linux/mm.h>
 #include <linux/percpu.h>
 #include "shims.h"
 
-/*
- * Bytes that each CPU has of the values, or 0 if they are more than one piece of
- * per-CPU memory can be.
- */
-u64 bailey_array_per_cpu_len(const union bpf_attr *attr)
-{
-	u64 len = (u64)round_up(attr->value_size, 8) * attr->max_entries;
+static_assert(BAILEY_PER_CPU_PIECE == PCPU_MIN_UNIT_SIZE);
+static_assert(BAILEY_PER_CPU_PIECE % PAGE_SIZE == 0);
 
-	return len <= PCPU_MIN_UNIT_SIZE ? len : 0;
+/* Zeroed per-CPU memory with `bytes` (whole pages) for each CPU; 0 if there is none. */
+u64 bailey_per_cpu_pages(const struct bpf_map *map, size_t bytes)
+{
+	return (u64)bailey_k_bpf_map_alloc_percpu(map, bytes, PAGE_SIZE,
+						  GFP_USER | __GFP_NOWARN);
+}
+
+void bailey_per_cpu_free(u64 memory)
+{
+	free_percpu((void __percpu *)memory);
+}
+
+/* Where the kernel keeps, in a per-CPU array, the pointers to its values. */
+u64 *bailey_array_per_cpu_slots(struct bpf_map *map)
+{
+	struct bpf_array *array = container_of(map, struct bpf_array, map);
+
+	static_assert(sizeof(array->pptrs[0]) == sizeof(u64));
+	return (u64 *)array->pptrs;
 }
 
 /*
  * `map` is a fresh array with values as large as pointers. It becomes one with
  * values of `value_size` bytes for each CPU: array_map_alloc() lays both out in the
- * same way (kernel/bpf/arraymap.c). The values are one piece of per-CPU memory
- * that has its pages to itself, in place of a piece for each value.
+ * same way (kernel/bpf/arraymap.c).
  */
-int bailey_array_make_per_cpu(struct bpf_map *map, u32 value_size)
+void bailey_array_make_per_cpu(struct bpf_map *map, u32 value_size)
 {
-	struct bpf_array *array = container_of(map, struct bpf_array, map);
-	u32 elem_size = round_up(value_size, 8), i;
-	size_t len = PAGE_ALIGN((size_t)elem_size * map->max_entries);
-	void __percpu *values;
-
-	values = bailey_k_bpf_map_alloc_percpu(map, len, PAGE_SIZE, GFP_USER | __GFP_NOWARN);
-	if (!values)
-		return -ENOMEM;
-	map->map_type = BPF_MAP_TYPE_PERCPU_ARRAY;
-	map->value_size = value_size;
-	array->elem_size = elem_size;
-	for (i = 0; i < map->max_entries; i++)
-		array->pptrs[i] = values + (size_t)elem_size * i;
-	return 0;
+	container_of(map, struct bpf_array, map)->elem_size = round_up(value_size, 8);
 }
 
-/* Nobody uses the map any more; `array_map_free` is the kernel's. */
-void bailey_array_end_per_cpu(struct bpf_map *map, void (*array_map_free)(struct bpf_map *map))
+/* Where member `member` of the kernel's struct `type` is, by its BTF; negative if unknown. */
+int bailey_member_at(const char *type, const char *member)
 {
-	struct bpf_array *array = container_of(map, struct bpf_array, map);
-	void __percpu *values = array->pptrs[0];
+	const struct btf *btf = bailey_k_bpf_get_btf_vmlinux();
+	const struct btf_member *at;
+	const struct btf_type *t;
+	s32 id;
+	int i;
 
-	/*
-	 * A record is there only if the kernel refused the map (src/store/create.rs),
-	 * and then all values are empty.
-	 */
-	map->record = NULL;
-	memset(array->pptrs, 0, map->max_entries * sizeof(array->pptrs[0]));
-	array_map_free(map);
-	free_percpu(values);
+	if (IS_ERR_OR_NULL(btf))
+		return -ENOENT;
+	id = bailey_k_btf_find_by_name_kind(btf, type, BTF_KIND_STRUCT);
+	t = id > 0 ? btf_type_by_id(btf, id) : NULL;
+	if (!t)
+		return -ENOENT;
+	for_each_member(i, t, at) {
+		const char *name = bailey_k_btf_name_by_offset(btf, at->name_off);
+
+		if (name && !strcmp(name, member))
+			return __btf_member_bit_offset(t, at) / 8;
+	}
+	return -ENOENT;
 }

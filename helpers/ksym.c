@@ -51,6 +51,8 @@ KSYM(void *, bpf_prog_pack_alloc, (u32 size, bpf_jit_fill_hole_t fill, bool was_
 KSYM(void, bpf_prog_pack_free, (void *ptr, u32 size), (ptr, size))
 KSYM(struct btf *, bpf_get_btf_vmlinux, (void), ())
 KSYM(void, btf_get, (struct btf *btf), (btf))
+KSYM(s32, btf_find_by_name_kind, (const struct btf *btf, const char *name, u8 kind),
+     (btf, name, kind))
 KSYM(const char *, btf_name_by_offset, (const struct btf *btf, u32 offset), (btf, offset))
 KSYM(void *, text_poke_copy, (void *addr, const void *code, size_t len), (addr, code, len))
 KSYM(void, smp_text_poke_single,
@@ -76,6 +78,16 @@ KSYM(void *, bpf_map_area_mmapable_alloc, (u64 size, int node), (size, node))
 KSYM(void, bpf_map_init_from_attr, (struct bpf_map *map, union bpf_attr *attr), (map, attr))
 KSYM(void __percpu *, bpf_map_alloc_percpu,
      (const struct bpf_map *map, size_t size, size_t align, gfp_t gfp), (map, size, align, gfp))
+KSYM(int, bpf_lru_init,
+     (struct bpf_lru *lru, bool percpu, u32 hash_offset, del_from_htab_func del_from_htab,
+      void *del_arg),
+     (lru, percpu, hash_offset, del_from_htab, del_arg))
+KSYM(void, bpf_lru_populate,
+     (struct bpf_lru *lru, void *buf, u32 node_offset, u32 elem_size, u32 nr_elems),
+     (lru, buf, node_offset, elem_size, nr_elems))
+KSYM(void, bpf_lru_destroy, (struct bpf_lru *lru), (lru))
+KSYM(struct bpf_lru_node *, bpf_lru_pop_free, (struct bpf_lru *lru, u32 hash), (lru, hash))
+KSYM(void, bpf_lru_push_free, (struct bpf_lru *lru, struct bpf_lru_node *node), (lru, node))
 KSYM(struct btf *, btf_get_by_fd, (int fd), (fd))
 KSYM(void, btf_put, (struct btf *btf), (btf))
 KSYM(const struct btf_type *, btf_type_id_size, (const struct btf *btf, u32 *id, u32 *size),

@@ -262,6 +262,9 @@ struct bailey_arg {
 	u32 size;
 };
 
+/* Each CPU's values are in several pieces. */
+enum { BAILEY_SITE_PIECES = 0xffff };
+
 struct bailey_site {
 	u64 func;
 	u64 out;		/* the stub's way back into the program */
@@ -277,6 +280,7 @@ struct bailey_site {
 	u16 effects;
 	u32 size;
 	u32 values_pages;	/* if each CPU has values of its own, pages of each; else 0 */
+				/* or BAILEY_SITE_PIECES: `values_kernel` is a struct Mapped (src/domain/) */
 	u64 values_kernel;	/* the values of `map` that are mapped in the domain: */
 	u64 values_domain;	/* the kernel's address (or per-CPU pointer), the domain's, */
 	u64 values_len;		/* how many bytes (of each CPU) */

@@ -60,16 +60,12 @@ enum bailey_values_kind bailey_map_values(struct bpf_map *map, struct bailey_val
 		values->writable = 0;
 		return BAILEY_VALUES_TABLE;
 	}
-	if (map->map_type != BPF_MAP_TYPE_ARRAY && map->map_type != BPF_MAP_TYPE_PERCPU_ARRAY)
+	if (map->map_type != BPF_MAP_TYPE_ARRAY)
 		return BAILEY_VALUES_NONE;
 	array = container_of(map, struct bpf_array, map);
 	values->len = (u64)array->elem_size * map->max_entries;
 	values->stride = array->elem_size;
 	values->writable = !(map->map_flags & BPF_F_RDONLY_PROG);
-	if (map->map_type == BPF_MAP_TYPE_PERCPU_ARRAY) {
-		values->start = (u64)array->pptrs[0];
-		return BAILEY_VALUES_PER_CPU;
-	}
 	values->start = (u64)array->value;
 	if (!PAGE_ALIGNED(array->value) || !is_vmalloc_addr(array->value) ||
 	    !IS_ERR_OR_NULL(map->record))

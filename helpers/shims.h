@@ -11,6 +11,8 @@
 #include <linux/filter.h>
 #include <asm/insn.h>
 #include <asm/segment.h>
+/* The kernel's own, in no header for modules: the tree that Rust modules are built in has it. */
+#include <../kernel/bpf/bpf_lru_list.h>
 #include "layout.h"
 
 enum { BAILEY_KERNEL_CS = __KERNEL_CS, BAILEY_KERNEL_DS = __KERNEL_DS };
@@ -38,6 +40,7 @@ BAILEY_KSYM(void *, bpf_prog_pack_alloc, (u32 size, bpf_jit_fill_hole_t fill, bo
 BAILEY_KSYM(void, bpf_prog_pack_free, (void *ptr, u32 size));
 BAILEY_KSYM(struct btf *, bpf_get_btf_vmlinux, (void));
 BAILEY_KSYM(void, btf_get, (struct btf *btf));
+BAILEY_KSYM(s32, btf_find_by_name_kind, (const struct btf *btf, const char *name, u8 kind));
 BAILEY_KSYM(const char *, btf_name_by_offset, (const struct btf *btf, u32 offset));
 BAILEY_KSYM(void *, text_poke_copy, (void *addr, const void *code, size_t len));
 BAILEY_KSYM(void, smp_text_poke_single,
@@ -61,6 +64,14 @@ BAILEY_KSYM(void *, bpf_map_area_mmapable_alloc, (u64 size, int node));
 BAILEY_KSYM(void, bpf_map_init_from_attr, (struct bpf_map *map, union bpf_attr *attr));
 BAILEY_KSYM(void __percpu *, bpf_map_alloc_percpu,
 	    (const struct bpf_map *map, size_t size, size_t align, gfp_t gfp));
+BAILEY_KSYM(int, bpf_lru_init,
+	    (struct bpf_lru *lru, bool percpu, u32 hash_offset, del_from_htab_func del_from_htab,
+	     void *del_arg));
+BAILEY_KSYM(void, bpf_lru_populate,
+	    (struct bpf_lru *lru, void *buf, u32 node_offset, u32 elem_size, u32 nr_elems));
+BAILEY_KSYM(void, bpf_lru_destroy, (struct bpf_lru *lru));
+BAILEY_KSYM(struct bpf_lru_node *, bpf_lru_pop_free, (struct bpf_lru *lru, u32 hash));
+BAILEY_KSYM(void, bpf_lru_push_free, (struct bpf_lru *lru, struct bpf_lru_node *node));
 BAILEY_KSYM(struct btf *, btf_get_by_fd, (int fd));
 BAILEY_KSYM(void, btf_put, (struct btf *btf));
 BAILEY_KSYM(const struct btf_type *, btf_type_id_size,
@@ -124,10 +135,13 @@ int bailey_on_check_attach_target(struct bpf_verifier_log *log, const struct bpf
 /* the same, for arrays (src/domain/arrays.rs) */
 struct bpf_map *bailey_on_array_map_alloc(union bpf_attr *attr);
 void bailey_on_array_map_free(struct bpf_map *map);
-/* array.c: an array whose values each CPU has on pages of its own */
-u64 bailey_array_per_cpu_len(const union bpf_attr *attr);
-int bailey_array_make_per_cpu(struct bpf_map *map, u32 value_size);
-void bailey_array_end_per_cpu(struct bpf_map *map, void (*array_map_free)(struct bpf_map *map));
+/* array.c: maps whose values each CPU has on pages of its own */
+enum { BAILEY_PER_CPU_PIECE = 32 << 10 };	/* the largest piece of per-CPU memory */
+u64 bailey_per_cpu_pages(const struct bpf_map *map, size_t bytes);
+void bailey_per_cpu_free(u64 memory);
+u64 *bailey_array_per_cpu_slots(struct bpf_map *map);
+void bailey_array_make_per_cpu(struct bpf_map *map, u32 value_size);
+int bailey_member_at(const char *type, const char *member);
 
 /* the same, for stores (src/store/) */
 struct bpf_map *bailey_on_htab_map_alloc(union bpf_attr *attr);
@@ -139,8 +153,8 @@ bool bailey_on_bpf_map_meta_equal(const struct bpf_map *meta, const struct bpf_m
 void bailey_on_bpf_map_meta_free(struct bpf_map *meta);
 
 /* store.c: what stores of hash maps take from macros and inlines */
-extern struct bpf_map_ops bailey_store_ops;
-extern const struct bpf_map_ops *bailey_htab_map_ops;
+extern struct bpf_map_ops bailey_store_ops, bailey_lru_store_ops;
+extern const struct bpf_map_ops *bailey_htab_map_ops, *bailey_htab_lru_map_ops;
 extern int *bailey_btf_bpf_map_id;
 extern int bailey_stores;
 /* rqspinlock_t, asserted in store.c */
@@ -276,7 +290,7 @@ void bailey_trace_violation(u32 prog, const char *name, u32 insn, u64 rip, u64 a
 /* prog.c: inlines around programs and maps */
 struct bailey_values {
 	u64 start;		/* the kernel's address of the first value, page-aligned */
-	u64 len;		/* bytes that are values (of each CPU) */
+	u64 len;		/* bytes that are values */
 	u64 stride;		/* bytes from one value to the next */
 	u32 writable;		/* by programs */
 	u32 pad;
@@ -286,7 +300,6 @@ enum bailey_values_kind {
 	BAILEY_VALUES_PAGES,	/* pages of their own */
 	BAILEY_VALUES_MIXED,	/* not alone on their pages, or with fields of the kernel's */
 	BAILEY_VALUES_TABLE,	/* a jump table: addresses of the kernel's, to be replaced */
-	BAILEY_VALUES_PER_CPU,	/* pages of their own for each CPU, if the array is ours */
 };
 enum bailey_values_kind bailey_map_values(struct bpf_map *map, struct bailey_values *values);
 /* What the end of an XDP buffer keeps for struct skb_shared_info (net/xdp.h). */

@@ -14,13 +14,15 @@
 
 /* Filled once by init (src/store/ops.rs). */
 struct bpf_map_ops bailey_store_ops __ro_after_init;
+struct bpf_map_ops bailey_lru_store_ops __ro_after_init;
 const struct bpf_map_ops *bailey_htab_map_ops __ro_after_init;
+const struct bpf_map_ops *bailey_htab_lru_map_ops __ro_after_init;
 int *bailey_btf_bpf_map_id __ro_after_init;
 
 int bailey_stores = 1;
 module_param_named(stores, bailey_stores, int, 0644);
 MODULE_PARM_DESC(stores,
-		 "1: hash maps that are created get a store and per-CPU arrays pages of their own, whose values isolated programs reach directly; 0: the kernel's");
+		 "1: hash maps that are created get a store and per-CPU maps pages of their own, whose values isolated programs reach directly; 0: the kernel's");
 
 static_assert(sizeof(rqspinlock_t) == sizeof(bailey_bucket_lock_t));
 

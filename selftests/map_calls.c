@@ -4,12 +4,18 @@
  * calls, the same for the same seed. Prints a line for each shape, with what
  * came out of it hashed: not the order of keys, which is each map's own.
  *
- * map_calls stress OBJECT SECONDS: threads and the object's program, on every
+ * map_calls stress OBJECT SECONDS TYPE FLAGS: threads and the object's program, on every
  * CPU, change one hash map; then what each thread left must be there, and the
- * map must take exactly as many keys as it may.
+ * map must take exactly as many keys as it may. If it forgets, no element may be
+ * lost.
  *
- * map_calls iterate OBJECT: an iterator over a hash map, twice: the second time
- * it sees what the first one's program wrote.
+ * map_calls iterate OBJECT TYPE: an iterator over a hash map of that type (a number
+ * of enum bpf_map_type), twice: the second time it sees what the first one's
+ * program wrote.
+ *
+ * map_calls recent OBJECT: maps that forget what was not used for long, used by
+ * system calls and by the object's program, in the same way each time. Prints a line
+ * for each, with what came out of it and what is left hashed.
  *
  * map_calls hold: prints the number of a hash map and keeps it until it is
  * killed.
@@ -17,6 +23,7 @@
 #include "runner.h"
 #include <linux/if_ether.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 #define MOST_KEY 40
@@ -25,36 +32,75 @@
 struct shape {
 	const char *name;
 	__u32 key_size, value_size, entries, flags;
+	enum bpf_map_type type;
 };
 
+static __u32 cpus;
+
+/* Not in the distribution's headers yet. */
+#define BPF_F_CPU 8
+#define BPF_F_ALL_CPUS 16
+
+#define HASH BPF_MAP_TYPE_HASH
+#define PER_CPU BPF_MAP_TYPE_PERCPU_HASH
+#define LRU BPF_MAP_TYPE_LRU_HASH
+#define LRU_PER_CPU BPF_MAP_TYPE_LRU_PERCPU_HASH
+
 static const struct shape shapes[] = {
-	{ "one", 4, 4, 1, 0 },
-	{ "small", 4, 8, 4, 0 },
-	{ "byte_keys", 1, 1, 200, 0 },
-	{ "odd_keys", 3, 5, 7, 0 },
-	{ "words", 8, 8, 64, 0 },
-	{ "long_keys", 33, 12, 100, 0 },
-	{ "longest_keys", 40, 100, 33, BPF_F_ZERO_SEED },
-	{ "pages", 4, 5000, 20, 0 },
-	{ "on_demand", 4, 8, 16, BPF_F_NO_PREALLOC },
-	{ "read_by_programs", 4, 8, 16, BPF_F_RDONLY_PROG },
-	{ "written_by_programs", 4, 8, 16, BPF_F_WRONLY_PROG },
-	{ "read_by_user", 4, 8, 16, BPF_F_RDONLY },
-	{ "written_by_user", 4, 8, 16, BPF_F_WRONLY },
-	{ "node", 4, 8, 16, BPF_F_NUMA_NODE },
-	{ "in_a_map", 4, 8, 16, 0 },
+	{ "one", 4, 4, 1, 0, HASH },
+	{ "small", 4, 8, 4, 0, HASH },
+	{ "byte_keys", 1, 1, 200, 0, HASH },
+	{ "odd_keys", 3, 5, 7, 0, HASH },
+	{ "words", 8, 8, 64, 0, HASH },
+	{ "long_keys", 33, 12, 100, 0, HASH },
+	{ "longest_keys", 40, 100, 33, BPF_F_ZERO_SEED, HASH },
+	{ "pages", 4, 5000, 20, 0, HASH },
+	{ "on_demand", 4, 8, 16, BPF_F_NO_PREALLOC, HASH },
+	{ "on_demand_long", 33, 100, 64, BPF_F_NO_PREALLOC, HASH },
+	{ "on_demand_one", 4, 4, 1, BPF_F_NO_PREALLOC | BPF_F_NUMA_NODE, HASH },
+	{ "on_demand_in_a_map", 4, 8, 16, BPF_F_NO_PREALLOC, HASH },
+	{ "read_by_programs", 4, 8, 16, BPF_F_RDONLY_PROG, HASH },
+	{ "written_by_programs", 4, 8, 16, BPF_F_WRONLY_PROG, HASH },
+	{ "read_by_user", 4, 8, 16, BPF_F_RDONLY, HASH },
+	{ "written_by_user", 4, 8, 16, BPF_F_WRONLY, HASH },
+	{ "node", 4, 8, 16, BPF_F_NUMA_NODE, HASH },
+	{ "in_a_map", 4, 8, 16, 0, HASH },
+	{ "local", 4, 8, 16, 0, PER_CPU },
+	{ "local_one", 4, 20, 1, 0, PER_CPU },
+	{ "local_bytes", 3, 1, 7, 0, PER_CPU },
+	{ "local_words", 8, 24, 100, BPF_F_ZERO_SEED, PER_CPU },
+	{ "local_long", 33, 1000, 70, 0, PER_CPU },
+	{ "local_on_demand", 4, 8, 16, BPF_F_NO_PREALLOC, PER_CPU },
+	{ "local_read", 4, 8, 16, BPF_F_RDONLY_PROG, PER_CPU },
+	{ "local_in_a_map", 4, 8, 16, 0, PER_CPU },
+	{ "lru_one", 4, 4, 1, 0, LRU },
+	{ "lru_words", 8, 8, 64, 0, LRU },
+	{ "lru_odd", 3, 5, 33, 0, LRU },
+	{ "lru_many", 4, 300, 1000, 0, LRU },
+	{ "lru_apart", 4, 8, 64, BPF_F_NO_COMMON_LRU, LRU },
+	{ "lru_apart_few", 4, 8, 2, BPF_F_NO_COMMON_LRU, LRU },
+	{ "lru_node", 4, 8, 16, BPF_F_NUMA_NODE, LRU },
+	{ "lru_in_a_map", 4, 8, 16, 0, LRU },
+	{ "local_lru", 4, 8, 16, 0, LRU_PER_CPU },
+	{ "local_lru_long", 12, 300, 250, 0, LRU_PER_CPU },
+	{ "local_lru_apart", 4, 8, 64, BPF_F_NO_COMMON_LRU, LRU_PER_CPU },
+	{ "local_lru_in_a_map", 4, 8, 16, 0, LRU_PER_CPU },
 };
 
 /* Refused the same way. */
 static const struct shape wrong[] = {
-	{ "no_key", 0, 4, 1, 0 },
-	{ "no_value", 4, 0, 1, 0 },
-	{ "no_entries", 4, 4, 0, 0 },
-	{ "too_large", 4, 0x7fffffff, 1, 0 },
-	{ "mmap", 4, 4, 1, BPF_F_MMAPABLE },
-	{ "lru_flag", 4, 4, 1, BPF_F_NO_COMMON_LRU },
-	{ "unknown_flag", 4, 4, 1, 1u << 20 },
-	{ "both_access", 4, 4, 1, BPF_F_RDONLY | BPF_F_WRONLY },
+	{ "no_key", 0, 4, 1, 0, HASH },
+	{ "no_value", 4, 0, 1, 0, HASH },
+	{ "no_entries", 4, 4, 0, 0, HASH },
+	{ "too_large", 4, 0x7fffffff, 1, 0, HASH },
+	{ "mmap", 4, 4, 1, BPF_F_MMAPABLE, HASH },
+	{ "lru_flag", 4, 4, 1, BPF_F_NO_COMMON_LRU, HASH },
+	{ "unknown_flag", 4, 4, 1, 1u << 20, HASH },
+	{ "both_access", 4, 4, 1, BPF_F_RDONLY | BPF_F_WRONLY, HASH },
+	{ "lru_on_demand", 4, 8, 1, BPF_F_NO_PREALLOC, LRU },
+	{ "local_too_large", 4, 40000, 1, 0, PER_CPU },
+	{ "local_node", 4, 8, 1, BPF_F_NUMA_NODE, PER_CPU },
+	{ "local_lru_on_demand", 4, 8, 1, BPF_F_NO_PREALLOC, LRU_PER_CPU },
 };
 
 static __u64 digest;
@@ -75,16 +121,43 @@ static void key_of(const struct shape *s, __u32 n, unsigned char *key)
 		key[i] = i < 4 ? n >> 8 * i : 0x40 + i;
 }
 
+static bool is_per_cpu(const struct shape *s)
+{
+	return s->type == PER_CPU || s->type == LRU_PER_CPU;
+}
+
+static bool is_lru(const struct shape *s)
+{
+	return s->type == LRU || s->type == LRU_PER_CPU;
+}
+
+/* Bytes that user space passes as a value. */
+static __u32 value_bytes(const struct shape *s)
+{
+	return is_per_cpu(s) ? (s->value_size + 7) / 8 * 8 * cpus : s->value_size;
+}
+
 static void value_of(const struct shape *s, __u64 n, unsigned char *value)
 {
-	for (__u32 i = 0; i < s->value_size; i++)
+	for (__u32 i = 0; i < value_bytes(s); i++)
 		value[i] = (n ^ i * 0x1d) >> i % 8;
 }
 
-/* A sum over keys and values, whatever their order. */
-static __u64 sum_of(const struct shape *s, const unsigned char *key, const unsigned char *value)
+/* The kernel keeps what fills up a value of a CPU's, or not: nobody's business. */
+static void clean_value(const struct shape *s, unsigned char *value)
 {
-	return hash_bytes(hash_bytes(HASH_START, key, s->key_size), value, s->value_size);
+	__u32 step = (s->value_size + 7) / 8 * 8;
+
+	for (__u32 i = 0; is_per_cpu(s) && i < value_bytes(s); i++)
+		if (i % step >= s->value_size)
+			value[i] = 0;
+}
+
+/* A sum over keys and values, whatever their order. */
+static __u64 sum_of(const struct shape *s, const unsigned char *key, unsigned char *value)
+{
+	clean_value(s, value);
+	return hash_bytes(hash_bytes(HASH_START, key, s->key_size), value, value_bytes(s));
 }
 
 static void walk(int map, const struct shape *s)
@@ -102,7 +175,7 @@ static void walk(int map, const struct shape *s)
 		if (err)
 			break;
 		sum += sum_of(s, key, value);
-		if (++count > s->entries)
+		if (++count > s->entries + (is_lru(s) ? cpus : 0))
 			die("%s: more keys than entries", s->name);
 	}
 	note_result(err);
@@ -112,8 +185,10 @@ static void walk(int map, const struct shape *s)
 
 static void batches(int map, const struct shape *s, bool delete)
 {
-	unsigned char *keys = calloc(s->entries + 1, s->key_size);
-	unsigned char *values = calloc(s->entries + 1, s->value_size);
+	/* With a list for each CPU there is room for a multiple of these. */
+	__u32 most = s->entries + 1 + cpus;
+	unsigned char *keys = calloc(most, s->key_size);
+	unsigned char *values = calloc(most, value_bytes(s));
 	LIBBPF_OPTS(bpf_map_batch_opts, opts);
 	__u32 batch = 0, next = 0, count, total = 0;
 	void *in = NULL;
@@ -123,17 +198,17 @@ static void batches(int map, const struct shape *s, bool delete)
 	if (!keys || !values)
 		die("no memory");
 	do {
-		count = s->entries + 1;
+		count = most;
 		err = delete ? bpf_map_lookup_and_delete_batch(map, in, &next, keys, values, &count, &opts) :
 			       bpf_map_lookup_batch(map, in, &next, keys, values, &count, &opts);
 		if (err && err != -ENOENT)
 			break;
 		for (__u32 i = 0; i < count; i++)
-			sum += sum_of(s, keys + i * s->key_size, values + i * s->value_size);
+			sum += sum_of(s, keys + i * s->key_size, values + i * value_bytes(s));
 		total += count;
 		batch = next;
 		in = &batch;
-	} while (!err && total <= s->entries);
+	} while (!err && total < most);
 	note_result(err);
 	note(&total, sizeof(total));
 	note(&sum, sizeof(sum));
@@ -150,6 +225,16 @@ static void batches(int map, const struct shape *s, bool delete)
 	opts.elem_flags = BPF_F_LOCK;
 	count = s->entries;
 	note_result(bpf_map_lookup_batch(map, NULL, &next, keys, values, &count, &opts));
+	/* One CPU's values, as far as there are such. */
+	opts.elem_flags = 1ull << 32 | BPF_F_CPU;
+	count = most;
+	sum = 0;
+	err = bpf_map_lookup_batch(map, NULL, &next, keys, values, &count, &opts);
+	note_result(err);
+	for (__u32 i = 0; (!err || err == -ENOENT) && i < count; i++)
+		sum += hash_bytes(hash_bytes(HASH_START, keys + i * s->key_size, s->key_size),
+				  values + i * s->value_size, s->value_size);
+	note(&sum, sizeof(sum));
 	opts.elem_flags = 0;
 	opts.flags = 1;
 	note_result(bpf_map_lookup_batch(map, NULL, &next, keys, values, &count, &opts));
@@ -158,7 +243,7 @@ static void batches(int map, const struct shape *s, bool delete)
 	/* By single elements: the kernel's own code on our operations. */
 	for (__u32 i = 0; i < s->entries; i++) {
 		key_of(s, 3 * i, keys + i * s->key_size);
-		value_of(s, i, values + i * s->value_size);
+		value_of(s, i, values + i * value_bytes(s));
 	}
 	count = s->entries;
 	note_result(bpf_map_update_batch(map, keys, values, &count, &opts));
@@ -174,8 +259,40 @@ static int create(const struct shape *s)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = s->flags);
 
-	return bpf_map_create(BPF_MAP_TYPE_HASH, s->name, s->key_size, s->value_size,
+	return bpf_map_create(s->type, s->name, s->key_size, s->value_size,
 			      s->entries, &opts);
+}
+
+/* Values of single CPUs and the same one for all, where there are such. */
+static void by_cpu(int map, const struct shape *s)
+{
+	static const __u64 flags[] = { BPF_F_CPU, 1ull << 32 | BPF_F_CPU, 2ull << 32 | BPF_F_CPU,
+				       7777ull << 32 | BPF_F_CPU, BPF_F_ALL_CPUS,
+				       BPF_F_CPU | BPF_F_ALL_CPUS, 1ull << 32, BPF_F_CPU | BPF_EXIST,
+				       BPF_F_ALL_CPUS | BPF_NOEXIST };
+	unsigned char key[MOST_KEY], value[MOST_VALUE];
+
+	for (size_t i = 0; i < 3 * ARRAY_SIZE(flags); i++) {
+		__u64 flag = flags[i % ARRAY_SIZE(flags)];
+		int err;
+
+		key_of(s, i / ARRAY_SIZE(flags), key);
+		if (i % 4 == 1)
+			note_result(bpf_map_delete_elem(map, key));
+		value_of(s, i + 77, value);
+		note_result(bpf_map_update_elem(map, key, value, flag));
+		memset(value, 0, sizeof(value));
+		err = bpf_map_lookup_elem_flags(map, key, value, flag);
+		note_result(err);
+		if (!err)
+			note(value, s->value_size);
+		memset(value, 0, sizeof(value));
+		err = bpf_map_lookup_elem(map, key, value);
+		note_result(err);
+		clean_value(s, value);
+		if (!err)
+			note(value, value_bytes(s));
+	}
 }
 
 /* Takes the map through a map of maps of each kind. */
@@ -199,7 +316,7 @@ static void nest(int map, const struct shape *s)
 		inner = create(&other);
 		note_result(bpf_map_update_elem(outer, &key, &inner, 0));
 		close(inner);
-		other.flags = BPF_F_NO_PREALLOC;
+		other.flags = s->flags ^ BPF_F_NO_PREALLOC;
 		inner = create(&other);
 		note_result(bpf_map_update_elem(outer, &key, &inner, 0));
 		close(inner);
@@ -242,15 +359,17 @@ static void same_shape(const struct shape *s, __u64 seed)
 			err = bpf_map_lookup_elem_flags(map, key, value,
 							r >> 36 & 31 ? 0 : BPF_F_LOCK);
 			note_result(err);
+			clean_value(s, value);
 			if (!err)
-				note(value, s->value_size);
+				note(value, value_bytes(s));
 			break;
 		case 13:
 			err = bpf_map_lookup_and_delete_elem_flags(map, key, value,
 								   r >> 36 & 15 ? 0 : BPF_F_LOCK);
 			note_result(err);
+			clean_value(s, value);
 			if (!err)
-				note(value, s->value_size);
+				note(value, value_bytes(s));
 			break;
 		case 14:
 			/* A key that is not there leads to the first one. */
@@ -273,7 +392,9 @@ static void same_shape(const struct shape *s, __u64 seed)
 	walk(map, s);
 	batches(map, s, false);
 	batches(map, s, true);
-	if (!strcmp(s->name, "in_a_map"))
+	by_cpu(map, s);
+	walk(map, s);
+	if (strstr(s->name, "in_a_map"))
 		nest(map, s);
 	/* To the brim, and over it. */
 	for (__u32 i = 0; i < s->entries + 3; i++) {
@@ -293,8 +414,23 @@ static void same_shape(const struct shape *s, __u64 seed)
 	close(map);
 }
 
+/* Which element has not been used for long is told by CPU. */
+static void run_on(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		die("CPU %d is not there", cpu);
+}
+
 static int same(__u64 seed)
 {
+	run_on(0);
+	cpus = libbpf_num_possible_cpus();
+	if (cpus > 4)
+		die("more CPUs than there is room for");
 	for (size_t i = 0; i < ARRAY_SIZE(shapes); i++)
 		same_shape(&shapes[i], seed + i);
 	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
@@ -310,6 +446,8 @@ static int same(__u64 seed)
 
 static atomic_bool done;
 static int stressed, program;
+/* Keys go when others come, so nobody knows which are there. */
+static bool forgets;
 static atomic_ulong steps, runs;
 
 struct stress_value {
@@ -333,23 +471,24 @@ static void *change(void *arg)
 		case 0:
 		case 1:
 			err = bpf_map_update_elem(stressed, &key, &value, BPF_ANY);
-			if (err && err != -EDEADLK && err != -ETIMEDOUT)
+			if (err && err != -EDEADLK && err != -ETIMEDOUT && !(forgets && err == -ENOMEM))
 				die("update of %u: %d", key, err);
 			if (mine && !err)
 				model[slot] = n;
 			break;
 		case 2:
 			err = bpf_map_delete_elem(stressed, &key);
-			if (mine && err != (model[slot] ? 0 : -ENOENT))
+			if (mine && !forgets && err != (model[slot] ? 0 : -ENOENT))
 				die("delete of %u: %d", key, err);
 			if (mine)
 				model[slot] = 0;
 			break;
 		default:
 			err = bpf_map_lookup_elem(stressed, &key, &value);
-			if (mine && err != (model[slot] ? 0 : -ENOENT))
+			if (mine && !forgets && err != (model[slot] ? 0 : -ENOENT))
 				die("look-up of %u: %d", key, err);
-			if (mine && !err && (value.key != key || value.number != model[slot]))
+			if (mine && !err && !forgets &&
+			    (value.key != key || value.number != model[slot]))
 				die("%u has the value of %llu", key, (unsigned long long)value.key);
 			if (!(r >> 40 & 63)) {
 				__u32 *at = NULL, seen = 0;
@@ -369,6 +508,8 @@ static void *change(void *arg)
 
 		key = KEYS * thread + slot;
 		err = bpf_map_lookup_elem(stressed, &key, &value);
+		if (forgets && err == -ENOENT)
+			continue;
 		if (err != (model[slot] ? 0 : -ENOENT) ||
 		    (!err && (value.key != key || value.number != model[slot])))
 			die("%u is not as thread %llu left it", key, (unsigned long long)thread);
@@ -392,7 +533,7 @@ static void *drive(void *arg)
 	return arg;
 }
 
-static int stress(const char *path, int seconds)
+static int stress(const char *path, int seconds, enum bpf_map_type type, __u32 flags)
 {
 	struct bpf_object *object = bpf_object__open(path);
 	pthread_t threads[THREADS + 2];
@@ -401,13 +542,19 @@ static int stress(const char *path, int seconds)
 	struct bpf_map *map;
 	int err;
 
-	if (!object || bpf_object__load(object))
-		die("%s does not load", path);
+	if (!object)
+		die("%s does not open", path);
 	map = bpf_object__find_map_by_name(object, "stressed");
+	bpf_map__set_type(map, type);
+	bpf_map__set_map_flags(map, flags);
+	if (bpf_object__load(object))
+		die("%s does not load", path);
+	forgets = type == LRU;
 	stressed = bpf_map__fd(map);
 	program = bpf_program__fd(bpf_object__next_program(object, NULL));
 	if (bpf_map__max_entries(map) != ENTRIES)
 		die("another number of entries");
+	cpus = libbpf_num_possible_cpus();
 	for (__u64 i = 0; i < THREADS; i++)
 		pthread_create(&threads[i], NULL, change, (void *)(i + 1));
 	for (int i = THREADS; i < THREADS + 2; i++)
@@ -423,6 +570,21 @@ static int stress(const char *path, int seconds)
 		at = &key;
 		if (bpf_map_lookup_elem(stressed, &key, &value) || value.key != key)
 			die("%u has the value of %llu", key, (unsigned long long)value.key);
+	}
+	if (forgets) {
+		/* What is not there is free, on lists of at most half a CPU's share. */
+		for (key = ENTRIES; key < 3 * ENTRIES; key++) {
+			value.key = key;
+			err = bpf_map_update_elem(stressed, &key, &value, BPF_NOEXIST);
+			if (err)
+				die("no room for %u: %d", key, err);
+		}
+		for (key = 0, count = 0; key < 3 * ENTRIES; key++)
+			count += !bpf_map_lookup_elem(stressed, &key, &value) && value.key == key;
+		if (count > ENTRIES || count < ENTRIES / 2)
+			die("%u of %u keys are there", count, ENTRIES);
+		printf("%lu steps, %lu runs, %u keys\n", steps, runs, count);
+		return !steps || !runs;
 	}
 	/* No element is lost, none is in two places. */
 	for (key = ENTRIES; count < ENTRIES; key++, count++) {
@@ -441,7 +603,7 @@ static int stress(const char *path, int seconds)
 	return 0;
 }
 
-static int iterate(const char *path)
+static int iterate(const char *path, enum bpf_map_type type)
 {
 	struct bpf_object *object = bpf_object__open(path);
 	union bpf_iter_link_info info = {};
@@ -450,13 +612,16 @@ static int iterate(const char *path)
 	char line[16];
 	int map;
 
-	if (!object || bpf_object__load(object))
+	if (!object)
+		die("%s does not open", path);
+	bpf_map__set_type(bpf_object__find_map_by_name(object, "iterated"), type);
+	if (bpf_object__load(object))
 		die("%s does not load", path);
 	map = bpf_object__find_map_fd_by_name(object, "iterated");
 	for (__u32 key = 0; key < 250; key++) {
-		__u64 value = key * 1000003ull;
+		__u64 value[64] = { key * 1000003ull, key };
 
-		if (bpf_map_update_elem(map, &key, &value, 0))
+		if (bpf_map_update_elem(map, &key, value, 0))
 			die("no room");
 	}
 	info.map.map_fd = map;
@@ -481,6 +646,96 @@ static int iterate(const char *path)
 	return 0;
 }
 
+/* A map that forgets, with `entries`, used by user space and by a program. */
+static void forget(const char *path, enum bpf_map_type type, __u32 entries, __u32 flags,
+		   bool on_all)
+{
+	struct bpf_object *object = bpf_object__open(path);
+	__u64 state = entries + type, values[64];
+	__u32 packet[16] = {}, keys = 2 * entries;
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = packet, .data_size_in = sizeof(packet));
+	struct bpf_map *map;
+	int fd, prog, there = 0, kept = 0;
+
+	if (!object)
+		die("%s does not open", path);
+	map = bpf_object__find_map_by_name(object, "recent");
+	bpf_map__set_type(map, type);
+	bpf_map__set_max_entries(map, entries);
+	bpf_map__set_map_flags(map, flags);
+	if (bpf_object__load(object))
+		die("%s does not load", path);
+	fd = bpf_map__fd(map);
+	prog = bpf_program__fd(bpf_object__next_program(object, NULL));
+	digest = HASH_START;
+	run_on(0);
+	for (__u32 n = 0; n < 1000 + 6 * entries; n++) {
+		__u64 r = next_random(&state);
+		/* Every fourth time a key of a few: those are used and stay. */
+		__u32 key = r & 3 ? (r >> 8) % keys : (r >> 8) % (entries / 4 + 1);
+
+		if (on_all && !(r >> 32 & 31))
+			run_on(r >> 40 & 1 ? 1 : r >> 41 & 2);
+		packet[1] = key;
+		packet[2] = n;
+		packet[3] = r >> 48 & 7 ? 0 : r >> 52 & 3;
+		switch (r >> 56 & 15) {
+		case 0 ... 5:
+			packet[0] = 0;
+			break;
+		case 6 ... 10:
+			packet[0] = 1;
+			break;
+		case 11:
+			packet[0] = 2;
+			break;
+		case 12:
+			memset(values, r >> 16, sizeof(values));
+			note_result(bpf_map_update_elem(fd, &key, values, packet[3]));
+			continue;
+		case 13:
+			note_result(bpf_map_delete_elem(fd, &key));
+			continue;
+		default:
+			note_result(bpf_map_lookup_elem(fd, &key, values));
+			continue;
+		}
+		if (bpf_prog_test_run_opts(prog, &opts))
+			die("the program does not run");
+		if (opts.retval == 0)
+			die("the program was ended");
+		note(&opts.retval, sizeof(opts.retval));
+	}
+	for (__u32 key = 0; key < keys; key++) {
+		int err = bpf_map_lookup_elem(fd, &key, values);
+
+		note_result(err);
+		if (!err)
+			note(values, sizeof(values[0]));
+		there += !err;
+		kept += !err && key <= entries / 4;
+	}
+	printf("%d of %u%s%s%s: %d there, %d of those that are used: %016llx\n", type, entries,
+	       flags & BPF_F_NO_COMMON_LRU ? " apart" : "", flags & BPF_F_NO_PREALLOC ? " on demand" : "",
+	       on_all ? " on all CPUs" : "", there, kept, (unsigned long long)digest);
+	bpf_object__close(object);
+}
+
+static int recent(const char *path)
+{
+	static const __u32 entries[] = { 1, 7, 64, 400 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(entries); i++)
+		for (int all = 0; all < 2; all++) {
+			forget(path, LRU, entries[i], 0, all);
+			forget(path, LRU, entries[i], BPF_F_NO_COMMON_LRU, all);
+			forget(path, LRU_PER_CPU, entries[i], 0, all);
+			forget(path, LRU_PER_CPU, entries[i], BPF_F_NO_COMMON_LRU, all);
+			forget(path, HASH, entries[i], 0, all);
+		}
+	return 0;
+}
+
 static int hold(void)
 {
 	int map = create(&shapes[1]);
@@ -499,12 +754,14 @@ int main(int argc, char **argv)
 {
 	if (argc == 3 && !strcmp(argv[1], "same"))
 		return same(strtoull(argv[2], NULL, 0));
-	if (argc == 4 && !strcmp(argv[1], "stress"))
-		return stress(argv[2], atoi(argv[3]));
-	if (argc == 3 && !strcmp(argv[1], "iterate"))
-		return iterate(argv[2]);
+	if (argc == 6 && !strcmp(argv[1], "stress"))
+		return stress(argv[2], atoi(argv[3]), atoi(argv[4]), atoi(argv[5]));
+	if (argc == 4 && !strcmp(argv[1], "iterate"))
+		return iterate(argv[2], atoi(argv[3]));
+	if (argc == 3 && !strcmp(argv[1], "recent"))
+		return recent(argv[2]);
 	if (argc == 2 && !strcmp(argv[1], "hold"))
 		return hold();
-	fprintf(stderr, "usage: map_calls same SEED | stress OBJECT SECONDS | iterate OBJECT | hold\n");
+	fprintf(stderr, "usage: map_calls same SEED | stress OBJECT SECONDS TYPE FLAGS | iterate OBJECT TYPE | recent OBJECT | hold\n");
 	return 2;
 }

@@ -66,6 +66,16 @@ unsafe extern "C" fn set_htab_map_ops(addr: usize) {
     unsafe { b::bailey_htab_map_ops = addr as *const b::bpf_map_ops };
 }
 
+/// Takes the address of `htab_lru_map_ops`, which is data and not called.
+///
+/// # Safety
+///
+/// `addr` is the address of the kernel's `htab_lru_map_ops`.
+unsafe extern "C" fn set_htab_lru_map_ops(addr: usize) {
+    // SAFETY: as above.
+    unsafe { b::bailey_htab_lru_map_ops = addr as *const b::bpf_map_ops };
+}
+
 /// Takes the address of `btf_bpf_map_id`, which is data and not called.
 ///
 /// # Safety
@@ -119,6 +129,8 @@ static SYMBOLS: &[Symbol] = symbols! {
         "the BTF that carries a program's reference to this module";
     btf_get, b::bailey_set_btf_get,
         "a reference to that BTF";
+    btf_find_by_name_kind, b::bailey_set_btf_find_by_name_kind,
+        "where the kernel keeps what of a per-CPU hash map";
     btf_name_by_offset, b::bailey_set_btf_name_by_offset,
         "the name of a function that a program calls by its number in that BTF";
     text_poke_copy, b::bailey_set_text_poke_copy,
@@ -177,6 +189,18 @@ static SYMBOLS: &[Symbol] = symbols! {
         "iterators over a store";
     htab_map_ops, set_htab_map_ops,
         "the kernel's operations of hash maps, for those that are no stores";
+    htab_lru_map_ops, set_htab_lru_map_ops,
+        "the same of hash maps that make room by use";
+    bpf_lru_init, b::bailey_set_bpf_lru_init,
+        "a store's elements by use, as the kernel keeps those of its own maps";
+    bpf_lru_populate, b::bailey_set_bpf_lru_populate,
+        "the same";
+    bpf_lru_destroy, b::bailey_set_bpf_lru_destroy,
+        "the same";
+    bpf_lru_pop_free, b::bailey_set_bpf_lru_pop_free,
+        "an element of a store that was not used for long";
+    bpf_lru_push_free, b::bailey_set_bpf_lru_push_free,
+        "an element of a store that is free";
     btf_bpf_map_id, set_btf_bpf_map_id,
         "what programs that look at a store see it as";
     bpf_spin_unlock, b::bailey_set_bpf_spin_unlock,

@@ -2,7 +2,7 @@
 # Hash maps with a store behind them: the same for who uses them, and what the
 # kernel trusts is not where a domain can write.
 # SMP: 3
-# TIMEOUT: 600
+# TIMEOUT: 900
 cd /files || exit
 # shellcheck source=selftests/guest/lib/ktap.sh
 . guest/lib/ktap.sh
@@ -10,7 +10,11 @@ cd /files || exit
 . guest/lib/bailey.sh
 
 calls() {
-    ./map_calls same 1 && ./map_calls same 2 && ./map_calls iterate stores_iter.bpf.o
+    local type
+    ./map_calls same 1 && ./map_calls same 2 &&
+        for type in 1 5 9 10; do
+            echo "iterator $type: $(./map_calls iterate stores_iter.bpf.o $type)" || return
+        done && ./map_calls recent recent.bpf.o
 }
 
 # The lines of a pinned map's file, in no order.
@@ -47,7 +51,7 @@ per_cpu_calls() {
 mkdir -p /sys/fs/bpf
 mount -t bpf bpf /sys/fs/bpf 2>/dev/null
 calls >/tmp/without 2>&1
-check "hash maps take the calls on the stock kernel" test "$(grep -c : /tmp/without)" -eq 46
+check "hash maps take the calls on the stock kernel" test "$(grep -c : /tmp/without)" -eq 144
 as_text >/tmp/text.without 2>&1
 # From before: a map of maps whose programs know the kernel's hash maps alone.
 bpftool map create /sys/fs/bpf/inner type hash key 4 value 8 entries 16 name inner
@@ -66,8 +70,12 @@ check "each call has the same result with stores" diff /tmp/without /tmp/with
 as_text >/tmp/text.with 2>&1
 check "a pinned map reads the same" diff /tmp/text.without /tmp/text.with
 check "the text is there" grep -q 7 /tmp/text.with
+equal "what maps forget is decided with values in the domain" 0 "$(counter loan_accesses)"
 loans=$(counter loan_accesses) runs=$(counter runs)
-check "on three CPUs no key is lost and none is there twice" ./map_calls stress stores.bpf.o 6
+check "on three CPUs no key is lost and none is there twice" ./map_calls stress stores.bpf.o 5 1 0
+check "nor in one whose elements come as they are needed" ./map_calls stress stores.bpf.o 3 1 1
+check "nor an element of a map that forgets" ./map_calls stress stores.bpf.o 3 9 0
+check "nor of one that forgets by CPU" ./map_calls stress stores.bpf.o 3 9 2
 check "an isolated program was among them" test "$(counter runs)" -gt "$runs"
 equal "its accesses to values did not fault" "$loans" "$(counter loan_accesses)"
 equal "nothing breaches" 0 "$(counter violations_total)"
@@ -84,10 +92,28 @@ equal "each CPU has counted in values of its own" "1000 2000 3000" \
     "$(bpftool map dump name counts | awk '/"packets"/ { gsub(",", ""); printf "%s%s", s, $2; s = " " }')"
 equal "accesses to them did not fault" "$loans" "$(counter loan_accesses)"
 equal "the domain has them" domain "$(column maps values name counts)"
-equal "a larger one is lent" loan "$(column maps values name large)"
-check "the module tells that they hold it" grep -q ' counts ' "$bailey/stores"
 bpftool prog run pinned /sys/fs/bpf/progs/counted_large data_in /tmp/packet repeat 10 >/tmp/large
-check "a program that uses the larger one runs" grep -q 'Return value: 2' /tmp/large
+check "a program with a larger one runs" grep -q 'Return value: 2' /tmp/large
+
+# Hash maps with values for each CPU, in several pieces of memory.
+run_on() {
+    taskset -c "$1" bpftool prog run pinned "/sys/fs/bpf/progs/$2" data_in /tmp/packet \
+        repeat "$3" | grep -q "Return value: 2"
+}
+check "each key of a per-CPU hash map can be counted on CPU 0" run_on 0 counted_hash 8192
+check "and on CPU 1" run_on 1 counted_hash 8192
+equal "user space finds what each CPU has counted" "2 2 0" \
+    "$(bpftool map lookup name hashed key 160 15 0 0 | awk '/"packets"/ { gsub(",", ""); printf "%s%s", s, $2; s = " " }')"
+check "one CPU finds another's value" run_on 2 counted_elsewhere 10
+check "a callback sees each element with its CPU's value" run_on 1 counted_in_all 1
+check "elements that were not used for long make room" run_on 1 counted_recent 10000
+equal "a larger array is the domain's" domain "$(column maps values name large)"
+equal "a per-CPU hash map is" domain "$(column maps values name hashed)"
+equal "that of recently used elements is" domain "$(column maps values name recent)"
+equal "accesses to any of them did not fault" "$loans" "$(counter loan_accesses)"
+equal "that of elements which come as they are needed is lent" loan \
+    "$(column maps values name as_they_come)"
+check "a program that uses it runs" run_on 1 counted_allocated 10
 check "its accesses fault" test "$(counter loan_accesses)" -gt "$loans"
 equal "nothing of this breaches" 0 "$(counter violations_total)"
 rm -r /sys/fs/bpf/progs
@@ -96,6 +122,18 @@ bpftool prog loadall bench.bpf.o /sys/fs/bpf/progs
 check "values that are numbers, with their types known, have a store" \
     grep -q ' hash ' "$bailey/stores"
 rm -rf /sys/fs/bpf/progs
+# Of maps whose elements come as they are needed, small ones have a store.
+bpftool map create /sys/fs/bpf/small type hash key 4 value 8 entries 1000 name small flags 1
+bpftool map create /sys/fs/bpf/sparse type hash key 4 value 8 entries 1000000 name sparse flags 1
+equal "a small map of elements as they come has a store, with its flag" "1000 0x1" \
+    "$(column stores entries name small) $(bpftool map show name small | sed -n 's/.*flags \(0x[0-9]*\).*/\1/p')"
+deny "a large one has none" grep -q ' sparse ' "$bailey/stores"
+bpftool map create /sys/fs/bpf/either type array_of_maps key 4 value 4 entries 2 name either \
+    inner_map pinned /sys/fs/bpf/sparse
+check "an outer map takes both" sh -c '
+    bpftool map update pinned /sys/fs/bpf/either key 0 0 0 0 value pinned /sys/fs/bpf/sparse &&
+    bpftool map update pinned /sys/fs/bpf/either key 1 0 0 0 value pinned /sys/fs/bpf/small'
+rm /sys/fs/bpf/either /sys/fs/bpf/small /sys/fs/bpf/sparse
 bpftool map create /sys/fs/bpf/after type hash key 4 value 8 entries 16 name after
 deny "an outer map from before takes no store" \
     bpftool map update pinned /sys/fs/bpf/outer key 0 0 0 0 value pinned /sys/fs/bpf/after

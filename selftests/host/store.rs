@@ -68,6 +68,28 @@ impl Words {
         })
     }
 
+    fn put(&self, number: u32, key: u32, value: u64, when: When) -> Result<Option<u32>, Refusal> {
+        let table = self.table();
+        let _lock = self.locks[table.bucket_of(hashed(key)) as usize].lock();
+        let matches = |number| self.is(number, key);
+        table.put(number, hashed(key), when, matches, |number| {
+            self.keys[number as usize].store(key, SeqCst);
+            for half in &self.values[number as usize] {
+                half.store(value, SeqCst);
+            }
+        })
+    }
+
+    /// Takes a key's element away.
+    fn forget(&self, key: u32) -> Option<u32> {
+        let table = self.table();
+        let _lock = self.locks[table.bucket_of(hashed(key)) as usize].lock();
+        let number = self.find(key)?;
+        assert!(table.remove(hashed(key), number));
+        assert!(!table.remove(hashed(key), number));
+        Some(number)
+    }
+
     fn delete(&self, key: u32) -> bool {
         let table = self.table();
         let lock = self.locks[table.bucket_of(hashed(key)) as usize].lock();
@@ -163,6 +185,49 @@ proptest! {
             prop_assert_eq!(&words.all(), &model);
         }
         words.check_elements();
+    }
+
+    #[test]
+    fn it_means_what_a_map_that_forgets_means(steps in steps(), keys in 1usize..24, bits in 0u32..5) {
+        let words = Words::new(1 << bits, keys, 0);
+        let mut model = HashMap::new();
+        let mut free: Vec<u32> = (0..keys as u32).collect();
+        for (n, step) in steps.into_iter().enumerate() {
+            match step {
+                Step::Update(key, value, when, _) => {
+                    // Any may go for it, the key itself as well.
+                    let number = free.pop().unwrap_or_else(|| {
+                        let mut there: Vec<u32> = model.keys().copied().collect();
+                        there.sort_unstable();
+                        let victim = there[n % there.len()];
+                        model.remove(&victim);
+                        words.forget(victim).unwrap()
+                    });
+                    let there = model.contains_key(&key);
+                    let put = words.put(number, key, value, when);
+                    match (when, there) {
+                        (When::New, true) => prop_assert_eq!(put, Err(Refusal::Exists)),
+                        (When::Old, false) => prop_assert_eq!(put, Err(Refusal::Missing)),
+                        _ => prop_assert_eq!(put.map(|old| old.is_some()), Ok(there)),
+                    }
+                    match put {
+                        Ok(old) => {
+                            free.extend(old);
+                            model.insert(key, value);
+                        }
+                        Err(_) => free.push(number),
+                    }
+                }
+                Step::Delete(key) => {
+                    let number = words.forget(key);
+                    prop_assert_eq!(number.is_some(), model.remove(&key).is_some());
+                    free.extend(number);
+                }
+                Step::Get(key) => prop_assert_eq!(words.get(key), model.get(&key).copied()),
+            }
+            prop_assert_eq!(&words.all(), &model);
+            prop_assert_eq!(free.len() + model.len(), keys);
+        }
     }
 
     #[test]

@@ -100,6 +100,22 @@ impl Words {
         })
     }
 
+    /// Takes the element of a key for another one, as a map that forgets does.
+    fn replace(&self, gone: u32, key: u32) {
+        let table = self.table();
+        let bucket_of = |key| table.bucket_of(hashed(key)) as usize;
+        let lock = self.locks[bucket_of(gone)].lock().unwrap();
+        let number = self.find(gone).unwrap();
+        assert!(table.remove(hashed(gone), number));
+        drop(lock);
+        let _lock = self.locks[bucket_of(key)].lock().unwrap();
+        let matches = |number| self.is(number, key);
+        let put = table.put(number, hashed(key), When::New, matches, |number| {
+            self.keys[number as usize].store(key, Relaxed);
+        });
+        assert_eq!(put, Ok(None));
+    }
+
     fn delete(&self, key: u32) -> bool {
         let table = self.table();
         let lock = self.locks[table.bucket_of(hashed(key)) as usize]
@@ -210,6 +226,44 @@ fn a_reader_that_strays_into_another_chain_comes_back() {
             assert!(words.find(5).is_none());
         },
         |words, ()| assert!(words.find(11).is_some()),
+    );
+}
+
+#[test]
+fn a_key_that_comes_for_a_forgotten_one_hides_none() {
+    race(
+        one_chain,
+        |words| words.replace(2, 4),
+        |words| {
+            assert!(words.find(1).is_some());
+            assert!(words.find(3).is_some());
+        },
+        |words, ()| {
+            assert!(words.find(4).is_some());
+            assert!(words.find(2).is_none());
+            assert_eq!(words.count(), 3);
+        },
+    );
+}
+
+#[test]
+fn a_forgotten_element_that_comes_to_another_bucket_hides_none() {
+    race(
+        || {
+            let words = Words::new(2, 2, 1);
+            words.update(0, 1, When::New).unwrap();
+            words.update(0, 2, When::New).unwrap();
+            words
+        },
+        |words| words.replace(2, 11),
+        |words| {
+            assert!(words.find(1).is_some());
+            assert!(words.find(5).is_none());
+        },
+        |words, ()| {
+            assert!(words.find(11).is_some());
+            assert!(words.find(2).is_none());
+        },
     );
 }
 

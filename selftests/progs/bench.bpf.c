@@ -27,11 +27,11 @@ struct {
 	__type(value, __u64);
 } per_cpu SEC(".maps");
 
-/* Its values are loans. */
+/* More than the module gives memory to before it is needed: its values are loans. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 16);
+	__uint(max_entries, 1 << 19);
 	__type(key, __u32);
 	__type(value, __u64);
 } loan SEC(".maps");

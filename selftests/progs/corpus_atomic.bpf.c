@@ -14,11 +14,14 @@ struct {
 	__type(value, struct words);
 } array SEC(".maps");
 
-/* Its values are loans: the kernel carries the operations out. */
+/*
+ * More than the module gives memory to before it is needed: its values are loans, and
+ * the kernel carries the operations out.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 16);
+	__uint(max_entries, 1 << 19);
 	__type(key, __u32);
 	__type(value, struct words);
 } hash SEC(".maps");

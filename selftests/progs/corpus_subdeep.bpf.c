@@ -34,11 +34,11 @@ struct {
 /* More than a run may be lent. */
 #define MANY 160
 
-/* Its values are loans. */
+/* More than the module gives memory to before it is needed: its values are loans. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 2 * MANY);
+	__uint(max_entries, 1 << 19);
 	__type(key, __u32);
 	__type(value, __u64[2]);
 } hash SEC(".maps");

@@ -15,13 +15,35 @@ struct {
 	__type(value, struct count);
 } counts SEC(".maps");
 
-/* More than one piece of per-CPU memory can be. */
+/* More than one piece of per-CPU memory can be: these are in several. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 4096);
 	__type(key, __u32);
 	__type(value, struct count);
 } large SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct count);
+} hashed SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_PERCPU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct count);
+} recent SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 64);
+	__type(key, __u32);
+	__type(value, struct count);
+} as_they_come SEC(".maps");
 
 static __always_inline int count(void *map, struct xdp_md *ctx, __u32 key)
 {
@@ -35,6 +57,21 @@ static __always_inline int count(void *map, struct xdp_md *ctx, __u32 key)
 	return XDP_PASS;
 }
 
+static __always_inline int count_new(void *map, struct xdp_md *ctx, __u32 key)
+{
+	struct count none = {};
+
+	if (!bpf_map_lookup_elem(map, &key) && bpf_map_update_elem(map, &key, &none, BPF_NOEXIST))
+		return XDP_ABORTED;
+	return count(map, ctx, key);
+}
+
+static long add(void *map, const __u32 *key, struct count *value, __u64 *sum)
+{
+	*sum += value->packets;
+	return 0;
+}
+
 SEC("xdp") int counted(struct xdp_md *ctx)
 {
 	return count(&counts, ctx, 0);
@@ -43,6 +80,44 @@ SEC("xdp") int counted(struct xdp_md *ctx)
 SEC("xdp") int counted_large(struct xdp_md *ctx)
 {
 	return count(&large, ctx, 4095);
+}
+
+/* As many keys as there are, in all pieces. */
+SEC("xdp") int counted_hash(struct xdp_md *ctx)
+{
+	static __u32 next;
+
+	return count_new(&hashed, ctx, __sync_fetch_and_add(&next, 1) % 4096);
+}
+
+SEC("xdp") int counted_recent(struct xdp_md *ctx)
+{
+	static __u32 next;
+
+	return count_new(&recent, ctx, __sync_fetch_and_add(&next, 1));
+}
+
+/* What CPU 0 has counted, from another. */
+SEC("xdp") int counted_elsewhere(struct xdp_md *ctx)
+{
+	__u32 key = 4000;
+	struct count *value = bpf_map_lookup_percpu_elem(&hashed, &key, 0);
+
+	return value && value->packets && value->last == key ? XDP_PASS : XDP_DROP;
+}
+
+/* What this CPU has counted, all of it. */
+SEC("xdp") int counted_in_all(struct xdp_md *ctx)
+{
+	__u64 sum = 0;
+
+	bpf_for_each_map_elem(&hashed, add, &sum, 0);
+	return sum == 8192 ? XDP_PASS : XDP_DROP;
+}
+
+SEC("xdp") int counted_allocated(struct xdp_md *ctx)
+{
+	return count_new(&as_they_come, ctx, 1);
 }
 
 char _license[] SEC("license") = "GPL";

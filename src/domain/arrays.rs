@@ -6,27 +6,24 @@
 //! time: user space and the verifier see the map as it was asked for. Maps that
 //! outlive the module keep the flag, so that the kernel frees them rightly.
 //!
-//! Of a per-CPU array each value is a piece of per-CPU memory, beside whatever
-//! else is there. We make it one piece for all values, on pages of its own
-//! (helpers/array.c); the kernel's operations go on as ever. Only we can free it,
-//! so such an array holds the module. Arrays with fields of the kernel's in their
-//! values, and those that are more than a piece of per-CPU memory can be, stay
-//! the kernel's.
+//! The list has per-CPU arrays and hash maps as well, whose values are in memory
+//! of ours ([`super::per_cpu`]).
 //!
 //! Lock: the list's mutex; nothing is taken under it.
 
+use super::per_cpu;
+use super::pieces::Pieces;
 use crate::bindings as b;
-use core::mem::size_of;
+use core::ptr::NonNull;
 use kernel::prelude::*;
 use kernel::rbtree::{RBTree, RBTreeNodeReservation};
 
-/// What of an array is ours.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+/// What of a map is ours.
+pub(super) enum Kind {
     /// That its values have pages to themselves.
     Pages,
     /// The memory of its values, which each CPU has its own of.
-    PerCpu,
+    PerCpu(Pieces),
 }
 
 struct Arrays {
@@ -35,7 +32,7 @@ struct Arrays {
     ours: Option<RBTree<usize, Kind>>,
 }
 
-type Node = RBTreeNodeReservation<usize, Kind>;
+pub(super) type Node = RBTreeNodeReservation<usize, Kind>;
 
 kernel::sync::global_lock! {
     // SAFETY: initialized by `Hooked::new`, before the hooks are installed.
@@ -54,6 +51,7 @@ impl Layout {
         // SAFETY: called once, from the module's init.
         unsafe { ARRAYS.init() };
         ARRAYS.lock().ours = Some(RBTree::new());
+        per_cpu::init();
         Self(())
     }
 }
@@ -62,36 +60,42 @@ impl Drop for Layout {
     fn drop(&mut self) {
         let mut arrays = ARRAYS.lock();
         for (&map, _) in arrays.ours.take().iter().flat_map(|ours| ours.iter()) {
-            // No per-CPU array is left, for each holds the module.
+            // No per-CPU map is left, for each holds the module.
             // SAFETY: a map leaves the list when it is freed, under the same lock.
             unsafe { (*(map as *mut b::bpf_map)).map_flags |= b::BPF_F_MMAPABLE };
         }
     }
 }
 
-/// Whether `map` is a per-CPU array that was laid out by us.
-pub(crate) fn is_per_cpu(map: *mut b::bpf_map) -> bool {
+/// The memory of `map`'s values, if it is a per-CPU map of ours. It is there as
+/// long as the map is.
+pub(crate) fn pieces_of(map: *mut b::bpf_map) -> Option<NonNull<Pieces>> {
     let arrays = ARRAYS.lock();
-    let kind = arrays
-        .ours
-        .as_ref()
-        .and_then(|ours| ours.get(&(map as usize)));
-    kind == Some(&Kind::PerCpu)
+    match arrays.ours.as_ref()?.get(&(map as usize))? {
+        Kind::PerCpu(pieces) => Some(NonNull::from(pieces)),
+        Kind::Pages => None,
+    }
 }
 
-/// Calls `report` for each per-CPU array that was laid out by us.
-pub(crate) fn for_each_per_cpu(mut report: impl FnMut(&b::bpf_map)) {
+/// Calls `report` for each per-CPU map of ours, with the bytes that each CPU has.
+pub(crate) fn for_each_per_cpu(mut report: impl FnMut(&b::bpf_map, u64)) {
     let arrays = ARRAYS.lock();
     for (&map, kind) in arrays.ours.iter().flat_map(|ours| ours.iter()) {
-        if *kind == Kind::PerCpu {
+        if let Kind::PerCpu(pieces) = kind {
             // SAFETY: a map leaves the list when it is freed, under the same lock.
-            report(unsafe { &*(map as *const b::bpf_map) });
+            report(unsafe { &*(map as *const b::bpf_map) }, pieces.bytes());
         }
     }
 }
 
+/// Room on the list; `None` if the module is leaving or there is no memory.
+pub(super) fn reserve() -> Option<Node> {
+    let open = ARRAYS.lock().ours.is_some();
+    open.then(|| Node::new(GFP_KERNEL).ok()).flatten()
+}
+
 /// Puts a fresh map on the list; `false` if the module is leaving.
-fn insert(node: Node, map: *mut b::bpf_map, kind: Kind) -> bool {
+pub(super) fn insert(node: Node, map: *mut b::bpf_map, kind: Kind) -> bool {
     let mut arrays = ARRAYS.lock();
     let Some(ours) = &mut arrays.ours else {
         return false;
@@ -101,7 +105,7 @@ fn insert(node: Node, map: *mut b::bpf_map, kind: Kind) -> bool {
 }
 
 /// Takes a map off the list.
-fn remove(map: *mut b::bpf_map) -> Option<Kind> {
+pub(super) fn remove(map: *mut b::bpf_map) -> Option<Kind> {
     let node = ARRAYS.lock().ours.as_mut()?.remove_node(&(map as usize))?;
     Some(node.to_key_value().1)
 }
@@ -146,50 +150,6 @@ unsafe fn with_pages(attr: *mut b::bpf_attr, node: Node) -> *mut b::bpf_map {
     }
 }
 
-/// A per-CPU array of ours. `None` if it is to be the kernel's.
-///
-/// # Safety
-///
-/// As of [`alloc`].
-unsafe fn per_cpu(attr: *mut b::bpf_attr, node: Node) -> Option<*mut b::bpf_map> {
-    // SAFETY: attributes for a map's creation, in process context; this module's own code runs, so
-    // it is there.
-    unsafe {
-        if !crate::store::wanted()
-            || b::bailey_array_per_cpu_len(attr) == 0
-            || b::bailey_store_plain_values(attr) == 0
-            || b::bailey_module_try_get() == 0
-        {
-            return None;
-        }
-    }
-    // SAFETY: as in `with_pages`.
-    let create = unsafe { &mut (*attr).__bindgen_anon_1 };
-    let (map_type, value_size) = (create.map_type, create.value_size);
-    create.map_type = b::bpf_map_type_BPF_MAP_TYPE_ARRAY;
-    create.value_size = size_of::<u64>() as u32;
-    // SAFETY: promised by the caller.
-    let map = unsafe { alloc(attr) };
-    // SAFETY: as above.
-    let create = unsafe { &mut (*attr).__bindgen_anon_1 };
-    (create.map_type, create.value_size) = (map_type, value_size);
-    let made = map.ok().and_then(|map| {
-        // SAFETY: a fresh array with values as large as pointers.
-        if unsafe { b::bailey_array_make_per_cpu(map, value_size) } != 0 {
-            // SAFETY: nobody knows it.
-            unsafe { b::bailey_k_array_map_free(map) };
-            return None;
-        }
-        // The reference to the module keeps the list open.
-        insert(node, map, Kind::PerCpu).then_some(map)
-    });
-    if made.is_none() {
-        // SAFETY: the reference taken above. We are in a hook, which the exit waits for.
-        unsafe { b::bailey_module_drop() };
-    }
-    made
-}
-
 /// Instead of `array_map_alloc()`.
 ///
 /// # Safety
@@ -199,23 +159,13 @@ unsafe fn per_cpu(attr: *mut b::bpf_attr, node: Node) -> Option<*mut b::bpf_map>
 unsafe extern "C" fn bailey_on_array_map_alloc(attr: *mut b::bpf_attr) -> *mut b::bpf_map {
     // SAFETY: of the union's members this is the one that is filled for a map's creation.
     let create = unsafe { &(*attr).__bindgen_anon_1 };
-    let kind = match create.map_type {
+    let ours = match create.map_type {
         b::bpf_map_type_BPF_MAP_TYPE_ARRAY if create.map_flags & b::BPF_F_MMAPABLE == 0 => {
-            Some(Kind::Pages)
+            // SAFETY: promised by the caller.
+            reserve().map(|node| unsafe { with_pages(attr, node) })
         }
-        b::bpf_map_type_BPF_MAP_TYPE_PERCPU_ARRAY => Some(Kind::PerCpu),
-        _ => None,
-    };
-    let open = || ARRAYS.lock().ours.is_some();
-    let node = match kind {
-        Some(_) if open() => Node::new(GFP_KERNEL).ok(),
-        _ => None,
-    };
-    let ours = match (kind, node) {
-        // SAFETY: promised by the caller.
-        (Some(Kind::Pages), Some(node)) => Some(unsafe { with_pages(attr, node) }),
         // SAFETY: as above.
-        (Some(Kind::PerCpu), Some(node)) => unsafe { per_cpu(attr, node) },
+        b::bpf_map_type_BPF_MAP_TYPE_PERCPU_ARRAY => unsafe { per_cpu::create(attr) },
         _ => None,
     };
     // SAFETY: the original, as it would have been called.
@@ -229,19 +179,13 @@ unsafe extern "C" fn bailey_on_array_map_alloc(attr: *mut b::bpf_attr) -> *mut b
 /// Called by the hook, with a map that nobody uses any more.
 #[no_mangle]
 unsafe extern "C" fn bailey_on_array_map_free(map: *mut b::bpf_map) {
-    let kind = remove(map);
-    // SAFETY: nobody uses the map any more but the original. What `per_cpu` took is given back;
-    // we are in a hook, which the exit waits for.
-    unsafe {
-        match kind {
-            Some(Kind::PerCpu) => {
-                b::bailey_array_end_per_cpu(map, Some(b::bailey_k_array_map_free));
-                b::bailey_module_drop();
-                return;
-            }
-            Some(Kind::Pages) => (*map).map_flags |= b::BPF_F_MMAPABLE,
-            None => {}
-        }
-        b::bailey_k_array_map_free(map);
+    match remove(map) {
+        // SAFETY: nobody uses the map any more; it was made by `per_cpu::create`.
+        Some(Kind::PerCpu(pieces)) => return unsafe { per_cpu::end(map, pieces) },
+        // SAFETY: nobody uses the map any more but the original.
+        Some(Kind::Pages) => unsafe { (*map).map_flags |= b::BPF_F_MMAPABLE },
+        None => {}
     }
+    // SAFETY: the original, as it would have been called.
+    unsafe { b::bailey_k_array_map_free(map) };
 }

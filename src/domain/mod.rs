@@ -11,6 +11,8 @@
 pub(crate) mod arrays;
 pub(crate) mod fields;
 mod frames;
+pub(crate) mod per_cpu;
+mod pieces;
 mod shift;
 pub(crate) mod values;
 

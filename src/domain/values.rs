@@ -2,13 +2,14 @@
 //! The values of maps, mapped a second time in the domain: the kernel keeps its
 //! own address of a value, the program is given the one in the region. Only
 //! maps whose values have pages to themselves are mapped (arrays without
-//! special fields, per-CPU ones too, and hash maps with a store); every other
-//! map's values are loans. Of a per-CPU array the domain has each CPU's values,
+//! special fields, per-CPU arrays and hash maps, and hash maps with a store); every
+//! other map's values are loans. Of a per-CPU map the domain has each CPU's values,
 //! one CPU's after the other's. Of a jump table it shows pages of ours in the
 //! place of the kernel's: what stands there are numbers, and programs only read
 //! them.
 
 use super::fields::Fields;
+use super::pieces::Pieces;
 use super::{arrays, Domain};
 use crate::bindings as b;
 use crate::hw::cpus;
@@ -27,10 +28,9 @@ use kernel::prelude::*;
 const MAPS: usize = 256;
 
 /// A map that programs of the domain use.
-#[derive(Clone, Copy)]
 pub(crate) struct Mapped {
-    /// The map. Only an array, a store or a jump table is held, and only then may this be followed: a
-    /// device or CPU map holds programs, and one of them may be of this domain.
+    /// The map. Only if the domain shows or lends its values is it held, and only then may this
+    /// be followed: a device or CPU map holds programs, and one of them may be of this domain.
     map: *mut b::bpf_map,
     /// Its number, since another map may come to the same address.
     id: u32,
@@ -39,12 +39,15 @@ pub(crate) struct Mapped {
     /// The kernel's address of the first value, or its per-CPU pointer; 0 if the
     /// values are loans.
     kernel: u64,
+    /// If each CPU has values of its own: where.
+    pieces: Option<NonNull<Pieces>>,
     /// The domain's address of it, or of that of CPU 0.
     domain: u64,
     /// Bytes that are values.
     len: u64,
-    /// If each CPU has values of its own, how many bytes, and how many pages: so
-    /// much further on is the next CPU's in the domain. Else 0.
+    /// If each CPU has values of its own, how many bytes of them are behind `kernel`
+    /// without a gap, and how many pages all are: so much further on is the next
+    /// CPU's in the domain. Else 0.
     each: u64,
     pages: u64,
     /// Whether programs may write.
@@ -63,7 +66,7 @@ pub(crate) struct Mapped {
 
 /// What CPU number `cpu` has of the per-CPU memory `pointer`, if it can ever come.
 fn per_cpu_address(pointer: u64, cpu: u64) -> Option<u64> {
-    // SAFETY: arithmetic.
+    // SAFETY: arithmetic; no CPU has address 0.
     let address = unsafe { b::bailey_per_cpu_address(pointer, cpu as u32) };
     (address != 0).then_some(address)
 }
@@ -84,13 +87,28 @@ impl Mapped {
         (at < self.len).then(|| self.domain + at)
     }
 
-    #[cold]
+    /// Whether each CPU's values are in several pieces.
+    fn is_in_pieces(&self) -> bool {
+        let Some(pieces) = self.pieces else {
+            return false;
+        };
+        // SAFETY: the memory is there as long as the map, which the domain holds.
+        let bytes = unsafe { pieces.as_ref() }.bytes();
+        bytes > u64::from(b::BAILEY_PER_CPU_PIECE)
+    }
+
+    /// Most likely it is one of this CPU's.
+    #[inline(never)]
     fn domain_address_on_some_cpu(&self, kernel: u64) -> Option<u64> {
-        (0..self.len / (self.pages * PAGE)).find_map(|cpu| {
-            let start = per_cpu_address(self.kernel, cpu)?;
-            let at = kernel.checked_sub(start)?;
-            (at < self.each).then(|| self.domain + cpu * self.pages * PAGE + at)
-        })
+        // SAFETY: the memory is there as long as the map, which the domain holds.
+        let pieces = unsafe { self.pieces?.as_ref() };
+        // SAFETY: reads the CPU's number; a run stays on its CPU.
+        let this = u64::from(unsafe { b::bailey_cpu_number() });
+        let of_cpu = |cpu| {
+            let position = pieces.position(kernel.wrapping_sub(per_cpu_address(0, cpu)?))?;
+            Some(self.domain + cpu * self.pages * PAGE + position)
+        };
+        of_cpu(this).or_else(|| (0..u64::from(cpus::count())).find_map(of_cpu))
     }
 
     /// Whether the domain holds the map: its values have addresses here.
@@ -126,8 +144,15 @@ impl Mapped {
         self.fields
     }
 
-    /// Writes down where the values are, for a site that looks them up.
+    /// Writes down where the values are, for a site that looks them up. Entries stay
+    /// where they are as long as the domain, and so as its programs.
     pub(crate) fn tell(&self, site: &mut b::bailey_site) {
+        if self.is_in_pieces() {
+            site.values_kernel = ptr::from_ref(self) as u64;
+            site.values_len = self.len;
+            site.values_pages = b::BAILEY_SITE_PIECES;
+            return;
+        }
         site.values_kernel = self.kernel;
         site.values_domain = self.domain;
         site.values_pages = self.pages as u32;
@@ -172,6 +197,7 @@ impl Values {
                 map_type: 0,
                 name: [0; 16],
                 kernel: 0,
+                pieces: None,
                 domain: 0,
                 len: 0,
                 each: 0,
@@ -271,6 +297,7 @@ impl Values {
             map_type,
             name,
             kernel: 0,
+            pieces: arrays::pieces_of(map),
             domain: 0,
             len: 0,
             each: 0,
@@ -283,13 +310,24 @@ impl Values {
         };
         let mut layout = b::bailey_values::default();
         // SAFETY: `map` is a map that the program being loaded holds.
-        let placed = match unsafe { Store::of(map) } {
-            Some(store) => {
+        let placed = match (unsafe { Store::of(map) }, entry.pieces) {
+            (Some(store), _) => {
                 layout = store.layout();
                 b::bailey_values_kind_BAILEY_VALUES_PAGES
             }
+            (None, Some(pieces)) => {
+                // SAFETY: the memory is there as long as the map.
+                let pieces = unsafe { pieces.as_ref() };
+                (layout.start, entry.each) = pieces.first();
+                entry.pages = pieces.bytes() / PAGE;
+                layout.len = pieces.bytes() * u64::from(cpus::count());
+                // SAFETY: as above.
+                let flags = unsafe { (*map).map_flags };
+                layout.writable = u32::from(flags & b::BPF_F_RDONLY_PROG == 0);
+                b::bailey_values_kind_BAILEY_VALUES_PAGES
+            }
             // SAFETY: as above.
-            None => unsafe { b::bailey_map_values(map, &mut layout) },
+            (None, None) => unsafe { b::bailey_map_values(map, &mut layout) },
         };
         if placed == b::bailey_values_kind_BAILEY_VALUES_MIXED {
             entry.kernel = layout.start;
@@ -300,24 +338,23 @@ impl Values {
             entry.fields = unsafe { Fields::of(map) };
         } else if placed == b::bailey_values_kind_BAILEY_VALUES_PAGES
             || placed == b::bailey_values_kind_BAILEY_VALUES_TABLE
-            || (placed == b::bailey_values_kind_BAILEY_VALUES_PER_CPU && arrays::is_per_cpu(map))
         {
             // From where the pages are taken.
             let mut pages_at = layout.start;
             let mut table = None;
-            let mut len = layout.len;
+            let len = layout.len;
             if placed == b::bailey_values_kind_BAILEY_VALUES_TABLE {
                 let numbers = VVec::from_elem(NOWHERE, table_len(layout.len), GFP_KERNEL)?;
                 pages_at = table.insert(numbers).as_ptr() as u64;
             }
-            if placed == b::bailey_values_kind_BAILEY_VALUES_PER_CPU {
-                entry.each = layout.len;
-                entry.pages = layout.len.div_ceil(PAGE);
-                len = entry.pages * PAGE * u64::from(cpus::count());
-            }
-            let source = |page: u64| match entry.pages {
-                0 => Some(pages_at + page * PAGE),
-                pages => per_cpu_address(pages_at, page / pages).map(|at| at + page % pages * PAGE),
+            let source = |page: u64| match entry.pieces {
+                None => Some(pages_at + page * PAGE),
+                Some(pieces) => {
+                    // SAFETY: as above.
+                    let pieces = unsafe { pieces.as_ref() };
+                    let cpu = page.checked_div(entry.pages)?;
+                    per_cpu_address(pieces.page(page - cpu * entry.pages)?, cpu)
+                }
             };
             let at = self
                 .iter()

@@ -14,7 +14,8 @@
 //! and [`x86`] mediate what it may not, [`ledger`] remembers what it holds,
 //! [`graph`] what it does with objects of its own, [`violation`] names what it
 //! did wrong; [`nesting`] sorts events that came in each other's stubs. Of a hash
-//! map, [`store`] is what the kernel trusts, apart from the values.
+//! map, [`store`] is what the kernel trusts, apart from the values; [`pieces`] is
+//! where values lie that each CPU has of its own.
 #![forbid(unsafe_code)]
 // Under Kbuild this is a private module of the module's crate, which uses a
 // part of it at a time; under cargo the same items are a crate's public face.
@@ -34,6 +35,7 @@ pub mod ledger;
 pub mod loan;
 pub mod nesting;
 pub mod objects;
+pub mod pieces;
 pub mod pkrs;
 pub mod pool;
 pub mod region;

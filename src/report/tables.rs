@@ -8,7 +8,6 @@ use crate::hw::cpus;
 use crate::load;
 use crate::load::program::{self, State as ProgramState};
 use crate::pure::pool::State;
-use crate::pure::region::PAGE;
 use crate::store;
 use kernel::debugfs::Writer;
 use kernel::fmt;
@@ -91,7 +90,7 @@ impl Writer for Status {
         writeln!(f, "programs_classic {}", load::classic_programs())?;
         let mut stores = 0;
         store::for_each(|_| stores += 1);
-        arrays::for_each_per_cpu(|_| stores += 1);
+        arrays::for_each_per_cpu(|_, _| stores += 1);
         writeln!(f, "stores {stores}")?;
         writeln!(f, "store_patterns {}", store::patterns())?;
         writeln!(f, "domains {domains}")?;
@@ -187,11 +186,10 @@ impl Writer for Stores {
             let line = writeln!(f, "{id} {} {entries} {bytes}", Word(name));
             result = result.and(line);
         });
-        arrays::for_each_per_cpu(|map| {
+        arrays::for_each_per_cpu(|map, each| {
             let name = CStr::from_bytes_until_nul(&map.name).unwrap_or(c"");
             let (id, entries) = (map.id, map.max_entries);
-            let each = u64::from(map.value_size.next_multiple_of(8)) * u64::from(entries);
-            let bytes = each.next_multiple_of(PAGE) * u64::from(cpus::count());
+            let bytes = each * cpus::possible().count() as u64;
             let line = writeln!(f, "{id} {} {entries} {bytes}", Word(name));
             result = result.and(line);
         });

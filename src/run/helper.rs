@@ -12,6 +12,7 @@ use super::{copies, function, graph, objects, tail, Run};
 use crate::bindings as b;
 use crate::breach;
 use crate::domain::fields::Fields;
+use crate::domain::values::Mapped;
 use crate::event::frame::byte;
 use crate::event::violation;
 use crate::load::site::{effect, flag, is_of, kind, resource, returns};
@@ -617,10 +618,14 @@ fn settle(
 
 /// The domain's address of the value at the kernel's address `value` of the
 /// site's map, by what the load has found out of it once and for all. Of a
-/// per-CPU map only this CPU's values are found.
+/// per-CPU map in one piece only this CPU's values are found.
 #[inline(always)]
 fn mapped_value(site: &b::bailey_site, value: u64) -> Option<u64> {
     let (mut start, mut domain) = (site.values_kernel, site.values_domain);
+    if site.values_pages == b::BAILEY_SITE_PIECES {
+        // SAFETY: the site's entry in its domain, which lives as long as the program.
+        return unsafe { &*(start as *const Mapped) }.domain_address(value);
+    }
     if site.values_pages != 0 {
         // SAFETY: no preconditions; a run stays on its CPU.
         unsafe {

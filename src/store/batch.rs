@@ -159,8 +159,7 @@ fn buckets(
             drop(locked);
             if delete {
                 for &number in &taken {
-                    store.count(-1);
-                    table.give(number);
+                    store.give(number);
                 }
             }
         }

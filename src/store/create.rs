@@ -3,7 +3,8 @@
 //!
 //! `htab_map_alloc()` is hooked and returns a store instead. The kernel puts
 //! its own operations into it, asks them whether the types of key and value
-//! are fine (of a preallocated map they look at nothing but `struct bpf_map`),
+//! are fine (of a preallocated map they look at nothing but `struct bpf_map`, so
+//! every store is said to be one until then),
 //! and comes to `security_bpf_map_create()` before anybody can see the map.
 //! There the operations become ours. If the kernel gives up before that, it
 //! frees the map by `htab_map_free()`, which is hooked for those.
@@ -14,9 +15,9 @@
 //! Ours work with hash maps of the kernel's too, so each pattern that could fit
 //! a store gets ours; a store is kept out of outer maps that were made before.
 
-use super::Store;
+use super::{ops, Store};
 use crate::bindings as b;
-use crate::domain::arrays;
+use crate::domain::{arrays, per_cpu};
 use core::ptr::{self, NonNull};
 use kernel::error::from_err_ptr;
 use kernel::prelude::*;
@@ -130,8 +131,7 @@ pub(crate) fn wanted() -> bool {
 unsafe fn store_for(attr: *mut b::bpf_attr) -> Option<NonNull<Store>> {
     // SAFETY: of the union's members this is the one that is filled.
     let create = unsafe { &(*attr).__bindgen_anon_1 };
-    if create.map_type != b::bpf_map_type_BPF_MAP_TYPE_HASH
-        || create.map_flags & b::BPF_F_NO_PREALLOC != 0
+    if !Store::suits(create)
         || !wanted()
         || !REGISTRY.lock().open
         // SAFETY: as above; process context.
@@ -166,8 +166,12 @@ unsafe extern "C" fn bailey_on_htab_map_alloc(attr: *mut b::bpf_attr) -> *mut b:
     // SAFETY: promised by the caller.
     match unsafe { store_for(attr) } {
         Some(store) => store.as_ptr().cast(),
-        // SAFETY: the original, as it would have been called.
-        None => unsafe { b::bailey_k_htab_map_alloc(attr) },
+        None => {
+            // SAFETY: promised by the caller.
+            let per_cpu = unsafe { per_cpu::create(attr) };
+            // SAFETY: the original, as it would have been called.
+            per_cpu.unwrap_or_else(|| unsafe { b::bailey_k_htab_map_alloc(attr) })
+        }
     }
 }
 
@@ -186,8 +190,12 @@ unsafe extern "C" fn bailey_on_htab_map_free(map: *mut b::bpf_map) {
     match ours {
         // SAFETY: a store that never became a map; the reference is `store_for`'s.
         Some(store) => unsafe { Store::end(store) },
-        // SAFETY: the original, as it would have been called.
-        None => unsafe { b::bailey_k_htab_map_free(map) },
+        // SAFETY: as above; else the original, as it would have been called.
+        None => unsafe {
+            if !per_cpu::end_if_ours(map) {
+                b::bailey_k_htab_map_free(map);
+            }
+        },
     }
 }
 
@@ -204,14 +212,20 @@ unsafe extern "C" fn bailey_on_security_bpf_map_create(
     kernel: bool,
 ) -> c_int {
     // SAFETY: nobody else knows the map.
-    let mut fits = !arrays::is_per_cpu(map) || unsafe { b::bailey_map_has_record(map) } == 0;
+    let plain = unsafe { b::bailey_map_has_record(map) } == 0;
+    let mut fits = plain || arrays::pieces_of(map).is_none();
     pending(map, |_| {
         // SAFETY: nobody else knows the map, and it is a store.
-        unsafe {
-            fits = b::bailey_map_has_record(map) == 0;
-            if fits {
-                (*map).ops = &raw const b::bailey_store_ops;
+        let map = unsafe { &mut *map };
+        fits = plain;
+        match ops::for_type(map.map_type) {
+            Some((_, ours)) if fits => {
+                map.ops = ours;
+                // SAFETY: of the union's members this is the one that is filled.
+                let asked = unsafe { (*attr).__bindgen_anon_1.map_flags };
+                map.map_flags |= asked & b::BPF_F_NO_PREALLOC;
             }
+            _ => {}
         }
         !fits
     });
@@ -237,16 +251,17 @@ unsafe extern "C" fn bailey_on_bpf_map_meta_alloc(fd: c_int) -> *mut b::bpf_map 
     }
     // SAFETY: fresh, and known to nobody else.
     unsafe {
-        let ours = ptr::eq((*meta).ops, &raw const b::bailey_store_ops);
-        let fits = ptr::eq((*meta).ops, b::bailey_htab_map_ops)
-            && (*meta).map_flags & b::BPF_F_NO_PREALLOC == 0
-            && b::bailey_map_has_record(meta) == 0;
+        let Some((kernels, ours)) = ops::for_type((*meta).map_type) else {
+            return meta;
+        };
+        let is_ours = ptr::eq((*meta).ops, ours);
+        let fits = ptr::eq((*meta).ops, kernels) && b::bailey_map_has_record(meta) == 0;
         // Where the pattern is a store's, that store has a reference: this one is had, too.
-        if (ours || (fits && wanted())) && b::bailey_module_try_get() != 0 {
-            (*meta).ops = &raw const b::bailey_store_ops;
+        if (is_ours || (fits && wanted())) && b::bailey_module_try_get() != 0 {
+            (*meta).ops = ours;
             PATTERNS.fetch_add(1, Relaxed);
-        } else if ours {
-            (*meta).ops = b::bailey_htab_map_ops;
+        } else if is_ours {
+            (*meta).ops = kernels;
         }
     }
     meta
@@ -261,7 +276,7 @@ unsafe extern "C" fn bailey_on_bpf_map_meta_alloc(fd: c_int) -> *mut b::bpf_map 
 unsafe extern "C" fn bailey_on_bpf_map_meta_free(meta: *mut b::bpf_map) {
     // SAFETY: `meta` is freed after this; the reference is that of `bailey_on_bpf_map_meta_alloc`.
     unsafe {
-        if ptr::eq((*meta).ops, &raw const b::bailey_store_ops) {
+        if ops::are_ours((*meta).ops) {
             PATTERNS.fetch_add(-1, Relaxed);
             b::bailey_module_drop();
         }
@@ -283,9 +298,8 @@ unsafe extern "C" fn bailey_on_bpf_map_meta_equal(
     if !unsafe { b::bailey_k_bpf_map_meta_equal(meta, map) } {
         return false;
     }
-    let ours = &raw const b::bailey_store_ops;
     // SAFETY: both are maps.
-    let fits = unsafe { !ptr::eq((*map).ops, ours) || ptr::eq((*meta).ops, ours) };
+    let fits = unsafe { !ops::are_ours((*map).ops) || ptr::eq((*meta).ops, (*map).ops) };
     if !fits {
         pr_warn!(
             "an outer map from before takes no hash map from after the module was loaded (load with stores=0)\n"

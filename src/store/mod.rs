@@ -7,9 +7,10 @@
 //! kernel trusts elsewhere: `struct bpf_map`, chains and free list
 //! ([`crate::pure::store`]), and the keys.
 //!
-//! A preallocated hash map whose values hold no fields of the kernel's becomes
-//! a store when it is created ([`create`]); [`ops`] are its operations. To the
-//! kernel it is a `BPF_MAP_TYPE_HASH` with another table of operations.
+//! A hash map whose values hold no fields of the kernel's becomes a store when it
+//! is created ([`create`]), with or without a limit by use ([`recent`]); [`ops`] are
+//! its operations. To the kernel it is a map of the type that was asked for with
+//! another table of operations.
 //!
 //! Each store, and each pattern of inner maps with our operations, holds a
 //! reference to the module. The last thing that our code does for it is to
@@ -18,27 +19,38 @@
 //! in helpers/hook.c) before the text goes.
 //!
 //! Locks: a lock for each bucket, resilient as the kernel's, with interrupts
-//! off; under it nothing but the table. The list of stores has a mutex, under
-//! which nothing is taken.
+//! off; under it nothing but the table. It may be taken under a lock of the
+//! kernel's lists ([`recent`]). The list of stores has a mutex, under which nothing
+//! is taken.
 
 mod batch;
 mod create;
 mod ops;
+mod recent;
 mod seq;
 
 pub(crate) use create::{for_each, patterns, wanted, Stores};
 
 use crate::bindings as b;
+use crate::hw::cpus;
 use crate::pure::store::hash::hash;
 use crate::pure::store::{Element, Table};
 use core::mem::size_of;
-use core::ptr::{self, NonNull};
+use core::ptr::NonNull;
 use core::slice;
 use core::sync::atomic::{AtomicU32, AtomicU64};
 use kernel::prelude::*;
+use recent::Recent;
 
 /// More keys than this are left to the kernel.
 const MOST: u64 = 1 << 26;
+
+/// Maps whose elements come as they are needed (`BPF_F_NO_PREALLOC`) are left to the
+/// kernel if they would take more bytes than this: they have everything from the
+/// start. A page that a domain is to see must be mapped there before, and neither
+/// whole pages nor a mapping is to be had where programs add elements. Who asks for a
+/// large map like that expects it to be sparse.
+const MOST_UNASKED: u64 = 16 << 20;
 
 /// A store, in the kernel's eyes a `struct bpf_map`. What pointers point to is
 /// its own, zeroed when allocated, and stays where it is while it lives.
@@ -59,6 +71,13 @@ pub(crate) struct Store {
     spares: *mut AtomicU32,
     locks: *mut b::bailey_bucket_lock_t,
     free: AtomicU64,
+    recent: Recent,
+}
+
+/// Zeroed memory, charged as a map's.
+fn area(bytes: u64, node: c_int) -> Result<NonNull<c_void>> {
+    // SAFETY: process context.
+    NonNull::new(unsafe { b::bailey_k_bpf_map_area_alloc(bytes, node) }).ok_or(ENOMEM)
 }
 
 /// The word of a key of `size` bytes at `key`, filled up with zeroes.
@@ -130,7 +149,7 @@ impl Store {
     pub(crate) unsafe fn of<'a>(map: *mut b::bpf_map) -> Option<&'a Self> {
         // SAFETY: promised by the caller; a map with our operations was made by
         // `create` as a store, but for patterns of inner maps, which no operation gets.
-        unsafe { ptr::eq((*map).ops, &raw const b::bailey_store_ops).then(|| &*map.cast::<Self>()) }
+        unsafe { ops::are_ours((*map).ops).then(|| &*map.cast::<Self>()) }
     }
 
     /// Where its values are.
@@ -239,6 +258,16 @@ impl Store {
         }
     }
 
+    /// Gives an element back that a key had.
+    fn give(&self, number: u32) {
+        self.count(-1);
+        if self.recent.is_kept() {
+            self.recent.give(number);
+        } else {
+            self.table().give(number);
+        }
+    }
+
     /// Adds to the count of keys.
     fn count(&self, n: i32) {
         // SAFETY: the count lives as long as the map.
@@ -258,12 +287,25 @@ impl Store {
                 .len
                 .next_multiple_of(crate::pure::region::PAGE)
             + u64::from(self.spare_count) * size_of::<AtomicU32>() as u64
+            + self.recent.usage(elements)
     }
 
     /// Number, name, most keys, bytes.
     pub(crate) fn description(&self) -> (u32, &CStr, u32, u64) {
         let name = CStr::from_bytes_until_nul(&self.map.name).unwrap_or(c"");
         (self.map.id, name, self.map.max_entries, self.usage())
+    }
+
+    /// Whether a map that is to be as `create` says becomes a store.
+    fn suits(create: &b::bpf_attr__bindgen_ty_1) -> bool {
+        let keys = u64::from(create.max_entries);
+        let rounded = |size: u32| u64::from(size).next_multiple_of(8);
+        let each = (size_of::<Element<AtomicU32>>() + size_of::<AtomicU64>()) as u64
+            + rounded(create.key_size)
+            + rounded(create.value_size);
+        ops::for_type(create.map_type).is_some()
+            && keys <= MOST
+            && (create.map_flags & b::BPF_F_NO_PREALLOC == 0 || keys * each <= MOST_UNASKED)
     }
 
     /// A store for a map that is to be as `attr` says.
@@ -274,17 +316,16 @@ impl Store {
     unsafe fn create(attr: *mut b::bpf_attr) -> Result<NonNull<Self>> {
         // SAFETY: of the union's members this is the one that is filled.
         let create = unsafe { (*attr).__bindgen_anon_1 };
-        let area = |bytes: u64, node: c_int| {
-            // SAFETY: process context.
-            NonNull::new(unsafe { b::bailey_k_bpf_map_area_alloc(bytes, node) }).ok_or(ENOMEM)
-        };
-        // SAFETY: the number of CPUs.
-        let cpus = unsafe { b::bailey_cpu_possible() };
-        let keys = u64::from(create.max_entries);
-        if keys > MOST || cpus == 0 {
-            return Err(E2BIG);
+        let forgets = create.map_type == b::bpf_map_type_BPF_MAP_TYPE_LRU_HASH;
+        let apart = create.map_flags & b::BPF_F_NO_COMMON_LRU != 0;
+        // A map that forgets needs no element to replace another with: there is always one.
+        let spares = if forgets { 0 } else { cpus::count() };
+        let mut keys = u64::from(create.max_entries);
+        if apart {
+            // As many for each CPU, and one at least.
+            keys = keys.next_multiple_of((cpus::possible().count() as u64).max(1));
         }
-        let elements = keys + u64::from(cpus);
+        let elements = keys + u64::from(spares);
         let buckets = keys.next_power_of_two();
         let store: NonNull<Self> = area(size_of::<Self>() as u64, b::NUMA_NO_NODE)?.cast();
         let free_all = Unfinished(store);
@@ -292,10 +333,13 @@ impl Store {
         let this = unsafe { &mut *store.as_ptr() };
         // SAFETY: the map is this store's; `attr` is as the kernel passed it.
         unsafe { b::bailey_k_bpf_map_init_from_attr(&mut this.map, attr) };
+        // Until our operations are in place the kernel's look at the flag, and at what is theirs.
+        this.map.map_flags &= !b::BPF_F_NO_PREALLOC;
         let node = this.map.numa_node;
         this.bucket_count = buckets as u32;
         this.element_count = elements as u32;
-        this.spare_count = cpus;
+        this.spare_count = spares;
+        this.map.max_entries = keys as u32;
         this.key_stride = create.key_size.next_multiple_of(8);
         this.value_stride = create.value_size.next_multiple_of(8);
         this.buckets = area(buckets * size_of::<AtomicU64>() as u64, node)?
@@ -307,9 +351,12 @@ impl Store {
         this.elements = area(elements * size_of::<Element<AtomicU32>>() as u64, node)?
             .as_ptr()
             .cast();
-        this.spares = area(u64::from(cpus) * size_of::<AtomicU32>() as u64, node)?
-            .as_ptr()
-            .cast();
+        this.spares = area(
+            u64::from(spares.max(1)) * size_of::<AtomicU32>() as u64,
+            node,
+        )?
+        .as_ptr()
+        .cast();
         this.keys = area(elements * u64::from(this.key_stride), node)?
             .as_ptr()
             .cast();
@@ -329,6 +376,9 @@ impl Store {
         if !this.table().init() {
             return Err(EINVAL);
         }
+        if forgets {
+            this.keep_recent(apart)?;
+        }
         core::mem::forget(free_all);
         Ok(store)
     }
@@ -342,6 +392,7 @@ impl Store {
         // SAFETY: nobody else uses it. Null is fine for each of these.
         unsafe {
             let this = store.as_ref();
+            this.end_recent();
             b::bailey_store_count_free(this.as_map());
             b::bailey_area_free(this.values.cast());
             b::bailey_area_free(this.keys.cast());

@@ -11,31 +11,79 @@ use core::ptr::{self, NonNull};
 use kernel::prelude::*;
 use kernel::sync::rcu;
 
-/// Puts the table together: the kernel's for hash maps, with our functions.
-/// What it has of others (checks before a map is made, batches by single
+/// Whether a map with these operations is a store or, of inner ones, a pattern for
+/// stores.
+#[inline(always)]
+pub(super) fn are_ours(ops: *const b::bpf_map_ops) -> bool {
+    ptr::eq(ops, &raw const b::bailey_store_ops) || ptr::eq(ops, &raw const b::bailey_lru_store_ops)
+}
+
+/// The kernel's operations for maps of this type, and ours in their place, if we
+/// have such.
+pub(super) fn for_type(map_type: u32) -> Option<(*const b::bpf_map_ops, *const b::bpf_map_ops)> {
+    // SAFETY: written before anything reads them (`ksym::resolve`).
+    unsafe {
+        match map_type {
+            b::bpf_map_type_BPF_MAP_TYPE_HASH => {
+                Some((b::bailey_htab_map_ops, &raw const b::bailey_store_ops))
+            }
+            b::bpf_map_type_BPF_MAP_TYPE_LRU_HASH => Some((
+                b::bailey_htab_lru_map_ops,
+                &raw const b::bailey_lru_store_ops,
+            )),
+            _ => None,
+        }
+    }
+}
+
+/// The kernel's operations for `map`, which is one of the kernel's.
+///
+/// # Safety
+///
+/// `map` is a hash map.
+unsafe fn kernels<'a>(map: *mut b::bpf_map) -> &'a b::bpf_map_ops {
+    // SAFETY: promised by the caller; the tables are constants of the kernel.
+    unsafe {
+        match (*map).map_type {
+            b::bpf_map_type_BPF_MAP_TYPE_LRU_HASH => &*b::bailey_htab_lru_map_ops,
+            _ => &*b::bailey_htab_map_ops,
+        }
+    }
+}
+
+/// Puts the tables together: the kernel's for hash maps, with our functions.
+/// What they have of others (checks before a map is made, batches by single
 /// elements, callbacks' arguments) fits us as it is.
 pub(super) fn init() {
-    // SAFETY: the kernel's table is found; ours is read by nobody yet.
+    // SAFETY: the kernel's tables are found; ours are read by nobody yet.
     unsafe {
-        let mut ops = *b::bailey_htab_map_ops;
-        ops.map_free = Some(free);
-        ops.map_get_next_key = Some(get_next_key);
-        ops.map_release_uref = None;
-        ops.map_lookup_elem = Some(lookup);
-        ops.map_lookup_and_delete_elem = Some(lookup_and_delete);
-        ops.map_update_elem = Some(update);
-        ops.map_delete_elem = Some(delete);
-        ops.map_gen_lookup = None;
-        ops.map_seq_show_elem = Some(seq::show_elem);
-        ops.map_check_btf = None;
-        ops.map_for_each_callback = Some(for_each);
-        ops.map_mem_usage = Some(mem_usage);
-        ops.map_lookup_batch = Some(batch::lookup);
-        ops.map_lookup_and_delete_batch = Some(batch::lookup_and_delete);
-        ops.map_btf_id = b::bailey_btf_bpf_map_id;
-        ops.iter_seq_info = &raw const seq::INFO.0;
-        b::bailey_store_ops = ops;
+        b::bailey_store_ops = with_ours(*b::bailey_htab_map_ops);
+        let mut ops = with_ours(*b::bailey_htab_lru_map_ops);
+        ops.map_lookup_elem = Some(lookup_recent);
+        ops.map_lookup_elem_sys_only = Some(lookup_unmarked);
+        b::bailey_lru_store_ops = ops;
     }
+}
+
+fn with_ours(mut ops: b::bpf_map_ops) -> b::bpf_map_ops {
+    ops.map_free = Some(free);
+    ops.map_get_next_key = Some(get_next_key);
+    ops.map_release_uref = None;
+    ops.map_lookup_elem = Some(lookup);
+    ops.map_lookup_and_delete_elem = Some(lookup_and_delete);
+    ops.map_update_elem = Some(update);
+    ops.map_delete_elem = Some(delete);
+    ops.map_gen_lookup = None;
+    ops.map_seq_show_elem = Some(seq::show_elem);
+    ops.map_check_btf = None;
+    ops.map_for_each_callback = Some(for_each);
+    ops.map_mem_usage = Some(mem_usage);
+    ops.map_lookup_batch = Some(batch::lookup);
+    ops.map_lookup_and_delete_batch = Some(batch::lookup_and_delete);
+    // SAFETY: found before (`ksym::resolve`).
+    ops.map_btf_id = unsafe { b::bailey_btf_bpf_map_id };
+    ops.iter_seq_info = &raw const seq::INFO.0;
+    ops
 }
 
 /// `map_lookup_elem`.
@@ -46,16 +94,65 @@ pub(super) fn init() {
 unsafe extern "C" fn lookup(map: *mut b::bpf_map, key: *mut c_void) -> *mut c_void {
     // SAFETY: called with a hash map and a key of it.
     unsafe {
-        let Some(store) = Store::of(map) else {
-            return match (*b::bailey_htab_map_ops).map_lookup_elem {
-                Some(kernels) => kernels(map, key),
-                None => ptr::null_mut(),
-            };
-        };
+        // One comparison: this is what programs call most.
+        if !ptr::eq((*map).ops, &raw const b::bailey_store_ops) {
+            return lookup_by_kernel(map, key);
+        }
+        let store = &*map.cast::<Store>();
         match store.find(key.cast()) {
             Some(number) => store.value(number).cast(),
             None => ptr::null_mut(),
         }
+    }
+}
+
+/// A map of the kernel's that came to a program by way of a map of maps.
+///
+/// # Safety
+///
+/// As of [`lookup`].
+#[cold]
+unsafe fn lookup_by_kernel(map: *mut b::bpf_map, key: *mut c_void) -> *mut c_void {
+    // SAFETY: promised by the caller.
+    unsafe {
+        match kernels(map).map_lookup_elem {
+            Some(lookup) => lookup(map, key),
+            None => ptr::null_mut(),
+        }
+    }
+}
+
+/// `map_lookup_elem_sys_only` of maps that forget: user space looks, and the
+/// element has not been used.
+///
+/// # Safety
+///
+/// Called by the kernel with a store and a key of it, under RCU.
+unsafe extern "C" fn lookup_unmarked(map: *mut b::bpf_map, key: *mut c_void) -> *mut c_void {
+    // SAFETY: promised by the caller.
+    unsafe {
+        let found = Store::of(map).and_then(|store| Some(store.value(store.find(key.cast())?)));
+        found.map_or(ptr::null_mut(), <*mut u8>::cast)
+    }
+}
+
+/// `map_lookup_elem` of maps that forget: the element has been used.
+///
+/// # Safety
+///
+/// As of [`lookup`].
+unsafe extern "C" fn lookup_recent(map: *mut b::bpf_map, key: *mut c_void) -> *mut c_void {
+    // SAFETY: promised by the caller; of ours, this is a map's that forgets.
+    unsafe {
+        if !ptr::eq((*map).ops, &raw const b::bailey_lru_store_ops) {
+            return lookup_by_kernel(map, key);
+        }
+        let store = &*map.cast::<Store>();
+        let Some(number) = store.find(key.cast()) else {
+            return ptr::null_mut();
+        };
+        store.recent.mark(number);
+        store.value(number).cast()
     }
 }
 
@@ -73,8 +170,8 @@ unsafe extern "C" fn update(
     // SAFETY: called with a hash map, a key and a value of it.
     unsafe {
         let Some(store) = Store::of(map) else {
-            return match (*b::bailey_htab_map_ops).map_update_elem {
-                Some(kernels) => kernels(map, key, value, flags),
+            return match kernels(map).map_update_elem {
+                Some(update) => update(map, key, value, flags),
                 None => EINVAL.to_errno() as c_long,
             };
         };
@@ -94,8 +191,8 @@ unsafe extern "C" fn delete(map: *mut b::bpf_map, key: *mut c_void) -> c_long {
     // SAFETY: called with a hash map and a key of it.
     unsafe {
         let Some(store) = Store::of(map) else {
-            return match (*b::bailey_htab_map_ops).map_delete_elem {
-                Some(kernels) => kernels(map, key),
+            return match kernels(map).map_delete_elem {
+                Some(delete) => delete(map, key),
                 None => EINVAL.to_errno() as c_long,
             };
         };
@@ -162,8 +259,8 @@ unsafe extern "C" fn for_each(
     let Some(store) = (unsafe { Store::of(map) }) else {
         // SAFETY: the kernel's own, as it would have been called.
         return unsafe {
-            match (*b::bailey_htab_map_ops).map_for_each_callback {
-                Some(kernels) => kernels(map, callback, ctx, flags),
+            match kernels(map).map_for_each_callback {
+                Some(for_each) => for_each(map, callback, ctx, flags),
                 None => EINVAL.to_errno() as c_long,
             }
         };
@@ -213,6 +310,17 @@ unsafe extern "C" fn free(map: *mut b::bpf_map) {
     }
 }
 
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Exists => EEXIST,
+            Refusal::Missing => ENOENT,
+            Refusal::Full => E2BIG,
+            Refusal::Busy => EBUSY,
+        }
+    }
+}
+
 impl Store {
     /// # Safety
     ///
@@ -227,21 +335,20 @@ impl Store {
         let table = self.table();
         // SAFETY: promised by the caller.
         let hash = unsafe { self.hash(key) };
+        // SAFETY: promised by the caller.
+        let is_it = |number| unsafe { self.is(number, key) };
+        // SAFETY: the element is nobody else's, and has room for both.
+        let fill = |number| unsafe {
+            copy(self.key(number), key, self.map.key_size);
+            copy(self.value(number), value, self.map.value_size);
+        };
+        if self.recent.is_kept() {
+            return self.update_recent(hash, when, is_it, fill);
+        }
         let locked = self.lock(table.bucket_of(hash))?;
         // SAFETY: reads the CPU's number; interrupts are off.
         let cpu = unsafe { b::bailey_cpu_number() } as usize;
-        let updated = table.update(
-            cpu,
-            hash,
-            when,
-            // SAFETY: promised by the caller.
-            |number| unsafe { self.is(number, key) },
-            // SAFETY: the element is nobody else's, and has room for both.
-            |number| unsafe {
-                copy(self.key(number), key, self.map.key_size);
-                copy(self.value(number), value, self.map.value_size);
-            },
-        );
+        let updated = table.update(cpu, hash, when, is_it, fill);
         drop(locked);
         match updated {
             Ok(Updated::Added) => {
@@ -249,10 +356,41 @@ impl Store {
                 Ok(())
             }
             Ok(Updated::Replaced) => Ok(()),
-            Err(Refusal::Exists) => Err(EEXIST),
-            Err(Refusal::Missing) => Err(ENOENT),
-            Err(Refusal::Full) => Err(E2BIG),
-            Err(Refusal::Busy) => Err(EBUSY),
+            Err(refusal) => Err(refusal.into()),
+        }
+    }
+
+    /// The same in a map that forgets, as `htab_lru_map_update_elem()`: the element
+    /// comes first, since others may have to go for it.
+    fn update_recent(
+        &self,
+        hash: u32,
+        when: When,
+        is_it: impl Fn(u32) -> bool,
+        fill: impl FnOnce(u32),
+    ) -> Result {
+        let table = self.table();
+        let number = self.recent.take(hash).ok_or(ENOMEM)?;
+        self.count(1);
+        let put = self.lock(table.bucket_of(hash)).and_then(|_locked| {
+            let old = table.put(number, hash, when, is_it, fill)?;
+            if old.is_some() {
+                // It was there before: it is used.
+                self.recent.mark(number);
+            }
+            Ok(old)
+        });
+        match put {
+            Ok(old) => {
+                if let Some(old) = old {
+                    self.give(old);
+                }
+                Ok(())
+            }
+            Err(err) => {
+                self.give(number);
+                Err(err)
+            }
         }
     }
 
@@ -275,8 +413,7 @@ impl Store {
         }
         table.remove(hash, number);
         drop(locked);
-        self.count(-1);
-        table.give(number);
+        self.give(number);
         Ok(())
     }
 

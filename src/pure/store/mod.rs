@@ -15,6 +15,10 @@
 //! That replaces the kernel's "nulls", which notice another bucket's end but
 //! not an element that came back to the same bucket.
 //!
+//! Which element a new key gets is the table's to say, from a list of free ones
+//! ([`Table::update`]), or somebody else's, who knows which was not used for long
+//! ([`Table::put`]).
+//!
 //! A key that is replaced is never missed: the new element takes the old one's
 //! place in the chain by a single store.
 
@@ -306,6 +310,71 @@ impl<'a, W: Word32, D: Word64> Table<'a, W, D> {
         bucket.store(bucket_word(high(word).wrapping_add(1), first));
     }
 
+    /// The element that a key has, if the key may get another one.
+    fn admit(
+        &self,
+        bucket: &D,
+        hash: u32,
+        when: When,
+        matches: impl Fn(u32) -> bool,
+    ) -> Result<Option<Position<'a, W>>, Refusal> {
+        let old = self.position(bucket, |at, element| {
+            element.hash.load() == hash && matches(at)
+        });
+        match (when, &old) {
+            (When::New, Some(_)) => Err(Refusal::Exists),
+            (When::Old, None) => Err(Refusal::Missing),
+            _ => Ok(old),
+        }
+    }
+
+    /// Puts an element that is in no chain at the start of the bucket's, or into
+    /// the place of `old`.
+    fn link(
+        &self,
+        bucket: &D,
+        hash: u32,
+        number: u32,
+        old: &Option<Position<'a, W>>,
+        fill: impl FnOnce(u32),
+    ) -> Result<(), Refusal> {
+        let element = self.element(number).ok_or(Refusal::Busy)?;
+        // Who reads what `fill` writes sees that the element was lost before.
+        D::fence_writes();
+        fill(number);
+        element.hash.store(hash);
+        match old {
+            Some((before, replaced, _)) => {
+                element.next.store(replaced.next.load());
+                self.replace(bucket, *before, number);
+            }
+            None => {
+                let word = bucket.load();
+                element.next.store(low(word));
+                bucket.store(bucket_word(high(word), number));
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a key the element `number`, which is in no chain and which the caller
+    /// has from elsewhere: `fill` writes key and value into it before anybody finds
+    /// it. Returns the element that the key had before, which is the caller's then.
+    /// The caller holds the bucket's lock.
+    pub fn put(
+        &self,
+        number: u32,
+        hash: u32,
+        when: When,
+        matches: impl Fn(u32) -> bool,
+        fill: impl FnOnce(u32),
+    ) -> Result<Option<u32>, Refusal> {
+        let bucket = self.bucket(hash).ok_or(Refusal::Full)?;
+        let old = self.admit(bucket, hash, when, matches)?;
+        self.link(bucket, hash, number, &old, fill)?;
+        Ok(old.map(|(_, _, at)| at))
+    }
+
     /// Gives a key an element: `fill` writes key and value into it before
     /// anybody finds it. The caller holds the bucket's lock and stays on `cpu`.
     pub fn update(
@@ -317,14 +386,7 @@ impl<'a, W: Word32, D: Word64> Table<'a, W, D> {
         fill: impl FnOnce(u32),
     ) -> Result<Updated, Refusal> {
         let bucket = self.bucket(hash).ok_or(Refusal::Full)?;
-        let old = self.position(bucket, |at, element| {
-            element.hash.load() == hash && matches(at)
-        });
-        match (when, &old) {
-            (When::New, Some(_)) => return Err(Refusal::Exists),
-            (When::Old, None) => return Err(Refusal::Missing),
-            _ => {}
-        }
+        let old = self.admit(bucket, hash, when, matches)?;
         let spare = self.spares.get(cpu);
         let taken = match (&old, spare) {
             (Some(_), Some(spare)) => Some(spare.swap(END)).filter(|&at| at != END),
@@ -335,19 +397,10 @@ impl<'a, W: Word32, D: Word64> Table<'a, W, D> {
             (None, None) => self.take().ok_or(Refusal::Full)?,
             (None, Some(_)) => self.take().ok_or(Refusal::Busy)?,
         };
-        let element = self.element(number).ok_or(Refusal::Busy)?;
-        // Who reads what `fill` writes sees that the element was lost before.
-        D::fence_writes();
-        fill(number);
-        element.hash.store(hash);
-        let Some((before, replaced, at)) = old else {
-            let word = bucket.load();
-            element.next.store(low(word));
-            bucket.store(bucket_word(high(word), number));
+        self.link(bucket, hash, number, &old, fill)?;
+        let Some((_, _, at)) = old else {
             return Ok(Updated::Added);
         };
-        element.next.store(replaced.next.load());
-        self.replace(bucket, before, number);
         match spare.map(|spare| spare.swap(at)) {
             Some(END) => {}
             // An update in an NMI left its own here.

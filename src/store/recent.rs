@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Which elements of a store were used lately, for maps that make room by
+//! forgetting others (`BPF_MAP_TYPE_LRU_HASH`).
+//!
+//! That is decided by the kernel's own lists (kernel/bpf/bpf_lru_list.c), which
+//! know nothing of maps: they move nodes, one for each element, and ask the map
+//! to take an element out ([`forget`]). So what is forgotten when, on which CPU, is
+//! as in the kernel's maps. The nodes are in kernel memory; that an element was
+//! used is a byte there.
+//!
+//! Locks: a list's lock is taken before a bucket's, as in the kernel. So no
+//! function here that takes a list's lock is called with a bucket's held.
+
+use super::Store;
+use crate::bindings as b;
+use core::mem::{offset_of, size_of};
+use core::ptr::{self, NonNull};
+use kernel::error::to_result;
+use kernel::prelude::*;
+
+/// An element on the lists, and the hash of its key, which they write.
+#[repr(C)]
+pub(super) struct Node {
+    node: b::bpf_lru_node,
+    hash: u32,
+}
+
+/// The lists of a store. All null if it has none.
+#[repr(C)]
+pub(super) struct Recent {
+    lists: *mut b::bpf_lru,
+    nodes: *mut Node,
+}
+
+impl Recent {
+    /// Whether there are lists.
+    #[inline(always)]
+    pub(super) fn is_kept(&self) -> bool {
+        !self.nodes.is_null()
+    }
+
+    fn node(&self, number: u32) -> *mut Node {
+        self.nodes.wrapping_add(number as usize)
+    }
+
+    /// Notes that a program has looked for element `number`.
+    #[inline(always)]
+    pub(super) fn mark(&self, number: u32) {
+        // SAFETY: there is a node for each element; the byte is read and written whole, as
+        // bpf_lru_node_set_ref() does.
+        unsafe {
+            let used = &raw mut (*self.node(number)).node.ref_;
+            if used.read_volatile() == 0 {
+                used.write_volatile(1);
+            }
+        }
+    }
+
+    /// Bytes that are its own, for so many elements.
+    pub(super) fn usage(&self, elements: u64) -> u64 {
+        if self.is_kept() {
+            elements * size_of::<Node>() as u64 + size_of::<b::bpf_lru>() as u64
+        } else {
+            0
+        }
+    }
+
+    /// Takes an element, which another key may lose for it. `None` if there is none
+    /// to be had here and now. No bucket's lock is held.
+    pub(super) fn take(&self, hash: u32) -> Option<u32> {
+        // SAFETY: the lists are there; any context that the kernel's may be called in.
+        let node = unsafe { b::bailey_k_bpf_lru_pop_free(self.lists, hash) };
+        NonNull::new(node).map(|node| self.number(node.as_ptr()))
+    }
+
+    /// Gives back an element that is in no chain. No bucket's lock is held.
+    pub(super) fn give(&self, number: u32) {
+        // SAFETY: as above; a node of these lists.
+        unsafe { b::bailey_k_bpf_lru_push_free(self.lists, &raw mut (*self.node(number)).node) };
+    }
+
+    fn number(&self, node: *mut b::bpf_lru_node) -> u32 {
+        // The node is the first member.
+        const _: () = assert!(offset_of!(Node, node) == 0);
+        ((node as usize - self.nodes as usize) / size_of::<Node>()) as u32
+    }
+}
+
+impl Store {
+    /// Makes the lists, with all elements on them as free ones. `apart`: a list for
+    /// each CPU, else one and what each CPU has taken from it.
+    pub(super) fn keep_recent(&mut self, apart: bool) -> Result {
+        let (arg, node) = ((&raw mut *self).cast(), self.map.numa_node);
+        let elements = self.element_count;
+        let nodes = u64::from(elements) * size_of::<Node>() as u64;
+        let lists = super::area(size_of::<b::bpf_lru>() as u64, b::NUMA_NO_NODE)?;
+        let lists = lists.as_ptr().cast::<b::bpf_lru>();
+        let behind = (offset_of!(Node, hash) - offset_of!(Node, node)) as u32;
+        let made = super::area(nodes, node).and_then(|nodes| {
+            // SAFETY: fresh, and nobody else's; the store stays where it is.
+            let err = unsafe { b::bailey_k_bpf_lru_init(lists, apart, behind, Some(forget), arg) };
+            to_result(err).inspect_err(|_| {
+                // SAFETY: as above.
+                unsafe { b::bailey_area_free(nodes.as_ptr()) };
+            })?;
+            Ok(nodes.as_ptr().cast::<Node>())
+        });
+        let nodes = made.inspect_err(|_| {
+            // SAFETY: as above.
+            unsafe { b::bailey_area_free(lists.cast()) };
+        })?;
+        let (at, step) = (offset_of!(Node, node) as u32, size_of::<Node>() as u32);
+        // SAFETY: room for that many nodes, `step` bytes each.
+        unsafe { b::bailey_k_bpf_lru_populate(lists, nodes.cast(), at, step, elements) };
+        self.recent = Recent { lists, nodes };
+        Ok(())
+    }
+
+    /// Frees them.
+    ///
+    /// # Safety
+    ///
+    /// Nobody uses the store.
+    pub(super) unsafe fn end_recent(&self) {
+        if !self.recent.is_kept() {
+            return;
+        }
+        // SAFETY: made by `keep_recent`; promised by the caller.
+        unsafe {
+            b::bailey_k_bpf_lru_destroy(self.recent.lists);
+            b::bailey_area_free(self.recent.nodes.cast());
+            b::bailey_area_free(self.recent.lists.cast());
+        }
+    }
+}
+
+/// Takes an element out of its chain, so that another key can have it: whether it
+/// was there. As `htab_lru_map_delete_node()`.
+///
+/// # Safety
+///
+/// Called by the kernel's lists with the store that they are of and a node of
+/// theirs, one of their locks held.
+unsafe extern "C" fn forget(store: *mut c_void, node: *mut b::bpf_lru_node) -> bool {
+    // SAFETY: promised by the caller.
+    let store = unsafe { &*store.cast::<Store>() };
+    let number = store.recent.number(node);
+    // SAFETY: a node of this store; the lists wrote the hash before they gave the element away.
+    let hash = unsafe { ptr::read_volatile(&raw const (*store.recent.node(number)).hash) };
+    let table = store.table();
+    let Ok(locked) = store.lock(table.bucket_of(hash)) else {
+        return false;
+    };
+    let was_there = table.remove(hash, number);
+    drop(locked);
+    if was_there {
+        store.count(-1);
+    }
+    was_there
+}
