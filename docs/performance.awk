@@ -42,6 +42,15 @@ $1 == "image" && $2 == "on" && $8 == "isolated" {
     image[images++] = $3
     several += $7 > 1
 }
+# scale STATE PROGRAMS DOMAINS LOAD_NS BYTES_PER_PROGRAM REGION_BYTES_PER_DOMAIN INSTRUCTIONS KEY_WRITES
+$1 == "scale" {
+    split($0, scaled)
+    for (k = 5; k <= 9; k++) scale[$2, $3, k] = scaled[k]
+    if ($2 == "on") {
+        scale_domains[$3] = $4
+        scales[nr_scales++] = $3
+    }
+}
 # sort(A, N): a[0] to a[n - 1], ascending
 function sort(a, n, i, j, x) {
     for (i = 1; i < n; i++) {
@@ -194,6 +203,15 @@ END {
     growth("BPF instructions", "xlated")
     growth("bytes of image", "jited")
     growth("bytes of image and stubs", "all")
+    print "\nPrograms that live at once:\n"
+    print "| programs | domains | load off | load on | memory of a program off | on | in the region, a domain | a run off | on | key writes a run |"
+    print "|---|---|---|---|---|---|---|---|---|---|"
+    for (i = 0; i < nr_scales; i++) {
+        k = scales[i]
+        printf "| %d | %d | %d | %d | %d | %d | %d | %d | %d | %s |\n", k, scale_domains[k],
+            scale["off", k, 5], scale["on", k, 5], scale["off", k, 6], scale["on", k, 6], scale["on", k, 7],
+            scale["off", k, 8], scale["on", k, 8], scale["on", k, 9]
+    }
     print "\nInstructions of an interrupt, five times measured, sorted:\n"
     print "| program | module | instructions |"
     print "|---|---|---|"

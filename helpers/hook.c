@@ -71,8 +71,10 @@ static void notrace redirect(unsigned long ip, unsigned long parent_ip,
 			     struct ftrace_ops *ops, struct ftrace_regs *fregs)
 {
 	/* Our own call of the original must go through. */
-	if (READ_ONCE(open) && !within_module(parent_ip, THIS_MODULE))
+	if (READ_ONCE(open) && !within_module(parent_ip, THIS_MODULE)) {
+		bailey_test_begin();
 		ftrace_regs_set_instruction_pointer(fregs, (unsigned long)ops->private);
+	}
 }
 
 static void notrace freed(unsigned long ip, unsigned long parent_ip,
@@ -133,6 +135,7 @@ void bailey_hook_remove(void)
 {
 	int i;
 
+	bailey_test_end();
 	for (i = ARRAY_SIZE(hooks) - 1; i >= 0; i--) {
 		if (!hooks[i].on)
 			continue;

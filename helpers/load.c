@@ -113,10 +113,16 @@ void bailey_stats_sum(struct bailey_stats __percpu *stats, struct bailey_stats *
 	}
 }
 
-/* Where records of programs are given back; destroying it waits for all of them. */
+/*
+ * Where records of programs are given back; destroying it waits for all of them. Each
+ * waits for RCU: without a limit hundreds of programs that go at once are as many
+ * threads, with their stacks.
+ */
+#define GIVE_BACK_AT_ONCE 16
+
 void *bailey_work_create(void)
 {
-	return alloc_workqueue("bailey", WQ_UNBOUND, 0);
+	return alloc_workqueue("bailey", WQ_UNBOUND, GIVE_BACK_AT_ONCE);
 }
 
 void bailey_work_destroy(void *queue)

@@ -84,6 +84,14 @@ static pte_t region_pte(struct page *page, unsigned int key)
 	return __pte((val & ~(pteval_t)_PAGE_GLOBAL & ~KEY_MASK) | KEY_BITS(key));
 }
 
+/* Pages that are mapped in the region: of frames, and of maps' values. */
+static atomic_long_t mapped = ATOMIC_LONG_INIT(0);
+
+unsigned long bailey_region_pages(void)
+{
+	return atomic_long_read(&mapped);
+}
+
 struct map_args {
 	unsigned int key;
 	int node;
@@ -99,6 +107,7 @@ static int map_fresh(pte_t *pte, unsigned long addr, void *data)
 	if (!page)
 		return -ENOMEM;
 	set_pte(pte, region_pte(page, args->key));
+	atomic_long_inc(&mapped);
 	return 0;
 }
 
@@ -109,6 +118,7 @@ static int map_given(pte_t *pte, unsigned long addr, void *data)
 	pte_t val = region_pte(args->page, args->key);
 
 	get_page(args->page);
+	atomic_long_inc(&mapped);
 	set_pte(pte, args->read_only ? pte_wrprotect(val) : val);
 	return 0;
 }
@@ -183,9 +193,12 @@ void bailey_region_set_key(unsigned long addr, unsigned long pages, unsigned int
 void bailey_region_unmap(unsigned long addr, unsigned long pages)
 {
 	struct mm_struct *mm = (struct mm_struct *)bailey_init_mm;
-	struct page **list = kvmalloc_array(pages, sizeof(*list), GFP_KERNEL | __GFP_NOFAIL);
-	struct page **next = list, **put;
+	struct page **list, **next, **put;
 
+	/* The first page was not mapped. */
+	if (!pages)
+		return;
+	list = next = kvmalloc_array(pages, sizeof(*list), GFP_KERNEL | __GFP_NOFAIL);
 	apply_to_page_range(mm, addr, pages << PAGE_SHIFT, put_one, &next);
 	apply_to_page_range(mm, addr, pages << PAGE_SHIFT, unmap_one, NULL);
 #ifdef BAILEY_BREACH
@@ -194,6 +207,7 @@ void bailey_region_unmap(unsigned long addr, unsigned long pages)
 	bailey_k_flush_tlb_all();
 	for (put = list; put < next; put++)
 		put_page(*put);
+	atomic_long_sub(next - list, &mapped);
 	kvfree(list);
 }
 

@@ -215,6 +215,7 @@ void bailey_region_release(void *area);
 int bailey_region_map(unsigned long addr, unsigned long pages, unsigned int key, int node);
 int bailey_region_map_page(unsigned long addr, void *kaddr, unsigned int key, int writable);
 void bailey_region_unmap(unsigned long addr, unsigned long pages);
+unsigned long bailey_region_pages(void);	/* that are mapped */
 void bailey_region_set_key(unsigned long addr, unsigned long pages, unsigned int key);
 unsigned long bailey_cea_gdt(unsigned int cpu);
 unsigned long bailey_cea_tss(unsigned int cpu, unsigned int *pages);
@@ -273,6 +274,15 @@ u64 bailey_run_tail(u64 ctx, u64 entry, u64 *count);
 
 /* Rust, of the test build: moves every domain to the other kind of key */
 int bailey_test_move(unsigned int how);
+
+/* faults.c, of the test build: a hooked function is reached; no step fails any more */
+#ifdef BAILEY_BREACH
+void bailey_test_begin(void);
+void bailey_test_end(void);
+#else
+static inline void bailey_test_begin(void) {}
+static inline void bailey_test_end(void) {}
+#endif
 
 /* Rust, called from assembly */
 u64 bailey_carve(struct bailey_run *run);

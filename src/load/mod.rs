@@ -43,11 +43,12 @@ pub(crate) use program::{isolated, Program, State};
 use crate::bindings as b;
 use crate::pure::catalog::{self, Callee, Gate};
 use crate::pure::rewrite::{survey, Known, MayGoto, Refusal};
+use core::fmt::Write;
 use helpers::HelperSet;
 use kernel::error::to_result;
 use kernel::fmt;
 use kernel::prelude::*;
-use kernel::str::CString;
+use kernel::str::NullTerminatedFormatter;
 use kernel::sync::atomic::{Atomic, Relaxed};
 use knowledge::{Knowledge, XDP_BUFF};
 use program::Entry;
@@ -185,7 +186,7 @@ unsafe extern "C" fn bailey_on_misc_fixups(env: *mut b::bpf_verifier_env) -> c_i
         },
     };
     if let Err(err) = candidate {
-        return err.to_errno();
+        return fails(env, err);
     }
     // SAFETY: calls the original. It replaces the program, and the copy inherits the flag, which
     // is put back on the one there is afterwards.
@@ -216,10 +217,14 @@ unsafe extern "C" fn bailey_on_fixup_call_args(env: *mut b::bpf_verifier_env) ->
         Ok(())
     };
     if let Err(err) = entered {
-        return err.to_errno();
+        return fails(env, err);
     }
+    let isolated = in_the_making(aux);
     // SAFETY: calls the original.
     let err = unsafe { b::bailey_k_bpf_fixup_call_args(env) };
+    if err != 0 && isolated {
+        not_compiled(env, err);
+    }
     rewrite::show_stack(&known);
     err
 }
@@ -244,6 +249,10 @@ unsafe extern "C" fn bailey_on_select_runtime(
     }
     // SAFETY: `fp` and `err` are valid.
     let (aux, failed) = unsafe { ((*fp).aux, *err != 0) };
+    if failed && in_the_making(aux) {
+        // SAFETY: as above.
+        not_compiled(env, unsafe { *err });
+    }
     let Some(Entry::Program(program)) = program::find(aux) else {
         return fp;
     };
@@ -253,9 +262,14 @@ unsafe extern "C" fn bailey_on_select_runtime(
     // SAFETY: the record's program, which nobody can run yet.
     if let Err(flaw) = unsafe { image::finish(&program, fp) } {
         say(env, c"image check", &flaw);
-        pr_warn!("program {}: image check: {}\n", program.name(), flaw);
+        let why = if matches!(flaw, image::Flaw::NoMemory) {
+            ENOMEM
+        } else {
+            pr_warn!("program {}: image check: {}\n", program.name(), flaw);
+            EINVAL
+        };
         // SAFETY: `err` is valid. The program is freed, and its record with it.
-        unsafe { *err = EINVAL.to_errno() };
+        unsafe { *err = why.to_errno() };
     }
     fp
 }
@@ -340,11 +354,51 @@ fn not_isolated(known: &Knowledge, reason: &Reason) -> Result {
     )
 }
 
-/// A line in the verifier's log.
+/// A load fails through a fault of ours: with what error, after a line that says so.
+fn fails(env: *mut b::bpf_verifier_env, err: Error) -> c_int {
+    // What policy refuses has its line.
+    if err != EPERM {
+        say(env, c"the load fails", &Failure(err));
+    }
+    err.to_errno()
+}
+
+/// Whether the program is isolated, and being loaded still.
+fn in_the_making(aux: *mut b::bpf_prog_aux) -> bool {
+    matches!(program::find(aux), Some(Entry::Program(program)) if program.state() == State::Loading)
+}
+
+/// The kernel did not compile a program that is isolated: it is another one than its
+/// loader gave, so that is said here. Its record may be gone by now.
+fn not_compiled(env: *mut b::bpf_verifier_env, err: c_int) {
+    say(env, c"not compiled", &Failure(Error::from_errno(err)));
+}
+
+/// An error in words.
+struct Failure(Error);
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == ENOMEM {
+            f.write_str("out of memory")
+        } else {
+            write!(f, "error {}", self.0.to_errno())
+        }
+    }
+}
+
+/// Bytes of a line that says why; more are left out.
+const LINE: usize = 256;
+
+/// A line in the verifier's log. Without an allocation, for that there is no memory
+/// may be just what it says.
 fn say(env: *mut b::bpf_verifier_env, what: &CStr, why: &dyn fmt::Display) {
-    let Ok(why) = CString::try_from_fmt(fmt!("{}", why)) else {
-        return;
-    };
+    let mut line = [0u8; LINE];
+    if let Some(mut room) = NullTerminatedFormatter::new(&mut line) {
+        // What does not fit is left out.
+        let _ = room.write_fmt(fmt!("{}", why));
+    }
+    let why = CStr::from_bytes_until_nul(&line).unwrap_or_default();
     // SAFETY: `env` is alive, the strings end with NUL.
     unsafe { b::bailey_verifier_log(env, what.as_char_ptr(), why.as_char_ptr()) };
 }

@@ -94,6 +94,8 @@ impl Writer for Status {
         writeln!(f, "stores {stores}")?;
         writeln!(f, "store_patterns {}", store::patterns())?;
         writeln!(f, "domains {domains}")?;
+        // SAFETY: reads a counter.
+        writeln!(f, "region_pages {}", unsafe { b::bailey_region_pages() })?;
         writeln!(f, "keys_in_use {keys}")
     }
 }
