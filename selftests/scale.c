@@ -197,7 +197,7 @@ static int test(int argc, char **argv)
 	return short_of_domains || wrong || miscounted || left;
 }
 
-static __u64 now(void)
+static __u64 nanoseconds(void)
 {
 	struct timespec t;
 
@@ -257,9 +257,9 @@ static void figures(const char *state, int programs)
 	for (int i = 0; i < n; i++) {
 		int members = programs - i * MEMBERS < MEMBERS ? programs - i * MEMBERS : MEMBERS;
 
-		begin = now();
+		begin = nanoseconds();
 		load(&domains[i], members, i);
-		took += now() - begin;
+		took += nanoseconds() - begin;
 		nr_domains = i + 1;
 	}
 	free_after = memory_free();

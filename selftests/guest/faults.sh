@@ -1,6 +1,7 @@
 #!/bin/bash
 # What a load needs and does not get: each step that can fail does, one after the
 # other, and nothing stays behind.
+# ONCE: yes
 # SMP: 2
 # TIMEOUT: 1200
 # MODULE: breach
@@ -42,10 +43,6 @@ as_many() {
     done
     cat /tmp/grown
     return 1
-}
-
-domains_are() {
-    test "$(status domains)" -eq "$1"
 }
 
 settled() {

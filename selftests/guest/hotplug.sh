@@ -39,6 +39,14 @@ kill $runner
 result $? "the load lasted all the while"
 wait $runner
 result $? "the program gave the right verdict all the while"
+./faults --plain 100000 --only change loads stores.bpf.o >/tmp/loads &
+runner=$!
+sleep 1
+check "CPUs go off and on 10 times while programs are loaded" cycles
+check "the loads lasted all the while" kill -0 $runner
+kill $runner
+wait $runner 2>/dev/null
+deny "each load was as ever" grep '^#' /tmp/loads
 check "a program runs on every CPU afterwards" \
     ./xdp_run load.bpf.o busy --repeat 10000 --cpus all --verdict 2
 equal "nothing of this is a violation" 0 "$(counter violations_total)"

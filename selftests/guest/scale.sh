@@ -1,6 +1,7 @@
 #!/bin/bash
 # 512 programs in 128 domains, run on every CPU in random order and let go; and more
 # domains than there is room for.
+# ONCE: yes
 # SMP: 2
 # TIMEOUT: 900
 # APPEND: no5lvl
