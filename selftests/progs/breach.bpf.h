@@ -29,7 +29,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1 << 19);
+	__uint(max_entries, 1 << 17);
 	__type(key, __u32);
 	__type(value, struct place);
 } hash SEC(".maps");
