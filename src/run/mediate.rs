@@ -140,6 +140,24 @@ pub(crate) fn access(
     Ok(())
 }
 
+/// The same for an address that is none and that nobody lends: a load that may
+/// find nothing finds 0. Whether it was one.
+#[cold]
+#[inline(never)]
+pub(crate) fn nowhere(event: &mut b::bailey_event, run: &Run, image: &Image, rip: u64) -> bool {
+    if image.probe_count == 0 {
+        return false;
+    }
+    let left = (image.image + u64::from(image.image_len) - rip).min(LONGEST);
+    // SAFETY: the image is text that the program keeps; `rip` lies in it.
+    let code = unsafe { slice::from_raw_parts(rip as *const u8, left as usize) };
+    let Some(access) = JitForms.decode(code).as_ref().and_then(memory_access) else {
+        return false;
+    };
+    let addr = effective_address(&access, &registers(event, run));
+    probe::read(event, image, rip, &access, addr)
+}
+
 /// Whether the bytes are on loan to the run, with the right to write if asked for.
 fn lent(run: &mut Run, addr: u64, size: u32, write: bool) -> bool {
     let on_level = run.used_level().is_some_and(|level| {

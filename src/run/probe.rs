@@ -37,6 +37,8 @@ fn is_probe(image: &Image, rip: u64) -> bool {
 
 /// Carries out the load at `rip` if it is such a one: what is not there is 0.
 /// `event` then goes on behind it. Whether it was.
+#[cold]
+#[inline(never)]
 pub(super) fn read(
     event: &mut b::bailey_event,
     image: &Image,
