@@ -46,13 +46,16 @@ under "NMIs and interrupts from other CPUs together do no harm" \
     ./xdp_run load.bpf.o busy --seconds "$long" --cpus all --verdict 2 --barriers
 # Not here: patching text under NMIs. Under emulation the stock kernel itself
 # dies of that (a stray int3), without the module.
-# The stub of NMIs, interrupted by a #DB before it has the kernel's key.
-stub=$(cat /sys/module/bailey/parameters/test_nmi_stub)
-under "a breakpoint in the stub of NMIs does no harm" \
-    ./xdp_run load.bpf.o slow --seconds "$long" --chunk 2 --cpus all --verdict 2 --break "$stub"
-hits=$(./xdp_run load.bpf.o slow --seconds "$long" --chunk 2 --cpus all --verdict 2 --break "$stub" |
-    awk '$1 == "breaks" { print $2 }')
-check "it was met ($hits times)" test "$hits" -gt 20
+# The stub of NMIs, interrupted by a #DB before it has the kernel's key. Not under bochs:
+# a breakpoint in the kernel stops its guest for good, without the module, too.
+if [ -z "${STORM:-}" ]; then
+    stub=$(cat /sys/module/bailey/parameters/test_nmi_stub)
+    under "a breakpoint in the stub of NMIs does no harm" \
+        ./xdp_run load.bpf.o slow --seconds "$long" --chunk 2 --cpus all --verdict 2 --break "$stub"
+    hits=$(./xdp_run load.bpf.o slow --seconds "$long" --chunk 2 --cpus all --verdict 2 --break "$stub" |
+        awk '$1 == "breaks" { print $2 }')
+    check "it was met ($hits times)" test "$hits" -gt 20
+fi
 equal "no NMI was taken for a violation" 0 "$(counter violations_total)"
 under "violations are taken under NMIs" ./breach_steps --repeat "$many" read_array_64 0x10
 equal "each was counted" "$many" "$(counter violations_total)"
