@@ -85,9 +85,16 @@ for t in "${tests[@]}"; do
     fi
 done
 
+# stray_int3 CONSOLE: the kernel died of a breakpoint that it had taken out of its
+# text, and no module was there yet. Under emulation a CPU can meet one late when
+# text is patched, as trampolines are.
+stray_int3() {
+    grep -aq 'Oops: int3' "$1" && grep -aq 'Comm: .* Not tainted' "$1"
+}
+
 # run_test TEST NUMBER
 run_test() {
-    local t=$1 name module timeout append nmi code=0 out console start=$SECONDS
+    local t=$1 name module timeout append nmi code out console try start=$SECONDS
     name=$(basename "$t" .sh)
     module=$(header "$t" MODULE)
     out=$LOGS/$label-$KERNEL-$name.out console=$LOGS/$label-$KERNEL-$name.console
@@ -107,10 +114,15 @@ run_test() {
     fi
     # In the environment, too: a test may leave a part of it to the first kernel.
     append="$append${SKIP_ONCE:+ SKIP_ONCE=$SKIP_ONCE}"
-    RUN=$t FILES=$BUILD/selftests LOG=$console MODULE=$module \
-        SMP=$(header "$t" SMP) MEM=$(header "$t" MEM) TIMEOUT=$timeout \
-        ICOUNT=$(header "$t" ICOUNT) STOPS=$(header "$t" STOPS) NMI=$nmi APPEND=$append \
-        "$TOP/scripts/vm.sh" 2>&1 | tee "$out" || code=$?
+    for try in 1 2; do
+        code=0
+        RUN=$t FILES=$BUILD/selftests LOG=$console MODULE=$module \
+            SMP=$(header "$t" SMP) MEM=$(header "$t" MEM) TIMEOUT=$timeout \
+            ICOUNT=$(header "$t" ICOUNT) STOPS=$(header "$t" STOPS) NMI=$nmi APPEND=$append \
+            "$TOP/scripts/vm.sh" 2>&1 | tee "$out" || code=$?
+        if [ "$try" = 2 ] || [ "$code" = 0 ] || ! stray_int3 "$console"; then break; fi
+        printf '# the stock kernel met a stray int3, without the module: once more\n'
+    done
     results_of_ktap "$name" "$code" "$out"
     if [ "$(header "$t" SPLATS)" != ignore ] && [ -f "$console" ] &&
         ! "$TOP/scripts/splats.sh" "$console" >"$out.splats"; then
