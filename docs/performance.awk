@@ -161,6 +161,10 @@ END {
         each("on", "hash_value_10", "hash_1", 10), keys("hash_value_10", "hash_1", 10), "")
     line("access to a per-CPU array's value", each("off", "per_cpu_value_10", "per_cpu_1", 10),
         each("on", "per_cpu_value_10", "per_cpu_1", 10), keys("per_cpu_value_10", "per_cpu_1", 10), "")
+    line("ring-buffer record of 64 bytes, reserved and submitted", each("off", "record_10", "record_1", 9),
+        each("on", "record_10", "record_1", 9), keys("record_10", "record_1", 9), "")
+    line("access to such a record", each("off", "record_value_10", "record_1", 10),
+        each("on", "record_value_10", "record_1", 10), keys("record_value_10", "record_1", 10), "")
     line("access to a loan", each("off", "loan_value_10", "loan_1", 10),
         each("on", "loan_value_10", "loan_1", 10), keys("loan_value_10", "loan_1", 10), "")
     if (("on", "hash_10") in least) {

@@ -4,7 +4,7 @@
  * this module or in the kernel, comes from the functions below: each call of one is
  * a step. Who writes N to `test_fault` has the Nth step fail of what he has this
  * module do in his next calls of bpf(2), counted from the first function that is
- * hooked; N followed by a - has all from there on fail. 0 ends it.
+ * hooked, or the first page of a frame; N followed by a - has all from there on fail. 0 ends it.
  *
  * Reading gives `STEPS FAILED WHOSE FUNCTION CALLER ...`: how many steps there were,
  * how many failed, whether the first of these was `ours` or in a function of the
@@ -77,7 +77,8 @@ static const char *const originals[] = {
 
 static DEFINE_MUTEX(lock);
 static struct ftrace_ops ops;
-static bool installed;
+/* `allowed` while init is done and exit has not begun: nobody would take them out. */
+static bool installed, allowed;
 
 /* Written while nobody is armed, or by the one who is. */
 static struct task_struct *armed;
@@ -102,7 +103,7 @@ static bool notrace is_his(void)
 	       task_pt_regs(current)->orig_ax == __NR_bpf;
 }
 
-/* A hooked function is reached. */
+/* A hooked function is reached, or a run that has no frame. */
 void notrace bailey_test_begin(void)
 {
 	if (is_his())
@@ -158,9 +159,17 @@ static int install(void)
 	return err;
 }
 
+void bailey_test_allow(void)
+{
+	mutex_lock(&lock);
+	allowed = true;
+	mutex_unlock(&lock);
+}
+
 void bailey_test_end(void)
 {
 	mutex_lock(&lock);
+	allowed = false;
 	if (installed) {
 		unregister_ftrace_function(&ops);
 		ftrace_free_filter(&ops);
@@ -179,7 +188,7 @@ static int fault_set(const char *val, const struct kernel_param *kp)
 		return -EINVAL;
 	mutex_lock(&lock);
 	WRITE_ONCE(armed, NULL);
-	err = n ? install() : 0;
+	err = !n ? 0 : allowed ? install() : -EAGAIN;
 	if (n && !err) {
 		first = n;
 		onwards = rest == '-';

@@ -37,11 +37,11 @@ SYM_CODE_START(bailey_enter)
 	movq	PROG_FRAMES(%rsi), %rdx
 	movq	(%rdx,%r8,8), %rdx
 	testq	%rdx, %rdx
-	jz	.Lno_frame
-	movq	FRAME_CURSOR(%rdx), %rcx
-
+	jz	.Lfirst_frame
 	subq	$RUN_FLAGS, %rsp
+.Lframe:
 	HINT_RUN
+	movq	FRAME_CURSOR(%rdx), %rcx
 	movq	%rsi, RUN_PROG(%rsp)
 	movq	%rdi, RUN_CTX(%rsp)
 	movq	%rdx, RUN_FRAME(%rsp)
@@ -175,12 +175,23 @@ SYM_INNER_LABEL(bailey_iret_out_end, SYM_L_GLOBAL)
 	HINT_RUN
 	incq	PCPU(CPU_NO_FRAME)
 	jmp	.Lturned_away
-.Lno_frame:
+/* The domain's first run on this CPU. */
+.Lfirst_frame:
 	UNWIND_HINT type=UNWIND_HINT_TYPE_CALL sp_reg=ORC_REG_SP sp_offset=0x40
 	subq	$RUN_FLAGS, %rsp
 	HINT_RUN
-	incq	PCPU(CPU_NO_FRAME)
-	jmp	.Lturned_away
+	movq	%rsi, RUN_PROG(%rsp)
+	movq	%rdi, RUN_CTX(%rsp)
+	movq	%rax, RUN_COUNT(%rsp)
+	movq	%rsi, %rdi
+	call	bailey_first_frame
+	movq	%rax, %rdx
+	movq	RUN_PROG(%rsp), %rsi
+	movq	RUN_CTX(%rsp), %rdi
+	movq	RUN_COUNT(%rsp), %rax
+	testq	%rdx, %rdx
+	jnz	.Lframe
+	jmp	.Lno_room
 .Lrefused:
 	HINT_RUN
 	incq	PCPU(CPU_REFUSED)
@@ -262,6 +273,7 @@ SYM_INNER_LABEL(bailey_enter_function, SYM_L_GLOBAL)
 	movq	%rdx, SLOT_IRET + 0x30(%rax)
 	movq	RUN_DOM_RSP(%rsp), %rdx
 	movq	%rdx, SLOT_IRET + 0x38(%rax)
+	movq	%rdx, SLOT_RSP(%rax)		/* for its first scalar helper's way in */
 	movq	$__KERNEL_DS, SLOT_IRET + 0x40(%rax)
 	xorl	%ebx, %ebx
 	xorl	%r13d, %r13d

@@ -3,7 +3,8 @@
  * The places where the kernel's way is intercepted (DESIGN 9.3, 9.7). Those
  * that are redirected: ftrace sets the instruction pointer to ours, which does
  * the work (it may sleep there) and calls the original. bpf_jit_free and
- * bpf_map_meta_free only tell that something is being freed.
+ * bpf_map_meta_free only tell that something is being freed, bpf_map_fd_get_ptr and
+ * bpf_map_fd_put_ptr that a map goes into another or comes out.
  */
 #include <linux/bpf.h>
 #include <linux/ftrace.h>
@@ -83,6 +84,12 @@ static void notrace freed(unsigned long ip, unsigned long parent_ip,
 	bailey_on_jit_free((struct bpf_prog *)ftrace_regs_get_argument(fregs, 0));
 }
 
+static void notrace inner_changed(unsigned long ip, unsigned long parent_ip,
+				  struct ftrace_ops *ops, struct ftrace_regs *fregs)
+{
+	bailey_inner_changed();
+}
+
 static void notrace meta_freed(unsigned long ip, unsigned long parent_ip,
 			       struct ftrace_ops *ops, struct ftrace_regs *fregs)
 {
@@ -122,6 +129,8 @@ static struct hook {
 	  { .func = redirect, .flags = REDIRECTED, .private = redirected_bpf_map_meta_equal } },
 	{ "bpf_map_meta_free",
 	  { .func = meta_freed, .flags = FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_PERMANENT } },
+	{ "bpf_map_fd_get_ptr", { .func = inner_changed, .flags = FTRACE_OPS_FL_PERMANENT } },
+	{ "bpf_map_fd_put_ptr", { .func = inner_changed, .flags = FTRACE_OPS_FL_PERMANENT } },
 	{ "bpf_jit_free",
 	  { .func = freed, .flags = FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_PERMANENT } },
 };
@@ -129,6 +138,7 @@ static struct hook {
 void bailey_hook_open(void)
 {
 	WRITE_ONCE(open, true);
+	bailey_test_allow();
 }
 
 void bailey_hook_remove(void)

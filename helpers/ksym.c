@@ -68,6 +68,7 @@ KSYM(struct bpf_map *, array_map_alloc, (union bpf_attr *attr), (attr))
 KSYM(void, array_map_free, (struct bpf_map *map), (map))
 KSYM(struct bpf_map *, htab_map_alloc, (union bpf_attr *attr), (attr))
 KSYM(void, htab_map_free, (struct bpf_map *map), (map))
+KSYM(void, trie_free, (struct bpf_map *map), (map))
 KSYM(int, security_bpf_map_create,
      (struct bpf_map *map, union bpf_attr *attr, struct bpf_token *token, bool kernel),
      (map, attr, token, kernel))

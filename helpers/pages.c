@@ -94,20 +94,27 @@ unsigned long bailey_region_pages(void)
 
 struct map_args {
 	unsigned int key;
-	int node;
 	struct page *page;
 	bool read_only;
 };
 
-static int map_fresh(pte_t *pte, unsigned long addr, void *data)
+static int map_missing(pte_t *pte, unsigned long addr, void *data)
 {
 	struct map_args *args = data;
-	struct page *page = alloc_pages_node(args->node, GFP_KERNEL | __GFP_ZERO, 0);
+	struct page *page;
 
+	if (pte_present(*pte))
+		return 0;
+	page = alloc_page(GFP_ATOMIC | __GFP_NOWARN | __GFP_ZERO);
 	if (!page)
 		return -ENOMEM;
 	set_pte(pte, region_pte(page, args->key));
 	atomic_long_inc(&mapped);
+	return 0;
+}
+
+static int map_nothing(pte_t *pte, unsigned long addr, void *data)
+{
 	return 0;
 }
 
@@ -138,16 +145,25 @@ static int put_one(pte_t *pte, unsigned long addr, void *data)
 	return 0;
 }
 
-/* Fresh zeroed pages at `addr`. */
-int bailey_region_map(unsigned long addr, unsigned long pages, unsigned int key, int node)
+/* Page tables for pages that come later. They stay. */
+int bailey_region_prepare(unsigned long addr, unsigned long pages)
 {
-	struct map_args args = { .key = key, .node = node };
-	int err = apply_to_page_range((struct mm_struct *)bailey_init_mm, addr,
-				      pages << PAGE_SHIFT, map_fresh, &args);
+	return apply_to_page_range((struct mm_struct *)bailey_init_mm, addr, pages << PAGE_SHIFT,
+				   map_nothing, NULL);
+}
 
-	if (err)
-		bailey_region_unmap(addr, pages);
-	return err;
+/*
+ * Fresh zeroed pages, of this CPU's node, where there are none yet; the page tables
+ * are there. In any context but an NMI's. After an error some of them are mapped:
+ * they stay, since to take them back would need a flush.
+ */
+int bailey_region_fill(unsigned long addr, unsigned long pages, unsigned int key)
+{
+	struct map_args args = { .key = key };
+
+	bailey_test_begin();
+	return apply_to_page_range((struct mm_struct *)bailey_init_mm, addr, pages << PAGE_SHIFT,
+				   map_missing, &args);
 }
 
 /*

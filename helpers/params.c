@@ -9,6 +9,7 @@
 
 int bailey_policy_strict;
 int bailey_violation_abort;
+int bailey_isolation_program;
 
 struct choice {
 	int *value;
@@ -17,8 +18,10 @@ struct choice {
 
 static const char *const policy_words[] = { "permit", "strict", NULL };
 static const char *const violation_words[] = { "quarantine", "abort", NULL };
+static const char *const isolation_words[] = { "map", "program", NULL };
 static struct choice policy = { &bailey_policy_strict, policy_words };
 static struct choice on_violation = { &bailey_violation_abort, violation_words };
+static struct choice isolation = { &bailey_isolation_program, isolation_words };
 
 static int choice_set(const char *val, const struct kernel_param *kp)
 {
@@ -51,6 +54,9 @@ MODULE_PARM_DESC(policy,
 module_param_cb(on_violation, &choice_ops, &on_violation, 0644);
 MODULE_PARM_DESC(on_violation,
 		 "what a violation does beside ending the run with XDP_ABORTED: quarantine (the program does not run again) or abort (only that run ends)");
+module_param_cb(isolation, &choice_ops, &isolation, 0644);
+MODULE_PARM_DESC(isolation,
+		 "who shares memory: map (programs that share a map share a domain) or program (each program that is loaded has a domain of its own, and values of a map that another one has mapped are loans)");
 
 int bailey_kernel_reads;
 module_param_named(kernel_reads, bailey_kernel_reads, int, 0644);

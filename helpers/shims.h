@@ -55,6 +55,7 @@ BAILEY_KSYM(struct bpf_map *, array_map_alloc, (union bpf_attr *attr));
 BAILEY_KSYM(void, array_map_free, (struct bpf_map *map));
 BAILEY_KSYM(struct bpf_map *, htab_map_alloc, (union bpf_attr *attr));
 BAILEY_KSYM(void, htab_map_free, (struct bpf_map *map));
+BAILEY_KSYM(void, trie_free, (struct bpf_map *map));
 BAILEY_KSYM(int, security_bpf_map_create,
 	    (struct bpf_map *map, union bpf_attr *attr, struct bpf_token *token, bool kernel));
 BAILEY_KSYM(struct bpf_map *, bpf_map_meta_alloc, (int fd));
@@ -105,6 +106,7 @@ struct bailey_cpu *bailey_cpu_of(unsigned int cpu);
 /* params.c */
 extern int bailey_policy_strict;
 extern int bailey_violation_abort;
+extern int bailey_isolation_program;
 extern int bailey_kernel_reads;
 /* of the test build alone */
 extern int bailey_test_gated;
@@ -152,9 +154,10 @@ struct bpf_map *bailey_on_bpf_map_meta_alloc(int fd);
 bool bailey_on_bpf_map_meta_equal(const struct bpf_map *meta, const struct bpf_map *map);
 void bailey_on_bpf_map_meta_free(struct bpf_map *meta);
 
-/* store.c: what stores of hash maps take from macros and inlines */
-extern struct bpf_map_ops bailey_store_ops, bailey_lru_store_ops;
+/* store.c: what stores take from macros and inlines */
+extern struct bpf_map_ops bailey_store_ops, bailey_lru_store_ops, bailey_trie_store_ops;
 extern const struct bpf_map_ops *bailey_htab_map_ops, *bailey_htab_lru_map_ops;
+extern const struct bpf_map_ops *bailey_trie_map_ops;
 extern int *bailey_btf_bpf_map_id;
 extern int bailey_stores;
 /* rqspinlock_t, asserted in store.c */
@@ -212,7 +215,8 @@ void *bailey_page_alias(unsigned long addr);
 void bailey_page_unalias(void *alias);
 unsigned long bailey_region_reserve(void **area);
 void bailey_region_release(void *area);
-int bailey_region_map(unsigned long addr, unsigned long pages, unsigned int key, int node);
+int bailey_region_prepare(unsigned long addr, unsigned long pages);
+int bailey_region_fill(unsigned long addr, unsigned long pages, unsigned int key);
 int bailey_region_map_page(unsigned long addr, void *kaddr, unsigned int key, int writable);
 void bailey_region_unmap(unsigned long addr, unsigned long pages);
 unsigned long bailey_region_pages(void);	/* that are mapped */
@@ -278,14 +282,17 @@ int bailey_test_move(unsigned int how);
 /* faults.c, of the test build: a hooked function is reached; no step fails any more */
 #ifdef BAILEY_BREACH
 void bailey_test_begin(void);
+void bailey_test_allow(void);
 void bailey_test_end(void);
 #else
 static inline void bailey_test_begin(void) {}
+static inline void bailey_test_allow(void) {}
 static inline void bailey_test_end(void) {}
 #endif
 
 /* Rust, called from assembly */
 u64 bailey_carve(struct bailey_run *run);
+struct bailey_frame *bailey_first_frame(struct bailey_prog *prog);
 u64 bailey_exit(struct bailey_run *run, u64 verdict);
 u32 bailey_function(struct bailey_run *run, u64 *args);
 u64 bailey_helper(struct bailey_run *run, u64 *args);
@@ -351,6 +358,14 @@ void *bailey_work_create(void);
 void bailey_work_destroy(void *queue);
 void bailey_rounds_start(void);	/* no matter whether one is due already */
 void bailey_rounds_stop(void);	/* waits for one that is under way */
+
+/* inner.c: what is in maps of maps */
+extern int bailey_outer_maps;
+void bailey_inner_changed(void);	/* a pass is due, in a moment */
+void bailey_inner_stop(void);
+int bailey_each_inner(struct bpf_map *outer, void (*found)(void *arg, struct bpf_map *inner),
+		      void *arg);
+void bailey_follow_inner(void);
 int bailey_round(void);	/* Rust: whether there shall be another */
 
 #endif

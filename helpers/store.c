@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Macros and inlines for stores of hash maps (src/store/). */
+/* Macros and inlines for stores of hash maps and tries (src/store/). */
 #include <linux/bpf.h>
 #include <linux/btf.h>
 #include <linux/cache.h>
@@ -15,14 +15,16 @@
 /* Filled once by init (src/store/ops.rs). */
 struct bpf_map_ops bailey_store_ops __ro_after_init;
 struct bpf_map_ops bailey_lru_store_ops __ro_after_init;
+struct bpf_map_ops bailey_trie_store_ops __ro_after_init;
 const struct bpf_map_ops *bailey_htab_map_ops __ro_after_init;
 const struct bpf_map_ops *bailey_htab_lru_map_ops __ro_after_init;
+const struct bpf_map_ops *bailey_trie_map_ops __ro_after_init;
 int *bailey_btf_bpf_map_id __ro_after_init;
 
 int bailey_stores = 1;
 module_param_named(stores, bailey_stores, int, 0644);
 MODULE_PARM_DESC(stores,
-		 "1: hash maps that are created get a store and per-CPU maps pages of their own, whose values isolated programs reach directly; 0: the kernel's");
+		 "1: hash maps and tries that are created get a store and per-CPU maps pages of their own, whose values isolated programs reach directly; 0: the kernel's");
 
 static_assert(sizeof(rqspinlock_t) == sizeof(bailey_bucket_lock_t));
 

@@ -143,14 +143,6 @@ static __u64 read_file(const char *name, const char *format, __u64 *second)
 	return one;
 }
 
-static __u64 counter(const char *name)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), BAILEY "%s", name);
-	return read_file(path, "value %llu", NULL);
-}
-
 /* How often the kernel's code ran that nothing leads to. */
 static __u64 hijacks(void)
 {

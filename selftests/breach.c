@@ -364,6 +364,7 @@ static void loan_edges(const struct breach *b)
 		const char *name = bpf_program__name(list[i]);
 		int fd = bpf_program__fd(list[i]);
 		struct outcome out;
+		__s64 at;
 
 		if (!strstr(name, "_hash_") && !strstr(name, "_record_"))
 			continue;
@@ -371,11 +372,15 @@ static void loan_edges(const struct breach *b)
 			/* The last word of the value is not wide enough for 8 bytes. */
 			if (outside[k] == 249 && width(name) != 64)
 				continue;
-			out = attempt_beside(b, fd, outside[k], PATTERN);
+			/* A record is longer than a value. */
+			at = outside[k];
+			if (at > 0 && strstr(name, "_record_"))
+				at += LENT_RECORD - 256;
+			out = attempt_beside(b, fd, at, PATTERN);
 			tried++;
 			over += !was_ended(&out);
 			if (!was_ended(&out))
-				printf("# %s at %+lld: verdict %d, got %llx\n", name, outside[k],
+				printf("# %s at %+lld: verdict %d, got %llx\n", name, at,
 				       out.verdict, out.order.got);
 		}
 		for (size_t k = 0; k < ARRAY_SIZE(inside); k++) {

@@ -24,22 +24,6 @@ static struct breach functions;
 static int other_orders;
 static __u64 ports;
 
-static __u64 counter(const char *name)
-{
-	char path[128];
-	__u64 value = 0;
-	FILE *f;
-
-	snprintf(path, sizeof(path), BAILEY "%s", name);
-	f = fopen(path, "r");
-	if (!f)
-		return 0;
-	if (fscanf(f, "value %llu", &value) != 1)
-		die("%s: no number", path);
-	fclose(f);
-	return value;
-}
-
 /* Kilobytes that the kernel's own data takes. */
 static long kernel_memory(void)
 {

@@ -29,20 +29,6 @@ enum { ORDERED, OTHER_MAP, STACK, GLOBAL, VALUE };
 static struct breach timers;
 static int values;
 
-static __u64 counter(const char *name)
-{
-	char path[128];
-	__u64 value = 0;
-	FILE *f;
-
-	snprintf(path, sizeof(path), BAILEY "%s", name);
-	f = fopen(path, "r");
-	if (!f || fscanf(f, "value %llu", &value) != 1)
-		die("%s: no number", path);
-	fclose(f);
-	return value;
-}
-
 static struct timed value(__u32 key)
 {
 	struct timed timed;

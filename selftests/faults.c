@@ -6,7 +6,7 @@
  *
  *   faults [--onwards] [--stride N] [--first N] [--rounds N] [--only PROGRAM]
  *          [--target OBJECT:PROGRAM:FUNCTION] [--strict] [--trace] [--plain N]
- *          [--kill N] NAME OBJECT...
+ *          [--kill N] [--beside] NAME OBJECT...
  *
  *   --onwards   from that step on all fail
  *   --stride    one step in N
@@ -19,8 +19,12 @@
  *   --strict    what is not isolated does not load
  *   --trace     a line for each fault
  *   --plain     no fault: each program is loaded N times, and must be as ever
+ *   --run V     with --only: not its load but its first run has them: it is turned
+ *               away, and the next one has the verdict V
  *   --kill      no fault: N times somebody who loads it is killed at some instant, or
  *               gets a signal and goes on
+ *   --beside    the program shares a map with one before it in its object, so their
+ *               domain lives on: each load must leave it with as many maps and pages
  *
  * A load that meets a fault fails with an error, and, if the fault was the module's,
  * a line of it in the verifier's log; or it passes, and the program is isolated as
@@ -39,7 +43,8 @@
 
 #define LOG_SIZE (1 << 20)
 
-static bool onwards, strict, tracing, fresh, sweeping;
+static bool onwards, strict, tracing, fresh, beside, sweeping;
+static int verdict = -1;
 static unsigned int stride = 1, start = 1;
 static const char *only;
 static char *target;
@@ -136,6 +141,41 @@ static void wait_for_the_gone(void)
 		usleep(10000);
 	}
 	die("%u domains do not go", domains);
+}
+
+/* Lines of `maps`, and pages of all domains. */
+struct shown {
+	unsigned int maps;
+	unsigned long pages;
+};
+
+static struct shown show(void)
+{
+	FILE *maps = fopen(BAILEY "maps", "r"), *status = fopen(BAILEY "status", "r");
+	struct shown shown = {};
+	char line[512];
+
+	if (!maps || !status || !fgets(line, sizeof(line), maps))
+		die("no debugfs");
+	while (fgets(line, sizeof(line), maps))
+		shown.maps++;
+	while (fgets(line, sizeof(line), status))
+		sscanf(line, "region_pages %lu", &shown.pages);
+	fclose(maps);
+	fclose(status);
+	return shown;
+}
+
+/* What a program that is gone had goes a while later. */
+static bool goes_back_to(const struct shown *before, struct shown *after)
+{
+	for (int i = 0; i < 500; i++) {
+		*after = show();
+		if (after->maps == before->maps && after->pages == before->pages)
+			return true;
+		usleep(10000);
+	}
+	return false;
 }
 
 static bool said(void)
@@ -242,8 +282,14 @@ static long sweep(int cmd, union bpf_attr *attr, unsigned int size)
 	char normal[512] = "a map", again[512];
 	union bpf_attr with = *attr;
 	struct outcome o = {};
+	struct shown before = {}, after;
 	long fd = -1;
 
+	if (is_prog && beside) {
+		before = show();
+		if (!before.maps)
+			die("%s: no program beside it", name);
+	}
 	if (is_prog) {
 		with.log_level = 4;
 		with.log_buf = (__u64)log_room;
@@ -261,6 +307,10 @@ static long sweep(int cmd, union bpf_attr *attr, unsigned int size)
 			load_again(cmd, attr, size, name, normal);
 		for (unsigned int n = 0; n < kills; n++)
 			load_and_die(cmd, attr, size, name);
+		if (kills && beside && !goes_back_to(&before, &after))
+			complain(name, &o, "loads that were stopped leave %u maps and %lu pages, "
+				 "not %u and %lu", after.maps, after.pages, before.maps,
+				 before.pages);
 	}
 	for (unsigned int step = start; fault_fd >= 0; step += stride) {
 		int err;
@@ -284,6 +334,12 @@ static long sweep(int cmd, union bpf_attr *attr, unsigned int size)
 			complain(name, &o, "no map: %s", strerror(err));
 		if (fd >= 0)
 			close(fd);
+		if (is_prog && beside && !goes_back_to(&before, &after)) {
+			complain(name, &o, "%s and leaves %u maps and %lu pages, not %u and %lu",
+				 fd < 0 ? "fails" : "passes", after.maps, after.pages, before.maps,
+				 before.pages);
+			break;
+		}
 		wait_for_the_gone();
 		if (is_prog && !fresh && step / stride % 10 == 0)
 			load_again(cmd, attr, size, name, normal);
@@ -382,6 +438,57 @@ static void sweep_object(const char *path)
 	bpf_object__close(obj);
 }
 
+static int run_once(int prog)
+{
+	char packet[64] = {};
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = packet, .data_size_in = sizeof(packet));
+
+	if (bpf_prog_test_run_opts(prog, &opts))
+		die("run: %s", strerror(errno));
+	return opts.retval;
+}
+
+/* A first run of the domain on this CPU, with a fault at each of its steps. */
+static void sweep_first_run(const char *path)
+{
+	struct outcome o = {};
+
+	pin_to_cpu(0);
+	for (unsigned int step = start;; step += stride) {
+		struct bpf_object *obj = bpf_object__open(path);
+		struct bpf_program *prog;
+		__u64 before;
+		int with;
+
+		if (!obj)
+			die("%s: %s", path, strerror(errno));
+		bpf_object__for_each_program(prog, obj)
+			bpf_program__set_autoload(prog, !strcmp(bpf_program__name(prog), only));
+		if (bpf_object__load(obj))
+			die("%s: %s", path, strerror(errno));
+		prog = bpf_object__find_program_by_name(obj, only);
+		before = counter("frame_full");
+		arm(step);
+		with = run_once(bpf_program__fd(prog));
+		read_outcome(&o);
+		arm(0);
+		loads++;
+		if (o.failed) {
+			faults++;
+			if (with != XDP_ABORTED || counter("frame_full") != before + 1)
+				complain(only, &o, "verdict %d, %llu turned away", with,
+					 (unsigned long long)(counter("frame_full") - before));
+			with = run_once(bpf_program__fd(prog));
+		}
+		if (with != verdict)
+			complain(only, &o, "verdict %d without a fault", with);
+		bpf_object__close(obj);
+		wait_for_the_gone();
+		if (!o.failed)
+			break;
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -390,8 +497,8 @@ int main(int argc, char **argv)
 		{"only", required_argument, NULL, 'n'}, {"strict", no_argument, NULL, 'S'},
 		{"trace", no_argument, NULL, 't'},
 		{"target", required_argument, NULL, 'T'}, {"plain", required_argument, NULL, 'p'},
-		{"fresh", no_argument, NULL, 'F'},
-		{"kill", required_argument, NULL, 'k'}, {},
+		{"fresh", no_argument, NULL, 'F'},	{"run", required_argument, NULL, 'R'},
+		{"kill", required_argument, NULL, 'k'}, {"beside", no_argument, NULL, 'b'}, {},
 	};
 	unsigned int rounds = 1;
 	const char *name;
@@ -408,6 +515,8 @@ int main(int argc, char **argv)
 		case 't': tracing = true; break;
 		case 'T': target = optarg; break;
 		case 'F': fresh = true; break;
+		case 'R': verdict = atoi(optarg); break;
+		case 'b': beside = true; break;
 		case 'p': plain = atoi(optarg); break;
 		case 'k': kills = atoi(optarg); break;
 		default: die("see the head of faults.c");
@@ -422,20 +531,31 @@ int main(int argc, char **argv)
 		fault_fd = open("/sys/module/bailey/parameters/test_fault", O_RDWR);
 	if (!log_room || (fault_fd < 0 && !plain && !kills))
 		die("test_fault: %s (is it the breach build?)", strerror(errno));
+	if (verdict >= 0) {
+		if (!only || argc - optind != 1)
+			die("see the head of faults.c");
+		sweep_first_run(argv[optind]);
+		printf("%s %s: a first run without a page for its frame is turned away, and the next is not\n",
+		       bad || faults < 20 ? "not ok" : "ok", name);
+		printf("# %lu faults\n", faults);
+		return bad || faults < 20;
+	}
 	for (unsigned int round = 0; round < rounds; round++)
 		for (int i = optind; i < argc; i++)
 			sweep_object(argv[i]);
 	if (plain || kills) {
 		printf("%s %s: %s\n", bad || !loads ? "not ok" : "ok", name,
 		       plain ? "the programs load as ever all the while" :
-			       "who loads programs can be killed or interrupted at any instant");
+		       beside ? "who loads programs can be killed at any instant, and their domain is as before" :
+				"who loads programs can be killed or interrupted at any instant");
 		printf("# %lu loads\n", loads);
 		return bad || !loads;
 	}
 	/* Of a program of some instructions there are dozens of steps: fewer, and it was none. */
 	printf("# %s: %lu loads, %lu faults: %lu failed, %lu not isolated, %lu as ever\n", name, loads,
 	       faults, failures_of_load, not_isolated, absorbed);
-	printf("%s %s: a fault at each step ends in an error or a reason, and leaves the next load alone\n",
-	       bad || faults < 20 ? "not ok" : "ok", name);
+	printf("%s %s: a fault at each step ends in an error or a reason, and leaves the next load alone%s\n",
+	       bad || faults < 20 ? "not ok" : "ok", name,
+	       beside ? ", and its domain with as many maps and pages" : "");
 	return bad || faults < 20;
 }

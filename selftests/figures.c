@@ -48,23 +48,6 @@ static void run(int fd, int repeat)
 		die("a run: %s", strerror(errno));
 }
 
-/* A counter of the module's; 0 without it. */
-static __u64 counter(const char *name)
-{
-	char path[256];
-	unsigned long long value = 0;
-	FILE *f;
-
-	snprintf(path, sizeof(path), BAILEY "%s", name);
-	f = fopen(path, "r");
-	if (!f)
-		return 0;
-	if (fscanf(f, "value %llu", &value) != 1)
-		die("%s has no number", path);
-	fclose(f);
-	return value;
-}
-
 /* Local timer interrupts of CPU 0. */
 static __u64 interrupts(void)
 {

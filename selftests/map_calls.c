@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * map_calls same SEED: hash maps of many shapes under a sequence of system
+ * map_calls same SEED: hash maps and tries of many shapes under a sequence of system
  * calls, the same for the same seed. Prints a line for each shape, with what
- * came out of it hashed: not the order of keys, which is each map's own.
+ * came out of it hashed: not the order of a hash map's keys, which is each map's own.
  *
  * map_calls stress OBJECT SECONDS TYPE FLAGS: threads and the object's program, on every
- * CPU, change one hash map; then what each thread left must be there, and the
+ * CPU, change one hash map or trie; then what each thread left must be there, and the
  * map must take exactly as many keys as it may. If it forgets, no element may be
  * lost.
  *
@@ -21,12 +21,13 @@
  * killed.
  */
 #include "runner.h"
+#include <arpa/inet.h>
 #include <linux/if_ether.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 
-#define MOST_KEY 40
+#define MOST_KEY 260
 #define MOST_VALUE 5000
 
 struct shape {
@@ -45,6 +46,8 @@ static __u32 cpus;
 #define PER_CPU BPF_MAP_TYPE_PERCPU_HASH
 #define LRU BPF_MAP_TYPE_LRU_HASH
 #define LRU_PER_CPU BPF_MAP_TYPE_LRU_PERCPU_HASH
+#define TRIE BPF_MAP_TYPE_LPM_TRIE
+#define ON_DEMAND BPF_F_NO_PREALLOC
 
 static const struct shape shapes[] = {
 	{ "one", 4, 4, 1, 0, HASH },
@@ -85,6 +88,24 @@ static const struct shape shapes[] = {
 	{ "local_lru_long", 12, 300, 250, 0, LRU_PER_CPU },
 	{ "local_lru_apart", 4, 8, 64, BPF_F_NO_COMMON_LRU, LRU_PER_CPU },
 	{ "local_lru_in_a_map", 4, 8, 16, 0, LRU_PER_CPU },
+	{ "trie_one", 8, 4, 1, ON_DEMAND, TRIE },
+	{ "trie_few", 8, 8, 4, ON_DEMAND, TRIE },
+	{ "trie", 8, 8, 64, ON_DEMAND, TRIE },
+	{ "trie_many", 8, 24, 1000, ON_DEMAND, TRIE },
+	{ "trie_byte", 5, 1, 200, ON_DEMAND, TRIE },
+	{ "trie_odd", 7, 5, 33, ON_DEMAND, TRIE },
+	{ "trie_word", 12, 8, 100, ON_DEMAND, TRIE },
+	{ "trie_words", 20, 20, 100, ON_DEMAND, TRIE },
+	{ "trie_odd_words", 15, 3, 50, ON_DEMAND, TRIE },
+	{ "trie_long", 37, 12, 64, ON_DEMAND, TRIE },
+	{ "trie_longest", 260, 100, 64, ON_DEMAND, TRIE },
+	{ "trie_pages", 8, 5000, 20, ON_DEMAND, TRIE },
+	{ "trie_read_by_programs", 8, 8, 16, ON_DEMAND | BPF_F_RDONLY_PROG, TRIE },
+	{ "trie_read_by_user", 8, 8, 16, ON_DEMAND | BPF_F_RDONLY, TRIE },
+	{ "trie_written_by_user", 8, 8, 16, ON_DEMAND | BPF_F_WRONLY, TRIE },
+	{ "trie_node", 8, 8, 16, ON_DEMAND | BPF_F_NUMA_NODE, TRIE },
+	{ "trie_in_a_map", 8, 8, 16, ON_DEMAND, TRIE },
+	{ "trie_sparse", 8, 8, 1 << 20, ON_DEMAND, TRIE },
 };
 
 /* Refused the same way. */
@@ -101,6 +122,15 @@ static const struct shape wrong[] = {
 	{ "local_too_large", 4, 40000, 1, 0, PER_CPU },
 	{ "local_node", 4, 8, 1, BPF_F_NUMA_NODE, PER_CPU },
 	{ "local_lru_on_demand", 4, 8, 1, BPF_F_NO_PREALLOC, LRU_PER_CPU },
+	{ "trie_allocated", 8, 8, 1, 0, TRIE },
+	{ "trie_no_key", 0, 8, 1, ON_DEMAND, TRIE },
+	{ "trie_no_bits", 4, 8, 1, ON_DEMAND, TRIE },
+	{ "trie_too_long", 261, 8, 1, ON_DEMAND, TRIE },
+	{ "trie_no_value", 8, 0, 1, ON_DEMAND, TRIE },
+	{ "trie_too_large", 8, 0x7fffffff, 1, ON_DEMAND, TRIE },
+	{ "trie_no_entries", 8, 8, 0, ON_DEMAND, TRIE },
+	{ "trie_seed", 8, 8, 1, ON_DEMAND | BPF_F_ZERO_SEED, TRIE },
+	{ "trie_both_access", 8, 8, 1, ON_DEMAND | BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG, TRIE },
 };
 
 static __u64 digest;
@@ -115,8 +145,24 @@ static void note_result(int err)
 	note(&err, sizeof(err));
 }
 
+/* Prefixes of each other, some side by side, one in 61 longer than may be. */
+static void prefix_of(const struct shape *s, __u32 n, unsigned char *key)
+{
+	static const unsigned char masks[] = { 0xff, 0xff, 0xc1, 0x80 };
+	__u32 mixed = n * 0x9e3779b1, bits = 8 * (s->key_size - 4), len;
+
+	len = n % 61 == 60 ? bits + 1 + n % 2 : n % 3 ? (mixed >> 12) % (bits + 1) : bits;
+	memcpy(key, &len, sizeof(len));
+	for (__u32 i = 4; i < s->key_size; i++)
+		key[i] = (mixed >> 7 * i % 25) & masks[n / 3 % 4];
+}
+
 static void key_of(const struct shape *s, __u32 n, unsigned char *key)
 {
+	if (s->type == TRIE) {
+		prefix_of(s, n, key);
+		return;
+	}
 	for (__u32 i = 0; i < s->key_size; i++)
 		key[i] = i < 4 ? n >> 8 * i : 0x40 + i;
 }
@@ -175,6 +221,9 @@ static void walk(int map, const struct shape *s)
 		if (err)
 			break;
 		sum += sum_of(s, key, value);
+		/* Of a trie the order of keys is the same, too. */
+		if (s->type == TRIE)
+			note(key, s->key_size);
 		if (++count > s->entries + (is_lru(s) ? cpus : 0))
 			die("%s: more keys than entries", s->name);
 	}
@@ -186,11 +235,13 @@ static void walk(int map, const struct shape *s)
 static void batches(int map, const struct shape *s, bool delete)
 {
 	/* With a list for each CPU there is room for a multiple of these. */
-	__u32 most = s->entries + 1 + cpus;
+	__u32 entries = s->entries < 2000 ? s->entries : 2000, most = entries + 1 + cpus;
 	unsigned char *keys = calloc(most, s->key_size);
 	unsigned char *values = calloc(most, value_bytes(s));
 	LIBBPF_OPTS(bpf_map_batch_opts, opts);
-	__u32 batch = 0, next = 0, count, total = 0;
+	/* A number, or a key. */
+	unsigned char batch[MOST_KEY] = {}, next[MOST_KEY] = {};
+	__u32 count, total = 0;
 	void *in = NULL;
 	__u64 sum = 0;
 	int err;
@@ -199,37 +250,37 @@ static void batches(int map, const struct shape *s, bool delete)
 		die("no memory");
 	do {
 		count = most;
-		err = delete ? bpf_map_lookup_and_delete_batch(map, in, &next, keys, values, &count, &opts) :
-			       bpf_map_lookup_batch(map, in, &next, keys, values, &count, &opts);
+		err = delete ? bpf_map_lookup_and_delete_batch(map, in, next, keys, values, &count, &opts) :
+			       bpf_map_lookup_batch(map, in, next, keys, values, &count, &opts);
 		if (err && err != -ENOENT)
 			break;
 		for (__u32 i = 0; i < count; i++)
 			sum += sum_of(s, keys + i * s->key_size, values + i * value_bytes(s));
 		total += count;
-		batch = next;
-		in = &batch;
+		memcpy(batch, next, sizeof(batch));
+		in = batch;
 	} while (!err && total < most);
 	note_result(err);
 	note(&total, sizeof(total));
 	note(&sum, sizeof(sum));
 
 	/* What is refused. */
-	batch = 0xffffffff;
+	memset(batch, 0xff, 4);
 	count = 1;
-	note_result(bpf_map_lookup_batch(map, &batch, &next, keys, values, &count, &opts));
+	note_result(bpf_map_lookup_batch(map, batch, next, keys, values, &count, &opts));
 	note(&count, sizeof(count));
 	count = 0;
-	note_result(bpf_map_lookup_batch(map, NULL, &next, keys, values, &count, &opts));
-	count = s->entries + 1;
-	note_result(bpf_map_lookup_batch(map, NULL, &next, (void *)8, (void *)8, &count, &opts));
+	note_result(bpf_map_lookup_batch(map, NULL, next, keys, values, &count, &opts));
+	count = entries + 1;
+	note_result(bpf_map_lookup_batch(map, NULL, next, (void *)8, (void *)8, &count, &opts));
 	opts.elem_flags = BPF_F_LOCK;
-	count = s->entries;
-	note_result(bpf_map_lookup_batch(map, NULL, &next, keys, values, &count, &opts));
+	count = entries;
+	note_result(bpf_map_lookup_batch(map, NULL, next, keys, values, &count, &opts));
 	/* One CPU's values, as far as there are such. */
 	opts.elem_flags = 1ull << 32 | BPF_F_CPU;
 	count = most;
 	sum = 0;
-	err = bpf_map_lookup_batch(map, NULL, &next, keys, values, &count, &opts);
+	err = bpf_map_lookup_batch(map, NULL, next, keys, values, &count, &opts);
 	note_result(err);
 	for (__u32 i = 0; (!err || err == -ENOENT) && i < count; i++)
 		sum += hash_bytes(hash_bytes(HASH_START, keys + i * s->key_size, s->key_size),
@@ -237,17 +288,17 @@ static void batches(int map, const struct shape *s, bool delete)
 	note(&sum, sizeof(sum));
 	opts.elem_flags = 0;
 	opts.flags = 1;
-	note_result(bpf_map_lookup_batch(map, NULL, &next, keys, values, &count, &opts));
+	note_result(bpf_map_lookup_batch(map, NULL, next, keys, values, &count, &opts));
 	opts.flags = 0;
 
 	/* By single elements: the kernel's own code on our operations. */
-	for (__u32 i = 0; i < s->entries; i++) {
+	for (__u32 i = 0; i < entries; i++) {
 		key_of(s, 3 * i, keys + i * s->key_size);
 		value_of(s, i, values + i * value_bytes(s));
 	}
-	count = s->entries;
+	count = entries;
 	note_result(bpf_map_update_batch(map, keys, values, &count, &opts));
-	count = s->entries / 2;
+	count = entries / 2;
 	note_result(bpf_map_delete_batch(map, keys, &count, &opts));
 	note(&count, sizeof(count));
 	walk(map, s);
@@ -328,7 +379,7 @@ static void nest(int map, const struct shape *s)
 static void same_shape(const struct shape *s, __u64 seed)
 {
 	unsigned char key[MOST_KEY], next[MOST_KEY], value[MOST_VALUE];
-	__u32 range = s->entries + s->entries / 2 + 2;
+	__u32 entries = s->entries < 2000 ? s->entries : 2000, range = entries + entries / 2 + 2;
 	__u64 state = seed;
 	int map = create(s);
 
@@ -374,6 +425,12 @@ static void same_shape(const struct shape *s, __u64 seed)
 		case 14:
 			/* A key that is not there leads to the first one. */
 			err = bpf_map_get_next_key(map, key, next);
+			if (s->type == TRIE) {
+				note_result(err);
+				if (!err)
+					note(next, s->key_size);
+				break;
+			}
 			if (bpf_map_lookup_elem(map, key, value)) {
 				note_result(err);
 				if (!err) {
@@ -397,7 +454,7 @@ static void same_shape(const struct shape *s, __u64 seed)
 	if (strstr(s->name, "in_a_map"))
 		nest(map, s);
 	/* To the brim, and over it. */
-	for (__u32 i = 0; i < s->entries + 3; i++) {
+	for (__u32 i = 0; i < entries + (s->type == TRIE ? entries / 2 + 9 : 3); i++) {
 		key_of(s, i, key);
 		value_of(s, i, value);
 		note_result(bpf_map_update_elem(map, key, value, BPF_ANY));
@@ -446,6 +503,8 @@ static int same(__u64 seed)
 
 static atomic_bool done;
 static int stressed, program;
+/* Keys are prefixes: what anybody has is shorter, and each thread's own begins with that. */
+static bool prefixes;
 /* Keys go when others come, so nobody knows which are there. */
 static bool forgets;
 static atomic_ulong steps, runs;
@@ -454,11 +513,41 @@ struct stress_value {
 	__u64 key, number;
 };
 
+static void stress_key(__u32 n, __u32 key[2])
+{
+	key[0] = prefixes ? n < COMMON ? 28 : 32 : n;
+	key[1] = htonl(n < COMMON ? n << 4 : n);
+}
+
+static __u32 stress_number(const __u32 key[2])
+{
+	return !prefixes ? key[0] : key[0] == 28 ? ntohl(key[1]) >> 4 : ntohl(key[1]);
+}
+
+/* What a look-up of a key that is not there may find of others', too. */
+static int stress_lookup(__u32 n, struct stress_value *value)
+{
+	__u32 key[2];
+	int err;
+
+	stress_key(n, key);
+	err = bpf_map_lookup_elem(stressed, key, value);
+	if (err || !prefixes || n < COMMON || value->key == n)
+		return err;
+	if (value->key == n >> 4)
+		return -ENOENT;
+	/* The node was used again before the value was copied: not twice in a row. */
+	err = bpf_map_lookup_elem(stressed, key, value);
+	if (!err && value->key != n && value->key != n >> 4)
+		die("%u has the value of %llu", n, (unsigned long long)value->key);
+	return err || value->key == n ? err : -ENOENT;
+}
+
 static void *change(void *arg)
 {
 	__u64 thread = (__u64)arg, state = thread, model[KEYS] = {};
 	struct stress_value value;
-	__u32 key, next;
+	__u32 key, bytes[2], next[2];
 
 	for (__u64 n = 1; !done; n++) {
 		__u64 r = next_random(&state);
@@ -467,24 +556,25 @@ static void *change(void *arg)
 		key = mine ? KEYS * thread + slot : (r >> 16) % COMMON;
 		value.key = key;
 		value.number = n;
+		stress_key(key, bytes);
 		switch (r >> 32 & 3) {
 		case 0:
 		case 1:
-			err = bpf_map_update_elem(stressed, &key, &value, BPF_ANY);
+			err = bpf_map_update_elem(stressed, bytes, &value, BPF_ANY);
 			if (err && err != -EDEADLK && err != -ETIMEDOUT && !(forgets && err == -ENOMEM))
 				die("update of %u: %d", key, err);
 			if (mine && !err)
 				model[slot] = n;
 			break;
 		case 2:
-			err = bpf_map_delete_elem(stressed, &key);
+			err = bpf_map_delete_elem(stressed, bytes);
 			if (mine && !forgets && err != (model[slot] ? 0 : -ENOENT))
 				die("delete of %u: %d", key, err);
 			if (mine)
 				model[slot] = 0;
 			break;
 		default:
-			err = bpf_map_lookup_elem(stressed, &key, &value);
+			err = stress_lookup(key, &value);
 			if (mine && !forgets && err != (model[slot] ? 0 : -ENOENT))
 				die("look-up of %u: %d", key, err);
 			if (mine && !err && !forgets &&
@@ -493,11 +583,11 @@ static void *change(void *arg)
 			if (!(r >> 40 & 63)) {
 				__u32 *at = NULL, seen = 0;
 
-				while (!bpf_map_get_next_key(stressed, at, &next) && seen++ < 2 * ENTRIES) {
-					if (next >= ENTRIES)
-						die("key %u was never there", next);
-					key = next;
-					at = &key;
+				while (!bpf_map_get_next_key(stressed, at, next) && seen++ < 2 * ENTRIES) {
+					if (stress_number(next) >= ENTRIES)
+						die("key %u was never there", stress_number(next));
+					memcpy(bytes, next, sizeof(bytes));
+					at = bytes;
 				}
 			}
 		}
@@ -507,7 +597,7 @@ static void *change(void *arg)
 		int err;
 
 		key = KEYS * thread + slot;
-		err = bpf_map_lookup_elem(stressed, &key, &value);
+		err = stress_lookup(key, &value);
 		if (forgets && err == -ENOENT)
 			continue;
 		if (err != (model[slot] ? 0 : -ENOENT) ||
@@ -537,7 +627,7 @@ static int stress(const char *path, int seconds, enum bpf_map_type type, __u32 f
 {
 	struct bpf_object *object = bpf_object__open(path);
 	pthread_t threads[THREADS + 2];
-	__u32 key, count = 0, *at = NULL, next;
+	__u32 key, count = 0, *at = NULL, bytes[2], next[2];
 	struct stress_value value = {};
 	struct bpf_map *map;
 	int err;
@@ -550,6 +640,7 @@ static int stress(const char *path, int seconds, enum bpf_map_type type, __u32 f
 	if (bpf_object__load(object))
 		die("%s does not load", path);
 	forgets = type == LRU;
+	prefixes = type == TRIE;
 	stressed = bpf_map__fd(map);
 	program = bpf_program__fd(bpf_object__next_program(object, NULL));
 	if (bpf_map__max_entries(map) != ENTRIES)
@@ -563,12 +654,13 @@ static int stress(const char *path, int seconds, enum bpf_map_type type, __u32 f
 	done = true;
 	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
 		pthread_join(threads[i], NULL);
-	for (; !bpf_map_get_next_key(stressed, at, &next); count++) {
-		if (count > ENTRIES || next >= ENTRIES)
-			die("key %u, the %u-th", next, count);
-		key = next;
-		at = &key;
-		if (bpf_map_lookup_elem(stressed, &key, &value) || value.key != key)
+	for (; !bpf_map_get_next_key(stressed, at, next); count++) {
+		key = stress_number(next);
+		if (count > ENTRIES || key >= ENTRIES)
+			die("key %u, the %u-th", key, count);
+		memcpy(bytes, next, sizeof(bytes));
+		at = bytes;
+		if (bpf_map_lookup_elem(stressed, bytes, &value) || value.key != key)
 			die("%u has the value of %llu", key, (unsigned long long)value.key);
 	}
 	if (forgets) {
@@ -589,12 +681,14 @@ static int stress(const char *path, int seconds, enum bpf_map_type type, __u32 f
 	/* No element is lost, none is in two places. */
 	for (key = ENTRIES; count < ENTRIES; key++, count++) {
 		value.key = key;
-		err = bpf_map_update_elem(stressed, &key, &value, BPF_NOEXIST);
+		stress_key(key, bytes);
+		err = bpf_map_update_elem(stressed, bytes, &value, BPF_NOEXIST);
 		if (err)
 			die("the map is full with %u keys of %u: %d", count, ENTRIES, err);
 	}
-	err = bpf_map_update_elem(stressed, &key, &value, BPF_NOEXIST);
-	if (err != -E2BIG)
+	stress_key(key, bytes);
+	err = bpf_map_update_elem(stressed, bytes, &value, BPF_NOEXIST);
+	if (err != (prefixes ? -ENOSPC : -E2BIG))
 		die("the map takes more than %u keys: %d", ENTRIES, err);
 	printf("%lu steps, %lu runs\n", steps, runs);
 	if (!steps || !runs)

@@ -89,6 +89,23 @@ static inline __u32 program_id(int fd)
 	return info.id;
 }
 
+/* A counter of the module's; 0 without it. */
+static inline __u64 counter(const char *name)
+{
+	unsigned long long value = 0;
+	char path[256];
+	FILE *f;
+
+	snprintf(path, sizeof(path), BAILEY "%s", name);
+	f = fopen(path, "r");
+	if (!f)
+		return 0;
+	if (fscanf(f, "value %llu", &value) != 1)
+		die("%s: no number", path);
+	fclose(f);
+	return value;
+}
+
 /*
  * The last column of the module's `programs` for a program: `isolated`, or
  * the reason why not, which may have spaces. `unknown` when it is not listed,

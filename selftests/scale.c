@@ -215,19 +215,6 @@ static __u64 run_time(int prog)
 	return info.run_time_ns;
 }
 
-/* Of the module's file of this name, under its header. */
-static __u64 counter(const char *path)
-{
-	unsigned long long value = 0;
-	FILE *f = fopen(path, "r");
-
-	if (f && fscanf(f, "value %llu", &value) != 1)
-		value = 0;
-	if (f)
-		fclose(f);
-	return value;
-}
-
 /* KiB that are free, in the lists of each CPU, too. */
 static __u64 memory_free(void)
 {
@@ -263,7 +250,7 @@ static void figures(const char *state, int programs)
 		nr_domains = i + 1;
 	}
 	free_after = memory_free();
-	writes = counter(BAILEY "key_writes");
+	writes = counter("key_writes");
 	/* Each run is another program's than the one before, and mostly another domain's. */
 	for (int round = 0; round < 20; round++)
 		for (int member = 0; member < MEMBERS; member++)
@@ -272,7 +259,7 @@ static void figures(const char *state, int programs)
 					run(domains[i].programs[member], 1);
 					runs++;
 				}
-	writes = counter(BAILEY "key_writes") - writes;
+	writes = counter("key_writes") - writes;
 	for (int i = 0; i < programs; i++)
 		time += run_time(domains[i / MEMBERS].programs[i % MEMBERS]);
 	printf("scale %s %d %d %llu %lld %llu %llu %.1f\n", state, programs, n,

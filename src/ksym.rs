@@ -76,6 +76,16 @@ unsafe extern "C" fn set_htab_lru_map_ops(addr: usize) {
     unsafe { b::bailey_htab_lru_map_ops = addr as *const b::bpf_map_ops };
 }
 
+/// Takes the address of `trie_map_ops`, which is data and not called.
+///
+/// # Safety
+///
+/// `addr` is the address of the kernel's `trie_map_ops`.
+unsafe extern "C" fn set_trie_map_ops(addr: usize) {
+    // SAFETY: as above.
+    unsafe { b::bailey_trie_map_ops = addr as *const b::bpf_map_ops };
+}
+
 /// Takes the address of `btf_bpf_map_id`, which is data and not called.
 ///
 /// # Safety
@@ -155,6 +165,8 @@ static SYMBOLS: &[Symbol] = symbols! {
         "called from its hook, which makes a store of a hash map";
     htab_map_free, b::bailey_set_htab_map_free,
         "called from its hook, which frees a store that never became a map";
+    trie_free, b::bailey_set_trie_free,
+        "frees the kernel's part of a trie with a store";
     security_bpf_map_create, b::bailey_set_security_bpf_map_create,
         "called from its hook, the first after the kernel has put its own operations into a new map";
     bpf_map_meta_alloc, b::bailey_set_bpf_map_meta_alloc,
@@ -191,6 +203,8 @@ static SYMBOLS: &[Symbol] = symbols! {
         "the kernel's operations of hash maps, for those that are no stores";
     htab_lru_map_ops, set_htab_lru_map_ops,
         "the same of hash maps that make room by use";
+    trie_map_ops, set_trie_map_ops,
+        "the same of tries";
     bpf_lru_init, b::bailey_set_bpf_lru_init,
         "a store's elements by use, as the kernel keeps those of its own maps";
     bpf_lru_populate, b::bailey_set_bpf_lru_populate,

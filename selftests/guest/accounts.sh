@@ -44,6 +44,12 @@ check "an isolated program has a key of its own" test "$(column programs key nam
 check "what is not isolated says why" test -n "$(state pointer)" -a "$(state pointer)" != isolated
 domain=$(column programs domain name plain)
 check "the program's domain is listed" grep -qE "^ *$domain\b" $bailey/domains
+equal "a domain whose programs have not run has no frame" 0 "$(column domains frames id "$domain")"
+pages=$(status region_pages)
+head -c 64 /dev/zero >/tmp/packet
+bpftool prog run pinned /sys/fs/bpf/plain data_in /tmp/packet >/dev/null
+equal "the first run on a CPU takes one there" 1 "$(column domains frames id "$domain")"
+equal "which is 33 pages" 33 $(($(status region_pages) - pages))
 check "the program's map is listed" grep -q refusal $bailey/maps
 
 before=$(counter runs)

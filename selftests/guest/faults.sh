@@ -76,17 +76,20 @@ if [ -n "${FAULTS:-}" ]; then
 else
     absorb ./faults --only plain plain refusals.bpf.o
     absorb ./faults stores stores.bpf.o
+    absorb ./faults --only busy --run 2 run load.bpf.o
     absorb ./faults --only loop_uses_maps callback corpus_callback.bpf.o
     absorb ./faults --only tail_inside tail corpus_subtail.bpf.o
     absorb ./faults --only inside_of_change_packet --target attach_target.bpf.o:attached_to:change_packet \
         replacement attach_replace.bpf.o
     absorb ./faults --onwards onwards stores.bpf.o
+    absorb ./faults --beside --only second beside shares.bpf.o
 fi
 echo strict >/sys/module/bailey/parameters/policy
 absorb ./faults --strict --only change strict stores.bpf.o
 absorb ./faults --strict --onwards --stride 3 strict_onwards stores.bpf.o
 echo permit >/sys/module/bailey/parameters/policy
 absorb ./faults --kill "$(few 100)" --only change killed stores.bpf.o
+absorb ./faults --kill "$(few 50)" --beside --only second killed_beside shares.bpf.o
 
 check "the account is what it was before" wait_for 20 settled
 note "$(account)"

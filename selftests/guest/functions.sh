@@ -16,6 +16,10 @@ check "the program is attached to and replaced on the stock kernel" \
 check "what attaches sees something (the next tests can fail)" \
     test "$(grep -c ' saw [1-9a-f][0-9a-f]* ' /tmp/without)" -ge 16
 
+gated="corpus_callback.bpf.o corpus_subprog.bpf.o corpus_subtail.bpf.o"
+# shellcheck disable=SC2086 # a list of files
+check "programs with functions run on the stock kernel" sh -c "./xdp_corpus $gated >/tmp/corpus"
+
 need_module policy=permit on_violation=abort
 check "the program is attached to and replaced with the module" \
     sh -c "./functions_attach --isolation /tmp/states >/tmp/with 2>/tmp/errors || { cat /tmp/errors; false; }"
@@ -35,6 +39,8 @@ absorb ./breach_functions --count "$(few 1000)"
 check "the program is attached to and replaced where nothing is part of a caller" \
     sh -c "./functions_attach >/tmp/gated 2>/tmp/errors || { cat /tmp/errors; false; }"
 check "that is the same as without the module" diff -U0 /tmp/without /tmp/gated
+check "programs with functions leave the same behind where nothing is part of a caller" \
+    sh -c "./xdp_corpus $gated | diff -U0 /tmp/corpus -"
 equal "no run was turned away for lack of room" 0 "$(counter frame_full)"
 check "the module leaves" unload_module
 finish

@@ -30,6 +30,10 @@ check "modinfo describes on_violation" described on_violation
 check "modinfo describes kernel_reads" described kernel_reads
 deny "an unknown policy is refused" modprobe bailey policy=maybe
 deny "an unknown way to take violations is refused" modprobe bailey on_violation=nothing
+check "modinfo describes isolation" described isolation
+deny "an unknown isolation is refused" modprobe bailey isolation=cpu
+check "and the log says what there is" sh -c \
+    "dmesg | grep 'bailey: isolation: \"cpu\" is neither map nor program'"
 
 stock=$(stack_of forwarder.bpf.o)
 need_module policy=strict
@@ -63,7 +67,12 @@ equal "strict: and is isolated" isolated "$(state follows)"
 rm -f /sys/fs/bpf/one
 check "strict: after refusals the module leaves" unload_module
 
-need_module policy=permit
+need_module policy=permit isolation=program
+equal "isolation=program is what status says" program "$(status isolation)"
+deny "a wrong word leaves it as it is" sh -c "echo both >/sys/module/bailey/parameters/isolation"
+equal "it is as it was" program "$(cat /sys/module/bailey/parameters/isolation)"
+echo map >/sys/module/bailey/parameters/isolation
+equal "it can be changed" map "$(status isolation)"
 for kind in pointer kfunc; do
     check "permit: a program with a $kind loads" load_verbose $kind
     check "permit: the $kind is listed with a reason" \

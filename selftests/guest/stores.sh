@@ -1,5 +1,5 @@
 #!/bin/bash
-# Hash maps with a store behind them: the same for who uses them, and what the
+# Hash maps and tries with a store behind them: the same for who uses them, and what the
 # kernel trusts is not where a domain can write.
 # SMP: 3
 # TIMEOUT: 900
@@ -51,12 +51,15 @@ per_cpu_calls() {
 mkdir -p /sys/fs/bpf
 mount -t bpf bpf /sys/fs/bpf 2>/dev/null
 calls >/tmp/without 2>&1
-check "hash maps take the calls on the stock kernel" test "$(grep -c : /tmp/without)" -eq 144
+check "hash maps and tries take the calls on the stock kernel" test "$(grep -c : /tmp/without)" -eq 198
 as_text >/tmp/text.without 2>&1
 # From before: a map of maps whose programs know the kernel's hash maps alone.
 bpftool map create /sys/fs/bpf/inner type hash key 4 value 8 entries 16 name inner
 bpftool map create /sys/fs/bpf/outer type array_of_maps key 4 value 4 entries 2 name outer \
     inner_map pinned /sys/fs/bpf/inner
+bpftool map create /sys/fs/bpf/routes type lpm_trie key 8 value 8 entries 16 name routes flags 1
+bpftool map create /sys/fs/bpf/of_routes type array_of_maps key 4 value 4 entries 2 \
+    name of_routes inner_map pinned /sys/fs/bpf/routes
 per_cpu_calls 5 >/tmp/per_cpu.without
 per_cpu_calls 300 >>/tmp/per_cpu.without
 check "per-CPU arrays take the calls on the stock kernel" \
@@ -76,6 +79,9 @@ check "on three CPUs no key is lost and none is there twice" ./map_calls stress 
 check "nor in one whose elements come as they are needed" ./map_calls stress stores.bpf.o 3 1 1
 check "nor an element of a map that forgets" ./map_calls stress stores.bpf.o 3 9 0
 check "nor of one that forgets by CPU" ./map_calls stress stores.bpf.o 3 9 2
+before=$(counter runs)
+check "nor a prefix of a trie" ./map_calls stress stores_trie.bpf.o 4 11 1
+check "isolated programs looked prefixes up and changed them" test "$(counter runs)" -gt "$before"
 check "an isolated program was among them" test "$(counter runs)" -gt "$runs"
 equal "its accesses to values did not fault" "$loans" "$(counter loan_accesses)"
 equal "nothing breaches" 0 "$(counter violations_total)"
@@ -115,6 +121,20 @@ equal "that of elements which come as they are needed is lent" loan \
     "$(column maps values name as_they_come)"
 check "a program that uses it runs" run_on 1 counted_allocated 10
 check "its accesses fault" test "$(counter loan_accesses)" -gt "$loans"
+rm -r /sys/fs/bpf/progs
+bpftool prog loadall records.bpf.o /sys/fs/bpf/progs
+loans=$(counter loan_accesses)
+check "2000 records are made in one run, two at a time" run_on 0 two_by_two 1
+equal "a ring buffer's records are made in the frame" frame "$(column maps values name ring)"
+equal "they did not fault" "$loans" "$(counter loan_accesses)"
+check "a large record is made in the ring" run_on 0 large 1
+equal "which faults once" $((loans + 1)) "$(counter loan_accesses)"
+rm -r /sys/fs/bpf/progs
+bpftool -d prog loadall room.bpf.o /sys/fs/bpf/progs >/tmp/log 2>&1
+equal "of two that do not fit together one is lent" "domain loan" \
+    "$(awk '$2 == "near" || $2 == "far" { print $5 }' $bailey/maps | sort | xargs)"
+check "the verifier's log says so" grep 'bailey: values on loan: .* no room' /tmp/log
+check "a program that uses both runs" run_on 0 counted_in_both 5
 equal "nothing of this breaches" 0 "$(counter violations_total)"
 rm -r /sys/fs/bpf/progs
 
@@ -134,6 +154,26 @@ check "an outer map takes both" sh -c '
     bpftool map update pinned /sys/fs/bpf/either key 0 0 0 0 value pinned /sys/fs/bpf/sparse &&
     bpftool map update pinned /sys/fs/bpf/either key 1 0 0 0 value pinned /sys/fs/bpf/small'
 rm /sys/fs/bpf/either /sys/fs/bpf/small /sys/fs/bpf/sparse
+# So it is with tries.
+bpftool map create /sys/fs/bpf/small type lpm_trie key 8 value 8 entries 1000 name small flags 1
+bpftool map create /sys/fs/bpf/sparse type lpm_trie key 8 value 8 entries 1000000 name sparse \
+    flags 1
+equal "a small trie has a store" "1000 0x1" \
+    "$(column stores entries name small) $(bpftool map show name small | sed -n 's/.*flags \(0x[0-9]*\).*/\1/p')"
+deny "a large trie has none" grep -q ' sparse ' "$bailey/stores"
+bpftool map create /sys/fs/bpf/either type array_of_maps key 4 value 4 entries 2 name either \
+    inner_map pinned /sys/fs/bpf/sparse
+check "an outer map takes both tries" sh -c '
+    bpftool map update pinned /sys/fs/bpf/either key 0 0 0 0 value pinned /sys/fs/bpf/sparse &&
+    bpftool map update pinned /sys/fs/bpf/either key 1 0 0 0 value pinned /sys/fs/bpf/small'
+deny "one from before takes no trie with a store" \
+    bpftool map update pinned /sys/fs/bpf/of_routes key 0 0 0 0 value pinned /sys/fs/bpf/small
+check "it takes a trie of the kernel's" \
+    bpftool map update pinned /sys/fs/bpf/of_routes key 0 0 0 0 value pinned /sys/fs/bpf/routes
+rm /sys/fs/bpf/either /sys/fs/bpf/small /sys/fs/bpf/sparse
+bpftool prog loadall stores_trie.bpf.o /sys/fs/bpf/progs
+equal "the domain has a trie's values" domain "$(column maps values name stressed)"
+rm -r /sys/fs/bpf/progs
 bpftool map create /sys/fs/bpf/after type hash key 4 value 8 entries 16 name after
 deny "an outer map from before takes no store" \
     bpftool map update pinned /sys/fs/bpf/outer key 0 0 0 0 value pinned /sys/fs/bpf/after

@@ -56,28 +56,27 @@ impl Words {
             .map(|number| self.values[number as usize][0].load(SeqCst))
     }
 
+    fn fill(&self, number: u32, key: u32, value: u64) {
+        self.keys[number as usize].store(key, SeqCst);
+        for half in &self.values[number as usize] {
+            half.store(value, SeqCst);
+        }
+    }
+
     fn update(&self, cpu: usize, key: u32, value: u64, when: When) -> Result<Updated, Refusal> {
         let table = self.table();
         let _lock = self.locks[table.bucket_of(hashed(key)) as usize].lock();
         let matches = |number| self.is(number, key);
-        table.update(cpu, hashed(key), when, matches, |number| {
-            self.keys[number as usize].store(key, SeqCst);
-            for half in &self.values[number as usize] {
-                half.store(value, SeqCst);
-            }
-        })
+        let fill = |number| self.fill(number, key, value);
+        table.update(cpu, hashed(key), when, matches, fill)
     }
 
     fn put(&self, number: u32, key: u32, value: u64, when: When) -> Result<Option<u32>, Refusal> {
         let table = self.table();
         let _lock = self.locks[table.bucket_of(hashed(key)) as usize].lock();
         let matches = |number| self.is(number, key);
-        table.put(number, hashed(key), when, matches, |number| {
-            self.keys[number as usize].store(key, SeqCst);
-            for half in &self.values[number as usize] {
-                half.store(value, SeqCst);
-            }
-        })
+        let fill = |number| self.fill(number, key, value);
+        table.put(number, hashed(key), when, matches, fill)
     }
 
     /// Takes a key's element away.

@@ -36,6 +36,12 @@ struct {
 	__type(value, __u64);
 } loan SEC(".maps");
 
+/* Nobody reads it: room for all of them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4 * 1024 * 1024);
+} ring SEC(".maps");
+
 SEC("xdp") int empty(struct xdp_md *ctx)
 {
 	return XDP_PASS;
@@ -99,5 +105,24 @@ SEC("xdp") int per_cpu_10(struct xdp_md *ctx) { return look_up(&per_cpu, 10, 0);
 SEC("xdp") int per_cpu_value_10(struct xdp_md *ctx) { return look_up(&per_cpu, 1, 10); }
 SEC("xdp") int loan_1(struct xdp_md *ctx) { return look_up(&loan, 1, 0); }
 SEC("xdp") int loan_value_10(struct xdp_md *ctx) { return look_up(&loan, 1, 10); }
+
+static __always_inline int records(int times, int touches)
+{
+	volatile __u64 *record;
+
+	for (int i = 0; i < times; i++) {
+		record = bpf_ringbuf_reserve(&ring, 64, 0);
+		if (!record)
+			return XDP_DROP;
+		for (int j = 0; j < touches; j++)
+			record[j & 7] = j;
+		bpf_ringbuf_submit((void *)record, BPF_RB_NO_WAKEUP);
+	}
+	return XDP_PASS;
+}
+
+SEC("xdp") int record_1(struct xdp_md *ctx) { return records(1, 0); }
+SEC("xdp") int record_10(struct xdp_md *ctx) { return records(10, 0); }
+SEC("xdp") int record_value_10(struct xdp_md *ctx) { return records(1, 10); }
 
 char _license[] SEC("license") = "GPL";

@@ -30,6 +30,9 @@ struct addresses {
 
 #define VICTIM_WORDS 512
 
+/* Bytes of a ring-buffer record that is no copy in the frame but a loan. */
+#define LENT_RECORD 8192
+
 /* The keys of breach_access' store count from here; its values are full of the other. */
 #define STORE_KEY 0x6b65796b65796b00ull
 #define STORE_WORD 0x76616c7565766175ull

@@ -10,7 +10,7 @@ struct place global;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4096);
+	__uint(max_entries, 32 * 1024);
 } ring SEC(".maps");
 
 /* A hash map whose values are in the domain. */
@@ -60,9 +60,9 @@ struct task_struct {
 	struct task_struct *task = bpf_get_current_task_btf(); \
 	void *p = (void *)bpf_task_pt_regs(task);
 
-/* A record must be given back whatever happens to it. */
+/* One that stays in the ring. A record must be given back whatever happens to it. */
 #define KIND_record \
-	void *record = bpf_ringbuf_reserve(&ring, sizeof(struct place), 0); \
+	void *record = bpf_ringbuf_reserve(&ring, LENT_RECORD, 0); \
 	void *p = record; \
 	if (!p) \
 		return XDP_DROP;

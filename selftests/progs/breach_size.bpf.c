@@ -59,7 +59,7 @@ SEC("xdp") int size_csum_nothing(struct xdp_md *ctx)
 }
 
 /*
- * A record that is shorter than the verifier believes: 64 bytes and the
+ * A record in the ring that is shorter than the verifier believes: by the
  * order's value, which is -48. What follows it in the ring is the header of
  * the next record, which the kernel trusts.
  */
@@ -71,11 +71,11 @@ SEC("xdp") int beyond_record(struct xdp_md *ctx)
 	if (!o)
 		return XDP_DROP;
 	size = lost(*(volatile __u64 *)&o->value);
-	asm volatile("%0 += 64" : "+r"(size));
+	asm volatile("%0 += %1" : "+r"(size) : "i"(LENT_RECORD));
 	record = bpf_ringbuf_reserve(&ring, size, 0);
 	if (!record)
 		return XDP_DROP;
-	((volatile __u64 *)record)[3] = 0x4141414141414141;
+	((volatile __u64 *)record)[LENT_RECORD / 8 - 5] = 0x4141414141414141;
 	bpf_ringbuf_discard(record, 0);
 	return survived(o, 0);
 }

@@ -627,4 +627,154 @@ SEC("xdp") int may_goto_ends(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
+/*
+ * Callbacks and functions whose first helper is one of numbers alone, with stacks
+ * of different sizes at one depth. Behind it they read what is not in the domain:
+ * where they go on, and on which stack, is seen by an event. No bpf_loop, which
+ * the verifier makes a loop of the program's own.
+ */
+struct prefix {
+	__u32 len, number;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 1 << 20);	/* too large for a store: its values are lent */
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct prefix);
+	__type(value, __u64);
+} trie SEC(".maps");
+
+struct of_trie {
+	__u64 *value;
+	__u64 sum;
+};
+
+static __always_inline __u64 *value_of_trie(void)
+{
+	struct prefix key = {.len = 32};
+	__u64 value = 77;
+
+	bpf_map_update_elem(&trie, &key, &value, BPF_ANY);
+	return bpf_map_lookup_elem(&trie, &key);
+}
+
+static __always_inline __u64 add_value(__u64 *value, __u64 i)
+{
+	__u64 number = bpf_get_prandom_u32();
+
+	opaque(number);
+	return (number < 1ull << 32) + i * *(volatile __u64 *)value;
+}
+
+static long of_no_stack(void *map, __u32 *key, void *value, struct of_trie *s)
+{
+	s->sum += add_value(s->value, *key);
+	return 0;
+}
+
+static long of_much_stack(void *map, __u32 *key, void *value, struct of_trie *s)
+{
+	volatile __u64 own[20] = {*key, 5};
+
+	s->sum += add_value(s->value, *key) + own[0] * own[1];
+	return 0;
+}
+
+static long of_some_stack(void *map, __u32 *key, void *value, struct of_trie *s)
+{
+	volatile __u64 own[4] = {3, *key};
+	struct of_trie below = {.value = s->value};
+
+	s->sum += add_value(s->value, *key) + own[0];
+	s->sum += bpf_for_each_map_elem(&percpu_array, of_no_stack, &below, 0);
+	s->sum += below.sum + add_value(s->value, *key) + own[1];
+	return 0;
+}
+
+__noinline long of_function(__u64 *value, __u64 i)
+{
+	volatile __u64 own[9] = {i};
+
+	if (!value)
+		return 0;
+	return add_value(value, i) + own[0];
+}
+
+SEC("xdp") int scalar_first(struct xdp_md *ctx)
+{
+	struct of_trie s = {.value = value_of_trie()};
+	__u64 n = packet_size(ctx);
+
+	if (!s.value)
+		return XDP_ABORTED;
+	result[0] = of_function(s.value, n);
+	result[1] = bpf_for_each_map_elem(&array, of_much_stack, &s, 0);
+	result[2] = s.sum;
+	result[3] = bpf_for_each_map_elem(&array, of_no_stack, &s, 0);
+	result[4] = s.sum;
+	result[5] = bpf_for_each_map_elem(&array, of_some_stack, &s, 0);
+	result[6] = s.sum + of_function(s.value, n);
+	return XDP_PASS;
+}
+
+/* Records that are held while others come and go further in. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 64 * 1024);
+} ring SEC(".maps");
+
+static __always_inline void pass_record(__u64 first, __u64 last)
+{
+	__u64 *r = bpf_ringbuf_reserve(&ring, 88, 0);
+
+	if (!r)
+		return;
+	for (int i = 0; i < 10; i++)
+		r[i] = first + i;
+	r[10] = last;
+	bpf_ringbuf_submit(r, 0);
+}
+
+static long record_in_callback(void *map, __u32 *key, void *value, __u64 *sum)
+{
+	volatile __u64 own[6] = {*key};
+
+	pass_record(*key, *sum);
+	*sum += own[0] + 3;
+	return 0;
+}
+
+__noinline int record_in_function(__u32 number)
+{
+	volatile __u64 own[3] = {number, 4};
+
+	pass_record(number, own[1]);
+	return own[0] + own[1];
+}
+
+SEC("xdp") int records_within(struct xdp_md *ctx)
+{
+	__u64 *r = bpf_ringbuf_reserve(&ring, 200, 0), *s, sum = packet_size(ctx);
+
+	if (!r)
+		return XDP_ABORTED;
+	for (int i = 0; i < 25; i++)
+		r[i] = sum + i;
+	result[0] = bpf_for_each_map_elem(&array, record_in_callback, &sum, 0);
+	s = bpf_ringbuf_reserve(&ring, 40, 0);
+	if (!s) {
+		bpf_ringbuf_discard(r, 0);
+		return XDP_DROP;
+	}
+	s[0] = r[24] + sum;
+	s[4] = record_in_function(sum);
+	result[1] = bpf_for_each_map_elem(&array, record_in_callback, &sum, 0);
+	bpf_ringbuf_submit(r, 0);
+	s[1] = s[2] = s[3] = record_in_function(sum + 1);
+	bpf_ringbuf_submit(s, 0);
+	result[2] = sum;
+	return XDP_PASS;
+}
+
 char _license[] SEC("license") = "GPL";

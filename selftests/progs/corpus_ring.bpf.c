@@ -86,6 +86,65 @@ SEC("xdp") int ring_out_of_order(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
+/* What a program does not write is what was there. */
+SEC("xdp") int ring_partly(struct xdp_md *ctx)
+{
+	__u64 *r = bpf_ringbuf_reserve(&ring, 128, 0);
+
+	if (!r)
+		return XDP_DROP;
+	r[packet_size(ctx) & 7] = ++number;
+	result[0] = r[9];
+	bpf_ringbuf_submit(r, 0);
+	return XDP_PASS;
+}
+
+/* Several at a time, not the last one first, and of all sizes. */
+SEC("xdp") int ring_many(struct xdp_md *ctx)
+{
+	__u64 *a, *b, *c;
+
+	for (int i = 0; i < 4; i++) {
+		a = bpf_ringbuf_reserve(&ring, 1000, 0);
+		b = bpf_ringbuf_reserve(&ring, 9, 0);
+		if (a)
+			a[124] = i;
+		if (b)
+			b[0] = packet_size(ctx);
+		if (a)
+			bpf_ringbuf_submit(a, 0);
+		c = bpf_ringbuf_reserve(&ring, 600, 0);
+		if (c) {
+			c[0] = b ? b[0] + i : 0;
+			c[74] = number++;
+		}
+		if (b)
+			bpf_ringbuf_submit(b, 0);
+		if (c)
+			bpf_ringbuf_submit(c, 0);
+	}
+	return XDP_PASS;
+}
+
+SEC("xdp") int ring_large(struct xdp_md *ctx)
+{
+	__u64 *r = bpf_ringbuf_reserve(&ring, 5000, 0), *s;
+
+	if (!r)
+		return XDP_DROP;
+	s = bpf_ringbuf_reserve(&ring, 16, 0);
+	r[0] = packet_size(ctx);
+	r[624] = number++;
+	if (s) {
+		s[0] = r[0];
+		s[1] = r[624] + r[300];
+	}
+	bpf_ringbuf_submit(r, 0);
+	if (s)
+		bpf_ringbuf_submit(s, 0);
+	return XDP_PASS;
+}
+
 SEC("xdp") int ring_refused(struct xdp_md *ctx)
 {
 	void *r = bpf_ringbuf_reserve(&ring, 60 * 1024, 0), *s;

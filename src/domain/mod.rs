@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Domains: whole pages of ours, one protection key, and the programs that may
-//! use them. Programs that share a map share a domain.
+//! use them. Programs that share a map share a domain, or, with
+//! `isolation=program`, each has one of its own, and the values of a map are
+//! mapped in one of them alone.
 //!
 //! Lock order: the registry's mutex is taken in process context and nothing
 //! else of the module is taken under it but the event stubs' mutex and that of the
 //! list of arrays. The hot
-//! path (frames, values) reads without locks: both only grow while a program
-//! of the domain lives.
+//! path (frames, values) reads without locks: frames stay as long as a program
+//! of the domain lives, and a map's values at least until every run is over that
+//! may have found them ([`values`]).
 
 pub(crate) mod arrays;
 pub(crate) mod fields;
 mod frames;
+pub(crate) mod inner;
 pub(crate) mod per_cpu;
 mod pieces;
 mod shift;
@@ -42,6 +46,9 @@ pub(crate) const STACK_PAGES: u32 = 32;
 /// A domain. Freed when the last program of it is.
 pub(crate) struct Domain {
     id: u32,
+    /// Whether it is one program's, which nobody joins and with which no other domain
+    /// shares memory.
+    alone: bool,
     /// Its number; changed under the registry's mutex.
     key: Atomic<u32>,
     frames: Frames,
@@ -61,30 +68,45 @@ impl Domain {
         Key::new(self.key.load(Relaxed) as u8).unwrap_or(Key::KERNEL)
     }
 
+    /// The frame of the CPU that this runs on, whose index is `cpu`; its first if need
+    /// be. Null if there is no memory for it. Preemption is off.
+    pub(crate) fn frame_here(&self, cpu: u32) -> *mut b::bailey_frame {
+        self.frames.here(cpu)
+    }
+
     /// Its frames by CPU number, as the enter gate reads them.
     pub(crate) fn frames_ptr(&self) -> *mut *mut b::bailey_frame {
         self.frames.as_ptr()
     }
 
     /// The values of maps that its programs address directly.
-    pub(crate) fn values(&self) -> &Values {
+    ///
+    /// # Safety
+    ///
+    /// The caller is a run, with preemption off from its first to its last instruction, and keeps
+    /// nothing of what it finds any longer.
+    pub(crate) unsafe fn values(&self) -> &Values {
         &self.values
     }
 
-    /// Where a program of this domain sees the byte at `kernel_addr` of a value
-    /// of `map`, if the map's values are mapped in the domain.
-    pub(crate) fn value_address(&self, map: *mut b::bpf_map, kernel_addr: u64) -> Option<u64> {
-        self.values.of_map(map)?.domain_address(kernel_addr)
+    /// The same for a program that is being loaded, with nobody changing them meanwhile.
+    pub(crate) fn with_values<T>(&self, look: impl FnOnce(&Values) -> T) -> T {
+        let _registry = REGISTRY.lock();
+        look(&self.values)
     }
 }
 
-/// A program's membership of a domain.
-pub(crate) struct Member(ManuallyDrop<Arc<Domain>>);
+/// A program's membership of a domain, and its use of maps there.
+pub(crate) struct Member {
+    domain: ManuallyDrop<Arc<Domain>>,
+    /// Their numbers in the domain's `values`.
+    maps: KVec<usize>,
+}
 
 impl Deref for Member {
     type Target = Domain;
     fn deref(&self) -> &Domain {
-        &self.0
+        &self.domain
     }
 }
 
@@ -133,7 +155,10 @@ impl Region {
     /// Reserves the region.
     pub(crate) fn new() -> Result<Self> {
         // SAFETY: called once, from the module's init.
-        unsafe { REGISTRY.init() };
+        unsafe {
+            REGISTRY.init();
+            inner::init();
+        }
         let mut area = ptr::null_mut();
         // SAFETY: `area` is valid for the write; process context.
         let base = unsafe { b::bailey_region_reserve(&mut area) };
@@ -171,15 +196,24 @@ impl Drop for Region {
     }
 }
 
+/// Whether each program that is loaded now gets a domain of its own.
+pub(crate) fn by_program() -> bool {
+    // SAFETY: the parameter is an int that is read whole.
+    unsafe { (&raw const b::bailey_isolation_program).read_volatile() != 0 }
+}
+
 /// A membership of the domain for a program that uses `maps`: the domain of
-/// the first of them that has one, else a new one.
+/// the first of them that has one, else a new one; or always a new one, by the
+/// parameter `isolation`.
 pub(crate) fn for_maps(maps: &[*mut b::bpf_map]) -> Result<Member> {
-    let mut registry = REGISTRY.lock();
-    let registry = &mut *registry;
-    let known = registry
-        .entries
-        .iter_mut()
-        .find(|entry| maps.iter().any(|&map| entry.domain.values.uses(map)));
+    let mut numbers = KVec::with_capacity(maps.len(), GFP_KERNEL)?;
+    let mut guard = REGISTRY.lock();
+    let registry = &mut *guard;
+    let alone = by_program();
+    let known = registry.entries.iter_mut().find(|entry| {
+        let joins = !alone && !entry.domain.alone;
+        joins && maps.iter().any(|&map| entry.domain.values.uses(map))
+    });
     let domain = match known {
         Some(entry) => {
             entry.members += 1;
@@ -187,19 +221,43 @@ pub(crate) fn for_maps(maps: &[*mut b::bpf_map]) -> Result<Member> {
         }
         None => {
             registry.entries.reserve(1, GFP_KERNEL)?;
-            let entry = create(registry)?;
+            let entry = create(registry, alone)?;
             let domain = entry.domain.clone();
             registry.entries.push(entry, GFP_KERNEL)?;
             domain
         }
     };
-    for &map in maps {
-        if let Err(err) = domain.values.add(&domain, map) {
-            leave(registry, domain);
-            return Err(err);
-        }
+    let added = maps.iter().try_for_each(|&map| -> Result {
+        let elsewhere = is_elsewhere(&registry.entries, &domain, map);
+        let number = domain.values.add(&domain, map, elsewhere)?;
+        // It has room for all of them.
+        Ok(numbers.push(number, GFP_KERNEL)?)
+    });
+    drop(guard);
+    let member = Member {
+        domain: ManuallyDrop::new(domain),
+        maps: numbers,
+    };
+    // Without the mutex: a member that goes, with what it has added so far, takes it.
+    added?;
+    // SAFETY: the program that is being loaded holds its maps.
+    let is_outer = |&map: &*mut b::bpf_map| inner::is_outer(unsafe { (*map).map_type });
+    if maps.iter().any(is_outer) {
+        inner::follow();
+        // Somebody may have been about to put a map there.
+        // SAFETY: begins a work item.
+        unsafe { b::bailey_inner_changed() };
     }
-    Ok(Member(ManuallyDrop::new(domain)))
+    Ok(member)
+}
+
+/// Whether the values of `map` are to stay mapped where they are, and not in `domain`.
+fn is_elsewhere(entries: &[Entry], domain: &Domain, map: *mut b::bpf_map) -> bool {
+    entries.iter().any(|entry| {
+        let other = &entry.domain;
+        let apart = other.id != domain.id && (other.alone || domain.alone);
+        apart && other.values.shows(map)
+    })
 }
 
 /// No TLB holds any translation of before.
@@ -241,7 +299,7 @@ impl KeyPool {
     }
 }
 
-fn create(registry: &mut Registry) -> Result<Entry> {
+fn create(registry: &mut Registry, alone: bool) -> Result<Entry> {
     let lease = registry.pool.get(if breach::shares() {
         KeyPool::acquire_shared
     } else {
@@ -255,6 +313,7 @@ fn create(registry: &mut Registry) -> Result<Entry> {
         let span = layout()?.span(id).ok_or(ENOSPC)?;
         let domain = Domain {
             id,
+            alone,
             key: Atomic::new(key.number().into()),
             frames: Frames::new(&span, key, rights(&[key]), id)?,
             values: Values::new(span.maps())?,
@@ -415,8 +474,29 @@ impl Drop for Member {
     fn drop(&mut self) {
         let mut registry = REGISTRY.lock();
         // SAFETY: taken once, here.
-        let domain = unsafe { ManuallyDrop::take(&mut self.0) };
+        let domain = unsafe { ManuallyDrop::take(&mut self.domain) };
+        // What remains are the maps that nobody else of the domain uses.
+        self.maps.retain(|&mut number| domain.values.leave(number));
+        let others = registry.entries.iter().any(|entry| {
+            let is_it = entry.domain.id == domain.id;
+            is_it && entry.members > 1
+        });
+        if others && !self.maps.is_empty() {
+            // The domain stays, since this member is still counted. A run of another program may
+            // have found one of these maps, as one in an outer map.
+            drop(registry);
+            // SAFETY: process context; it may sleep, and no lock is held that CPU hotplug takes.
+            unsafe { b::bailey_cpu_wait_for_runs() };
+            registry = REGISTRY.lock();
+            for &number in &self.maps {
+                // SAFETY: left above, by this member alone; every run of before is over.
+                unsafe { domain.values.clear(number) };
+            }
+        }
         leave(&mut registry, domain);
+        // An outer map may have been among its maps.
+        // SAFETY: begins a work item.
+        unsafe { b::bailey_inner_changed() };
     }
 }
 
@@ -431,12 +511,16 @@ pub(crate) struct Summary<'a> {
     pub(crate) shared: bool,
     /// How many programs are its members.
     pub(crate) members: u32,
+    /// Whether it is one program's own.
+    pub(crate) alone: bool,
     /// The maps that its programs use.
     pub(crate) values: &'a Values,
     /// The first address of its span.
     pub(crate) base: u64,
     /// Bytes of its span.
     pub(crate) size: u64,
+    /// How many CPUs have a frame, since its programs have run there.
+    pub(crate) frames: usize,
 }
 
 /// Calls `report` for each domain.
@@ -451,9 +535,11 @@ pub(crate) fn for_each(mut report: impl FnMut(&Summary<'_>)) {
             key: entry.domain.key().number(),
             shared: entry.lease.is_shared(),
             members: entry.members,
+            alone: entry.domain.alone,
             values: &entry.domain.values,
             base: span.map_or(0, |span| span.base()),
             size: SPAN,
+            frames: entry.domain.frames.count(),
         });
     }
 }

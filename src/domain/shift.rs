@@ -29,7 +29,9 @@ pub(super) fn demote(pool: &mut KeyPool, entry: &mut Entry) -> Result {
     Ok(())
 }
 
-/// The caller holds the registry's mutex, so that no page is mapped meanwhile.
+/// The caller holds the registry's mutex, so that no page is mapped meanwhile but
+/// those of a frame that a CPU gets now: they are as the step before has it, or as
+/// this one.
 fn carry_out(entry: &mut Entry, to: Lease, pool: &mut KeyPool, steps: &[Step]) {
     let domain: &Domain = &entry.domain;
     let (old, new) = (entry.lease.key(), to.key());

@@ -2,13 +2,21 @@
 //! The values of maps, mapped a second time in the domain: the kernel keeps its
 //! own address of a value, the program is given the one in the region. Only
 //! maps whose values have pages to themselves are mapped (arrays without
-//! special fields, per-CPU arrays and hash maps, and hash maps with a store); every
-//! other map's values are loans. Of a per-CPU map the domain has each CPU's values,
+//! special fields, per-CPU arrays and hash maps, and hash maps and tries with a store); every
+//! other map's values are loans. So are those that are mapped in another domain, if one
+//! of the two is to share no memory (`isolation=program`). Of a per-CPU map the domain has each CPU's values,
 //! one CPU's after the other's. Of a jump table it shows pages of ours in the
 //! place of the kernel's: what stands there are numbers, and programs only read
 //! them.
+//!
+//! A map's entry comes with the first program of the domain that uses it and goes
+//! with the last, or with one whose load fails. Nobody is handed an address by an
+//! entry that is leaving; when every run that began before is over, its pages are
+//! unmapped and every TLB is flushed. What other programs use in the meantime, or
+//! begin to, is theirs and stays.
 
 use super::fields::Fields;
+use super::inner;
 use super::pieces::Pieces;
 use super::{arrays, Domain};
 use crate::bindings as b;
@@ -16,12 +24,12 @@ use crate::hw::cpus;
 use crate::pure::pkrs::Key;
 use crate::pure::region::{Part, PAGE};
 use crate::pure::rewrite::jump_table::NOWHERE;
-use crate::store::Store;
+use crate::store;
 use core::cell::UnsafeCell;
 use core::mem::size_of;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicUsize, Ordering};
 use kernel::prelude::*;
+use kernel::sync::atomic::{Acquire, Atomic, Relaxed, Release};
 
 /// Maps that one domain may know: as many as one program may use
 /// (MAX_USED_MAPS, include/linux/bpf_verifier.h) times four.
@@ -62,6 +70,8 @@ pub(crate) struct Mapped {
     /// What the domain shows in the place of a jump table's values: whole pages
     /// from [`VVec`], `None` for other maps.
     table: Option<NonNull<u64>>,
+    /// Whether the values would be mapped if the domain's span had room for them.
+    lacks_room: bool,
 }
 
 /// What CPU number `cpu` has of the per-CPU memory `pointer`, if it can ever come.
@@ -77,6 +87,28 @@ fn table_len(bytes: u64) -> usize {
 }
 
 impl Mapped {
+    /// An entry of no map.
+    const fn nothing() -> Self {
+        Self {
+            map: ptr::null_mut(),
+            id: 0,
+            map_type: 0,
+            name: [0; 16],
+            kernel: 0,
+            pieces: None,
+            domain: 0,
+            len: 0,
+            each: 0,
+            pages: 0,
+            writable: false,
+            lent: 0,
+            stride: 0,
+            fields: Fields::NONE,
+            table: None,
+            lacks_room: false,
+        }
+    }
+
     /// The domain's address for the kernel's.
     #[inline]
     pub(crate) fn domain_address(&self, kernel: u64) -> Option<u64> {
@@ -169,63 +201,168 @@ impl Mapped {
         len <= self.stride - at && self.fields.spare(at, len)
     }
 
+    /// Where programs find what is in the map, in a word: on pages of the domain, in
+    /// the run's frame (src/run/records.rs), or on loan.
+    pub(crate) fn values_are(&self) -> &'static str {
+        if self.is_mapped() {
+            "domain"
+        } else if self.map_type == b::bpf_map_type_BPF_MAP_TYPE_RINGBUF {
+            "frame"
+        } else {
+            "loan"
+        }
+    }
+
     /// Whether the values have addresses in the domain.
     pub(crate) fn is_mapped(&self) -> bool {
         self.len != 0
     }
+
+    /// Its pages in the domain.
+    fn part(&self) -> Part {
+        Part {
+            start: self.domain,
+            end: self.domain + self.len.next_multiple_of(PAGE),
+        }
+    }
+
+    /// Gives back what the entry has: its pages, with every TLB flushed before anybody
+    /// else gets them, and its reference to the map.
+    ///
+    /// # Safety
+    ///
+    /// No run uses its addresses any more, and this is the entry's end.
+    unsafe fn release(&self) {
+        if self.is_mapped() {
+            let pages = self.part().len() / PAGE;
+            // SAFETY: mapped by `add`, and promised by the caller.
+            unsafe { b::bailey_region_unmap(self.domain as usize, pages as usize) };
+        }
+        if let Some(table) = self.table {
+            let len = table_len(self.len);
+            // SAFETY: `add` took these parts of a vector, in which room may be more than
+            // `len`; a vector frees by address alone. Nothing shows it any more.
+            drop(unsafe { VVec::<u64>::from_raw_parts(table.as_ptr(), 0, len) });
+        }
+        if self.is_held() {
+            // SAFETY: `add` took this reference.
+            unsafe { b::bpf_map_put(self.map) };
+        }
+    }
 }
 
-/// Append-only while the domain lives, so that readers need no lock.
+/// What a slot of the table is.
+mod state {
+    /// Nobody's: it is filled under the registry's mutex.
+    pub(super) const EMPTY: u32 = 0;
+    /// A map that programs use.
+    pub(super) const LIVE: u32 = 1;
+    /// One whose last program goes. Runs that have found it before may still use its pages.
+    pub(super) const LEAVING: u32 = 2;
+    /// The same of one that was taken out of an outer map (`inner::follow`).
+    pub(super) const PARTING: u32 = 3;
+}
+
+/// Whether an outer map of the domain has the map in it.
+mod within {
+    pub(super) const NONE: u32 = 0;
+    /// One had, when it was last looked.
+    pub(super) const BEFORE: u32 = 1;
+    pub(super) const NOW: u32 = 2;
+}
+
+/// Who has a map known to a domain.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Program,
+    Outer,
+}
+
+/// As many of a domain's maps may be there because an outer map has them.
+const INNER: usize = MAPS / 2;
+
+struct Slot {
+    /// Changed under the registry's mutex.
+    state: Atomic<u32>,
+    /// How many programs use the map; under the registry's mutex.
+    users: Atomic<u32>,
+    /// Under the registry's mutex.
+    within: Atomic<u32>,
+    entry: UnsafeCell<Mapped>,
+}
+
+impl Slot {
+    fn new() -> Self {
+        Self {
+            state: Atomic::new(state::EMPTY),
+            users: Atomic::new(0),
+            within: Atomic::new(within::NONE),
+            entry: UnsafeCell::new(Mapped::nothing()),
+        }
+    }
+
+    /// The entry, as long as it has not left: a run may use it until it ends, who holds the
+    /// registry's mutex as long as that, a program all its life if the map is its.
+    fn live(&self) -> Option<&Mapped> {
+        // SAFETY: an entry is written before its slot is live, and then not before every run is
+        // over that may have found it so, under the registry's mutex.
+        (self.state.load(Acquire) == state::LIVE).then(|| unsafe { &*self.entry.get() })
+    }
+
+    /// The map, if it is one of maps and programs use it. The caller holds the registry's mutex:
+    /// as long as that the map is alive, since programs leave before they let go of it.
+    fn outer(&self) -> Option<*mut b::bpf_map> {
+        let entry = self.live().filter(|_| self.users.load(Relaxed) != 0)?;
+        inner::is_outer(entry.map_type).then_some(entry.map)
+    }
+
+    /// The entry, with what it has in the domain. The caller holds the registry's mutex.
+    fn kept(&self) -> Option<&Mapped> {
+        // SAFETY: entries are written under the registry's mutex alone.
+        (self.state.load(Relaxed) != state::EMPTY).then(|| unsafe { &*self.entry.get() })
+    }
+}
+
+/// The maps of a domain. Read without locks, by runs; changed under the registry's mutex.
 pub(crate) struct Values {
     room: Part,
-    len: AtomicUsize,
-    maps: KVBox<[UnsafeCell<Mapped>; MAPS]>,
+    /// No slot is in use from here on.
+    len: Atomic<usize>,
+    slots: KVVec<Slot>,
 }
 
 // SAFETY: the maps that are followed are held by reference counts of ours.
 unsafe impl Send for Values {}
-// SAFETY: entries below `len` are never written again; those above are written by `add` alone,
-// whose callers hold the registry's mutex.
+// SAFETY: entries are written by `add` and `clear` alone, whose callers hold the registry's mutex,
+// and while nobody reads them (`Slot::live`).
 unsafe impl Sync for Values {}
 
 impl Values {
     pub(crate) fn new(room: Part) -> Result<Self> {
-        let empty = [const {
-            UnsafeCell::new(Mapped {
-                map: ptr::null_mut(),
-                id: 0,
-                map_type: 0,
-                name: [0; 16],
-                kernel: 0,
-                pieces: None,
-                domain: 0,
-                len: 0,
-                each: 0,
-                pages: 0,
-                writable: false,
-                lent: 0,
-                stride: 0,
-                fields: Fields::NONE,
-                table: None,
-            })
-        }; MAPS];
+        let mut slots = KVVec::with_capacity(MAPS, GFP_KERNEL)?;
+        for _ in 0..MAPS {
+            slots.push(Slot::new(), GFP_KERNEL)?;
+        }
         Ok(Self {
             room,
-            len: AtomicUsize::new(0),
-            maps: KVBox::new(empty, GFP_KERNEL)?,
+            len: Atomic::new(0),
+            slots,
         })
     }
 
-    /// How many maps are known.
-    pub(crate) fn len(&self) -> usize {
-        self.len.load(Ordering::Acquire)
+    fn slots(&self) -> impl Iterator<Item = &Slot> + Clone {
+        self.slots.iter().take(self.len.load(Acquire))
     }
 
+    /// The maps that programs of the domain use.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Mapped> + '_ {
-        self.maps.iter().take(self.len()).map(|entry| {
-            // SAFETY: entries below `len` are complete and are not written again.
-            unsafe { &*entry.get() }
-        })
+        self.slots().filter_map(Slot::live)
+    }
+
+    /// Where a program of the domain sees the byte at `kernel_addr` of a value of
+    /// `map`, if the map's values are mapped.
+    pub(crate) fn address(&self, map: *mut b::bpf_map, kernel_addr: u64) -> Option<u64> {
+        self.of_map(map)?.domain_address(kernel_addr)
     }
 
     /// The entry of `map`, if its values are mapped.
@@ -234,11 +371,28 @@ impl Values {
             .find(|entry| entry.map == map && entry.is_mapped())
     }
 
-    /// Whether programs of the domain use `map`.
-    pub(crate) fn uses(&self, map: *mut b::bpf_map) -> bool {
+    /// Whether the values of `map` are loans because there is no room for them.
+    pub(crate) fn lack_room(&self, map: *mut b::bpf_map) -> bool {
+        self.iter()
+            .any(|entry| entry.map == map && entry.lacks_room)
+    }
+
+    /// Whether programs of the domain use `map`. The caller holds the registry's mutex.
+    pub(super) fn uses(&self, map: *mut b::bpf_map) -> bool {
         // SAFETY: callers hold `map`.
         let id = unsafe { (*map).id };
         self.iter().any(|entry| entry.map == map && entry.id == id)
+    }
+
+    /// Whether the values of `map` are mapped, or still are. The caller holds the registry's
+    /// mutex. A jump table's are not: what the domain has is its own.
+    pub(super) fn shows(&self, map: *mut b::bpf_map) -> bool {
+        // SAFETY: callers hold `map`.
+        let id = unsafe { (*map).id };
+        let mut kept = self.slots().filter_map(Slot::kept);
+        kept.any(|entry| {
+            entry.map == map && entry.id == id && entry.is_mapped() && entry.table.is_none()
+        })
     }
 
     /// Whether `len` bytes at the domain's address `addr` are values of one map,
@@ -252,8 +406,8 @@ impl Values {
     }
 
     /// Whether `len` bytes at the kernel's address `addr` are values of an
-    /// array of the domain that is not mapped: its programs' global data, with
-    /// a lock in it. The lock itself is nobody's.
+    /// array of the domain that is not mapped: global data of its programs with a
+    /// lock in it, or that another domain has mapped. The lock itself is nobody's.
     pub(crate) fn lends(&self, addr: u64, len: u64, write: bool) -> bool {
         self.iter().any(|entry| {
             addr.checked_sub(entry.kernel).is_some_and(|at| {
@@ -278,41 +432,56 @@ impl Values {
         })
     }
 
-    /// Makes `map` known to `domain` and maps its values if they have pages to
-    /// themselves. The caller holds the registry's mutex.
-    pub(super) fn add(&self, domain: &Domain, map: *mut b::bpf_map) -> Result {
-        if self.uses(map) {
-            return Ok(());
-        }
-        let index = self.len();
-        let slot = self.maps.get(index).ok_or_else(|| {
-            pr_warn!("domain {} uses more than {} maps\n", domain.id(), MAPS);
-            ENOSPC
-        })?;
+    /// One program more uses `map`. With the first it becomes known to `domain`, and its
+    /// values are mapped if they have pages to themselves, unless they are to stay mapped
+    /// `elsewhere` alone. Returns the number by which that program gives it back
+    /// ([`leave`](Self::leave)). The caller holds the registry's mutex.
+    pub(super) fn add(
+        &self,
+        domain: &Domain,
+        map: *mut b::bpf_map,
+        elsewhere: bool,
+    ) -> Result<usize> {
+        self.add_by(By::Program, domain, map, elsewhere)
+    }
+
+    fn add_by(
+        &self,
+        by: By,
+        domain: &Domain,
+        map: *mut b::bpf_map,
+        elsewhere: bool,
+    ) -> Result<usize> {
         // SAFETY: `map` is a map that the program being loaded holds.
         let (id, map_type, name) = unsafe { ((*map).id, (*map).map_type, (*map).name) };
+        let is_it = |entry: &Mapped| entry.map == map && entry.id == id;
+        let known = |slot: &Slot| slot.live().is_some_and(is_it);
+        if let Some((index, slot)) = self.slots().enumerate().find(|(_, slot)| known(slot)) {
+            match by {
+                By::Program => slot.users.store(slot.users.load(Relaxed) + 1, Relaxed),
+                By::Outer => slot.within.store(within::NOW, Relaxed),
+            }
+            return Ok(index);
+        }
+        let mut slots = self.slots.iter().enumerate();
+        let Some((index, slot)) = slots.find(|(_, slot)| slot.kept().is_none()) else {
+            pr_warn!("domain {} uses more than {} maps\n", domain.id(), MAPS);
+            return Err(ENOSPC);
+        };
         let mut entry = Mapped {
             map,
             id,
             map_type,
             name,
-            kernel: 0,
             pieces: arrays::pieces_of(map),
-            domain: 0,
-            len: 0,
-            each: 0,
-            pages: 0,
-            writable: false,
-            lent: 0,
-            stride: 0,
-            fields: Fields::NONE,
-            table: None,
+            ..Mapped::nothing()
         };
         let mut layout = b::bailey_values::default();
+        let mut is_array = false;
         // SAFETY: `map` is a map that the program being loaded holds.
-        let placed = match (unsafe { Store::of(map) }, entry.pieces) {
-            (Some(store), _) => {
-                layout = store.layout();
+        let placed = match (unsafe { store::layout(map) }, entry.pieces) {
+            (Some(of_store), _) => {
+                layout = of_store;
                 b::bailey_values_kind_BAILEY_VALUES_PAGES
             }
             (None, Some(pieces)) => {
@@ -326,18 +495,17 @@ impl Values {
                 layout.writable = u32::from(flags & b::BPF_F_RDONLY_PROG == 0);
                 b::bailey_values_kind_BAILEY_VALUES_PAGES
             }
-            // SAFETY: as above.
-            (None, None) => unsafe { b::bailey_map_values(map, &mut layout) },
+            (None, None) => {
+                // SAFETY: as above.
+                let kind = unsafe { b::bailey_map_values(map, &mut layout) };
+                is_array = kind == b::bailey_values_kind_BAILEY_VALUES_PAGES
+                    || kind == b::bailey_values_kind_BAILEY_VALUES_MIXED;
+                kind
+            }
         };
-        if placed == b::bailey_values_kind_BAILEY_VALUES_MIXED {
-            entry.kernel = layout.start;
-            entry.lent = layout.len;
-            entry.stride = layout.stride;
-            entry.writable = layout.writable != 0;
-            // SAFETY: the reference below keeps the map as long as the entry.
-            entry.fields = unsafe { Fields::of(map) };
-        } else if placed == b::bailey_values_kind_BAILEY_VALUES_PAGES
-            || placed == b::bailey_values_kind_BAILEY_VALUES_TABLE
+        // A jump table is pages of this domain's own.
+        if placed == b::bailey_values_kind_BAILEY_VALUES_TABLE
+            || placed == b::bailey_values_kind_BAILEY_VALUES_PAGES && !elsewhere
         {
             // From where the pages are taken.
             let mut pages_at = layout.start;
@@ -356,13 +524,11 @@ impl Values {
                     per_cpu_address(pieces.page(page - cpu * entry.pages)?, cpu)
                 }
             };
-            let at = self
-                .iter()
-                .filter(|entry| entry.is_mapped())
-                .map(|entry| entry.domain + entry.len.next_multiple_of(PAGE) + PAGE)
-                .max()
-                .unwrap_or(self.room.start);
-            if self.room.contains(at, len) {
+            let kept = self.slots().filter_map(Slot::kept);
+            let taken = kept.filter(|entry| entry.is_mapped()).map(Mapped::part);
+            let place = self.room.place_for(len, taken);
+            entry.lacks_room = place.is_none();
+            if let Some(at) = place {
                 let pages = len.div_ceil(PAGE);
                 for page in 0..pages {
                     let Some(source) = source(page) else {
@@ -391,14 +557,131 @@ impl Values {
                 entry.table = table.and_then(|numbers| NonNull::new(numbers.into_raw_parts().0));
             }
         }
+        if by == By::Outer && !entry.is_mapped() {
+            // Its values are loans, and a look-up lends them.
+            return Err(ENOSPC);
+        }
+        // Programs have addresses of an array's values that no helper has given them.
+        if is_array && !entry.is_mapped() {
+            entry.kernel = layout.start;
+            entry.lent = layout.len;
+            entry.stride = layout.stride;
+            entry.writable = layout.writable != 0;
+            // SAFETY: the reference below keeps the map as long as the entry.
+            entry.fields = unsafe { Fields::of(map) };
+        }
         if entry.is_held() {
-            // SAFETY: the program being loaded holds the map, so its count is not zero.
+            // SAFETY: the program being loaded or our caller holds the map, so its count is not zero.
             unsafe { b::bpf_map_inc(map) };
         }
-        // SAFETY: entries at and above `len` are written under the registry's mutex alone.
-        unsafe { *slot.get() = entry };
-        self.len.store(index + 1, Ordering::Release);
-        Ok(())
+        // SAFETY: an empty slot: nobody reads its entry, and the registry's mutex is held.
+        unsafe { *slot.entry.get() = entry };
+        slot.users.store(u32::from(by == By::Program), Relaxed);
+        let within = match by {
+            By::Program => within::NONE,
+            By::Outer => within::NOW,
+        };
+        slot.within.store(within, Relaxed);
+        slot.state.store(state::LIVE, Release);
+        self.len
+            .store(self.len.load(Relaxed).max(index + 1), Release);
+        Ok(index)
+    }
+
+    /// Looks what is in the outer maps that programs of the domain use: what is new becomes
+    /// known if it `may` be mapped, and what is there no more begins to part. Returns whether
+    /// there are outer maps, and whether something parts, which is the caller's to have
+    /// [cleared](Self::clear_parted). The caller holds the registry's mutex, and is the only one
+    /// who does this.
+    pub(super) fn follow(
+        &self,
+        domain: &Domain,
+        mut may: impl FnMut(*mut b::bpf_map) -> bool,
+    ) -> (bool, bool) {
+        let (mut has_outer, mut parts, mut complete) = (false, false, true);
+        let mut held = 0;
+        for slot in self.slots() {
+            if slot.within.load(Relaxed) != within::NONE {
+                slot.within.store(within::BEFORE, Relaxed);
+                held += 1;
+            }
+        }
+        for outer in self.slots().filter_map(Slot::outer) {
+            has_outer = true;
+            let found = |map| {
+                let known = self.uses(map);
+                if known || (held < INNER && may(map)) {
+                    let added = self.add_by(By::Outer, domain, map, false);
+                    held += usize::from(!known && added.is_ok());
+                }
+            };
+            // SAFETY: alive, as `Slot::outer` says.
+            let looked = unsafe { inner::each(outer, found) };
+            complete &= looked.is_ok();
+        }
+        for slot in self.slots() {
+            if slot.within.load(Relaxed) != within::BEFORE {
+                continue;
+            }
+            // Of what could not be looked at, all stays.
+            let stays = !complete;
+            slot.within
+                .store(if stays { within::NOW } else { within::NONE }, Relaxed);
+            if !stays && slot.users.load(Relaxed) == 0 {
+                slot.state.store(state::PARTING, Release);
+                parts = true;
+            }
+        }
+        (has_outer, parts)
+    }
+
+    /// Unmaps what has parted. The caller holds the registry's mutex.
+    ///
+    /// # Safety
+    ///
+    /// The caller has called `follow`, nobody has since, and every run is over that had begun by
+    /// then.
+    pub(super) unsafe fn clear_parted(&self) {
+        for (index, slot) in self.slots().enumerate() {
+            if slot.state.load(Relaxed) == state::PARTING {
+                // SAFETY: promised by the caller.
+                unsafe { self.clear(index) };
+            }
+        }
+    }
+
+    /// A program goes that used the map of this number, or its load has failed. Whether it
+    /// was the last, and no outer map has it: then nobody finds the map here any more, and
+    /// the number is the caller's to [`clear`](Self::clear) when every run is over that may
+    /// have found it before. The caller holds the registry's mutex.
+    pub(super) fn leave(&self, index: usize) -> bool {
+        let Some(slot) = self.slots.get(index) else {
+            return false;
+        };
+        let users = slot.users.load(Relaxed) - 1;
+        slot.users.store(users, Relaxed);
+        let leaves = users == 0 && slot.within.load(Relaxed) == within::NONE;
+        if leaves {
+            slot.state.store(state::LEAVING, Release);
+        }
+        leaves
+    }
+
+    /// Unmaps what is left of a map that has left. The caller holds the registry's mutex.
+    ///
+    /// # Safety
+    ///
+    /// `leave` said so of this number, once for each time, and every run is over that had begun by
+    /// then.
+    pub(super) unsafe fn clear(&self, index: usize) {
+        let Some(slot) = self.slots.get(index) else {
+            return;
+        };
+        // SAFETY: nobody reads the entry of a slot that is leaving but who holds the mutex.
+        let entry = unsafe { ptr::replace(slot.entry.get(), Mapped::nothing()) };
+        slot.state.store(state::EMPTY, Relaxed);
+        // SAFETY: promised by the caller.
+        unsafe { entry.release() };
     }
 }
 
@@ -406,7 +689,8 @@ impl Values {
     /// Gives every page another key. The caller holds the registry's mutex, and
     /// flushes.
     pub(super) fn tag(&self, key: Key) {
-        for entry in self.iter().filter(|entry| entry.is_mapped()) {
+        let kept = self.slots().filter_map(Slot::kept);
+        for entry in kept.filter(|entry| entry.is_mapped()) {
             super::tag(entry.domain, entry.len.div_ceil(PAGE), key);
         }
     }
@@ -437,22 +721,9 @@ impl Values {
 
 impl Drop for Values {
     fn drop(&mut self) {
-        for entry in self.iter() {
-            if entry.is_mapped() {
-                let pages = entry.len.div_ceil(PAGE);
-                // SAFETY: mapped by `add`; no program of the domain is left.
-                unsafe { b::bailey_region_unmap(entry.domain as usize, pages as usize) };
-            }
-            if let Some(table) = entry.table {
-                let len = table_len(entry.len);
-                // SAFETY: `add` took these parts of a vector, in which room may be more than
-                // `len`; a vector frees by address alone. Nothing shows it any more.
-                drop(unsafe { VVec::<u64>::from_raw_parts(table.as_ptr(), 0, len) });
-            }
-            if entry.is_held() {
-                // SAFETY: `add` took this reference.
-                unsafe { b::bpf_map_put(entry.map) };
-            }
+        for entry in self.slots().filter_map(Slot::kept) {
+            // SAFETY: no program of the domain is left; nobody uses the table after this.
+            unsafe { entry.release() };
         }
     }
 }

@@ -11,9 +11,10 @@ use super::program::Program;
 use super::stub::{self, Kind, SLOT};
 use super::stub_kind;
 use crate::bindings as b;
+use crate::run::this_cpu;
 use core::cell::UnsafeCell;
 use core::ops::Deref;
-use core::slice;
+use core::{ptr, slice};
 
 /// The record of an image, which gates read and Rust writes during the load.
 #[repr(transparent)]
@@ -56,6 +57,24 @@ impl Image {
         // SAFETY: set when the record was made, before any gate was given the image; the program
         // owns its images.
         unsafe { &*(self.record as *const Program) }
+    }
+
+    /// Its domain's frame of the CPU that this runs on, as the enter gate finds it; null
+    /// if there is none and no memory for it. Preemption is off.
+    pub(crate) fn frame_here(&self) -> *mut b::bailey_frame {
+        let cpu = this_cpu().index;
+        // SAFETY: the array has an entry for every index; each CPU writes its own.
+        let frame = unsafe { self.frames.add(cpu as usize).read() };
+        if frame.is_null() {
+            return self.first_frame(cpu);
+        }
+        frame
+    }
+
+    #[cold]
+    fn first_frame(&self, cpu: u32) -> *mut b::bailey_frame {
+        let domain = self.program().domain();
+        domain.map_or(ptr::null_mut(), |domain| domain.frame_here(cpu))
     }
 
     /// Its call sites, the first of which is its enter.

@@ -164,6 +164,7 @@ pub(crate) fn exit() {
     unsafe { b::bailey_hook_remove() };
     heat::stop();
     program::exit();
+    crate::domain::inner::stop();
     kfuncs::exit();
 }
 

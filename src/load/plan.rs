@@ -149,6 +149,19 @@ pub(super) fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
     }
     let domain = domain::for_maps(known.maps()).map_err(Reason::Domain)?;
     tables.fill(&domain)?;
+    for &map in known.maps() {
+        // Not under the mutex: the log is user memory.
+        if domain.with_values(|values| values.lack_room(map)) {
+            // SAFETY: `env` holds a reference to each map.
+            let name = unsafe { CStr::from_bytes_until_nul(&(*map).name) };
+            let name = name.unwrap_or_default();
+            super::say(
+                known.env(),
+                c"values on loan",
+                &fmt!("there is no room for map {} in its domain", name),
+            );
+        }
+    }
     // SAFETY: `env` holds a reference to each map.
     let isolation = unsafe { Isolation::new(known.maps(), domain, sites, switches, stubs, parts) }
         .map_err(|_| Reason::NoMemory)?;

@@ -317,12 +317,13 @@ impl Program {
         };
         // SAFETY: nobody else knows the record yet; the site table does not move any more.
         let sites = unsafe { &mut *isolation.sites.get() };
-        for site in sites.iter_mut() {
-            let map = site.map as *mut b::bpf_map;
-            if let Some(mapped) = isolation.domain.values().of_map(map) {
-                mapped.tell(site);
+        isolation.domain.with_values(|values| {
+            for site in sites.iter_mut() {
+                if let Some(mapped) = values.of_map(site.map as *mut b::bpf_map) {
+                    mapped.tell(site);
+                }
             }
-        }
+        });
         for (number, (image, part)) in isolation.images.iter().zip(&isolation.parts).enumerate() {
             let sites = sites
                 .get_mut(part.first_site..part.first_site + part.sites)
@@ -454,8 +455,13 @@ impl Program {
     }
 
     /// The values its domain shows it.
-    pub(crate) fn values(&self) -> Option<&crate::domain::values::Values> {
-        Some(self.domain()?.values())
+    ///
+    /// # Safety
+    ///
+    /// As of [`Domain::values`](crate::domain::Domain::values).
+    pub(crate) unsafe fn values(&self) -> Option<&crate::domain::values::Values> {
+        // SAFETY: promised by the caller.
+        Some(unsafe { self.domain()?.values() })
     }
 
     /// The maps it uses, if it is isolated.

@@ -95,10 +95,10 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
             let [low, high] = [insn.imm as u32, known.insns()[index + 1].imm as u32];
             let address = u64::from(high) << 32 | u64::from(low);
             // A value that the domain does not show stays where it is: accesses are loans.
-            if let Some(seen) = program
+            let seen = program
                 .domain()
-                .and_then(|domain| domain.value_address(map, address))
-            {
+                .and_then(|domain| domain.with_values(|values| values.address(map, address)));
+            if let Some(seen) = seen {
                 new[at].imm = seen as u32 as i32;
                 new[at + 1].imm = (seen >> 32) as u32 as i32;
             }

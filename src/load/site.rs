@@ -543,11 +543,14 @@ pub(super) fn landing() -> b::bailey_site {
     }
 }
 
-/// Whether the map's keys say how long they are (`lpm_trie`), which is read
-/// twice. If it is not the same map each time, one of them may.
+/// Whether the map's keys say how long they are (`lpm_trie`), which the kernel reads
+/// twice, and a store once. If it is not the same map each time, one of them may.
 fn has_prefixes(map: Option<*mut b::bpf_map>) -> bool {
     // SAFETY: a map that `env` holds a reference to.
-    map.is_none_or(|map| unsafe { (*map).map_type } == b::bpf_map_type_BPF_MAP_TYPE_LPM_TRIE)
+    map.is_none_or(|map| unsafe {
+        (*map).map_type == b::bpf_map_type_BPF_MAP_TYPE_LPM_TRIE
+            && !crate::store::reads_keys_once(map)
+    })
 }
 
 /// Whether a map of type `map_type` is of the set `types`.

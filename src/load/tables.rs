@@ -81,8 +81,10 @@ impl Tables {
                 let number = place.and_then(|place| self.places().number(place));
                 number.unwrap_or(NOWHERE)
             });
-            // SAFETY: the map's one program is being loaded: nobody else fills its table.
-            unsafe { domain.values().fill_table(map, numbers) }.map_err(Reason::Domain)?;
+            domain
+                // SAFETY: the map's one program is being loaded: nobody else fills its table.
+                .with_values(|values| unsafe { values.fill_table(map, numbers) })
+                .map_err(Reason::Domain)?;
         }
         Ok(())
     }

@@ -30,7 +30,8 @@ pub enum Kind {
     Map,
     /// A map's value.
     MapValue,
-    /// A ring-buffer record; the ledger holds it.
+    /// A ring-buffer record, which the ledger holds; or the copy of one, of which
+    /// the tag is where the record is.
     RingbufRecord,
     /// A socket or its common part; the ledger holds it.
     Socket,

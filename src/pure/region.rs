@@ -322,6 +322,23 @@ impl Part {
     pub const fn contains(&self, addr: u64, len: u64) -> bool {
         addr >= self.start && addr <= self.end && len <= self.end - addr
     }
+
+    /// The lowest place in it for `len` bytes, at least a guard page away from each
+    /// part that is `taken`.
+    pub fn place_for(&self, len: u64, taken: impl Iterator<Item = Self> + Clone) -> Option<u64> {
+        let behind = |part: &Self| part.end.saturating_add(PAGE);
+        let clear = |at: u64, other: &Self| {
+            let end = at.saturating_add(len).saturating_add(PAGE);
+            at >= behind(other) || end <= other.start
+        };
+        // The lowest is where the room begins, or right behind something.
+        let ends = taken.clone().map(|other| behind(&other));
+        core::iter::once(self.start)
+            .chain(ends)
+            .filter(|&at| self.contains(at, len))
+            .filter(|&at| taken.clone().all(|other| clear(at, &other)))
+            .min()
+    }
 }
 
 /// One CPU's pages in one domain.
@@ -409,6 +426,30 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_comes_and_goes_has_the_lowest_free_place_of_its_own(
+            pages in 1u64..40, steps in proptest::collection::vec((0u64..12 * PAGE, any::<usize>()), 1..60),
+        ) {
+            let room = Part { start: BASE, end: BASE + pages * PAGE };
+            let mut taken: std::vec::Vec<Part> = std::vec![];
+            for (len, goes) in steps {
+                if goes % 3 == 0 && !taken.is_empty() {
+                    taken.swap_remove(goes / 3 % taken.len());
+                }
+                let fits = |at: u64| {
+                    let end = at + len.next_multiple_of(PAGE);
+                    end <= room.end
+                        && taken.iter().all(|part| at >= part.end + PAGE || end + PAGE <= part.start)
+                };
+                let lowest = (0..pages + 1).map(|page| BASE + page * PAGE).find(|&at| fits(at));
+                let place = room.place_for(len, taken.iter().copied());
+                prop_assert_eq!(place, lowest);
+                if let Some(start) = place {
+                    taken.push(Part { start, end: start + len.next_multiple_of(PAGE) });
+                }
+            }
+        }
 
         #[test]
         fn every_part_lies_in_its_span_and_no_two_overlap(

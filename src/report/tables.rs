@@ -19,7 +19,7 @@ pub(crate) struct Status;
 pub(crate) struct Programs;
 /// `maps`: a line for each map and domain that knows it.
 pub(crate) struct Maps;
-/// `stores`: a line for each map that holds the module: hash maps with a store and
+/// `stores`: a line for each map that holds the module: hash maps and tries with a store and
 /// per-CPU arrays with pages of their own.
 pub(crate) struct Stores;
 /// `domains`: a line each.
@@ -34,6 +34,15 @@ fn on_off(on: bool) -> &'static str {
         "yes"
     } else {
         "no"
+    }
+}
+
+/// As the parameter says it.
+fn isolation(by_program: bool) -> &'static str {
+    if by_program {
+        "program"
+    } else {
+        "map"
     }
 }
 
@@ -84,12 +93,13 @@ impl Writer for Status {
             "on_violation {}",
             if abort != 0 { "abort" } else { "quarantine" }
         )?;
+        writeln!(f, "isolation {}", isolation(domain::by_program()))?;
         writeln!(f, "events_hooked {}", on_off(domains > 0))?;
         writeln!(f, "programs_isolated {isolated}")?;
         writeln!(f, "programs_not_isolated {other}")?;
         writeln!(f, "programs_classic {}", load::classic_programs())?;
         let mut stores = 0;
-        store::for_each(|_| stores += 1);
+        store::for_each(|_, _, _, _| stores += 1);
         arrays::for_each_per_cpu(|_, _| stores += 1);
         writeln!(f, "stores {stores}")?;
         writeln!(f, "store_patterns {}", store::patterns())?;
@@ -168,7 +178,7 @@ impl Writer for Maps {
                     Word(name),
                     kind,
                     summary.id,
-                    if map.is_mapped() { "domain" } else { "loan" },
+                    map.values_are(),
                     base,
                     len
                 );
@@ -183,8 +193,7 @@ impl Writer for Stores {
     fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "id name entries bytes")?;
         let mut result = Ok(());
-        store::for_each(|store| {
-            let (id, name, entries, bytes) = store.description();
+        store::for_each(|id, name, entries, bytes| {
             let line = writeln!(f, "{id} {} {entries} {bytes}", Word(name));
             result = result.and(line);
         });
@@ -201,19 +210,21 @@ impl Writer for Stores {
 
 impl Writer for Domains {
     fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "id key shared programs maps base size")?;
+        writeln!(f, "id key shared programs maps base size frames isolation")?;
         let mut result = Ok(());
         domain::for_each(|domain| {
             let line = writeln!(
                 f,
-                "{} {} {} {} {} {:#x} {}",
+                "{} {} {} {} {} {:#x} {} {} {}",
                 domain.id,
                 domain.key,
                 on_off(domain.shared),
                 domain.members,
-                domain.values.len(),
+                domain.values.iter().count(),
                 domain.base,
-                domain.size
+                domain.size,
+                domain.frames,
+                isolation(domain.alone)
             );
             result = result.and(line);
         });

@@ -163,6 +163,8 @@ fn enter(
         u64::from(b::BAILEY_KERNEL_DS),
     ];
     fill(slot + u64::from(b::SLOT_IRET), &iret);
+    // For the way in from its first scalar helper.
+    fill(slot + u64::from(b::SLOT_RSP), &[run.raw.dom_rsp]);
     fill(slot + u64::from(b::SLOT_REGS), &[args[0], args[1], args[4]]);
     run.raw.action = b::BAILEY_CALL;
     Ok(0)
@@ -358,24 +360,11 @@ fn translate(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Optio
     if site.effects & effect::GRAPH != 0 {
         return graph::lend_nodes(run, site, args).then_some(at);
     }
-    if site.helper == id::FIND_VMA {
-        // The task is on loan already. The area is there until the callback ends.
-        let vma = Loan {
-            start: args[1],
-            len: size_of::<b::vm_area_struct>() as u32,
-            write: false,
-            kind: Lent::KernelObject,
-            tag: 0,
-        };
-        let is_it = |loan: &Loan| loan.kind == vma.kind && loan.start == vma.start;
-        if !run.used_level()?.loans.all().iter().any(is_it) {
-            lend(run, &[0; 4], vma).ok()?;
-            run.raw.shadow.element = vma.start;
-        }
-        return Some(at);
-    }
     if site.helper != id::FOR_EACH_MAP_ELEM {
-        // A number, and what the program itself has passed.
+        if site.helper == id::FIND_VMA {
+            lend_area(run, args[1])?;
+        }
+        // A number or what is on loan, and what the program itself has passed.
         return Some(at);
     }
     let map = args[0] as *mut b::bpf_map;
@@ -398,6 +387,24 @@ fn translate(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Optio
     args[1] = key;
     args[2] = seen;
     Some(key)
+}
+
+/// Lends the area of user memory that a callback is given, until it ends. If a run
+/// below has it, until that ends.
+fn lend_area(run: &mut Run, start: u64) -> Option<()> {
+    let area = Loan {
+        start,
+        len: size_of::<b::vm_area_struct>() as u32,
+        write: false,
+        kind: Lent::KernelObject,
+        tag: 0,
+    };
+    let is_it = |loan: &Loan| loan.kind == area.kind && loan.start == area.start;
+    if !run.used_level()?.loans.all().iter().any(is_it) {
+        lend(run, &[0; 4], area).ok()?;
+        run.raw.shadow.element = start;
+    }
+    Some(())
 }
 
 /// Copies a key of `size` bytes into the frame, below what is carved of it. Returns

@@ -303,7 +303,7 @@ fn find<T>(run: &mut Run, addr: u64, find: impl Fn(&Whole) -> Option<T>) -> Opti
             return found;
         }
     }
-    run.program().values()?.iter().find_map(|map| {
+    run.values()?.iter().find_map(|map| {
         find(&Whole {
             start: map.value_start(addr)?,
             fields: map.fields(),

@@ -8,7 +8,7 @@
 //! program's maps) say what the argument must be.
 
 use super::level::Level;
-use super::{copies, function, graph, objects, tail, Run};
+use super::{copies, function, graph, objects, records, tail, Run};
 use crate::bindings as b;
 use crate::breach;
 use crate::domain::fields::Fields;
@@ -16,7 +16,7 @@ use crate::domain::values::Mapped;
 use crate::event::frame::byte;
 use crate::event::violation;
 use crate::load::site::{effect, flag, is_of, kind, resource, returns};
-use crate::pure::catalog::{printk_args, PrintkArg};
+use crate::pure::catalog::{id, printk_args, PrintkArg};
 use crate::pure::ledger::Kind as Held;
 use crate::pure::loan::{Kind as Lent, Loan, LoanError};
 use crate::pure::objects::Kind as Named;
@@ -206,7 +206,7 @@ pub(super) fn reachable(run: &mut Run, addr: u64, len: u64, write: bool) -> bool
     if !breach::confines() {
         return true;
     }
-    let values = run.program().values();
+    let values = run.values();
     if run.owns(addr, len)
         || values.is_some_and(|v| v.contains(addr, len, write) || v.lends(addr, len, write))
     {
@@ -327,8 +327,10 @@ pub(super) fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -
                 }
             }
             kind::RINGBUF_RECORD => {
-                if !holds(run, Held::RingbufRecord, value) {
-                    return refuse(value);
+                let submits = site.helper == id::RINGBUF_SUBMIT;
+                match records::take(run, value, submits) {
+                    Some(record) => args[n] = record,
+                    None => return refuse(value),
                 }
             }
             kind::SOCKET => {
@@ -399,7 +401,7 @@ fn field(run: &mut Run, addr: u64, field_type: u32) -> Option<Fields> {
         Some(fields_of(found))
     });
     lent.or_else(|| {
-        run.program().values()?.iter().find_map(|map| {
+        run.values()?.iter().find_map(|map| {
             let start = map.value_start(addr)?;
             Some(map.fields()).filter(|fields| is_it(start, fields))
         })
@@ -449,7 +451,7 @@ fn constant(run: &mut Run, addr: u64) -> bool {
     if !breach::confines() || breach::without(b::BAILEY_WITHOUT_STRING) {
         return terminated(run, addr);
     }
-    let values = run.program().values();
+    let values = run.values();
     ends(addr, |at| values.is_some_and(|v| v.is_constant(at)))
 }
 
@@ -518,7 +520,7 @@ fn settle(
                 level.ledger.pop();
             }
             match kind {
-                Held::RingbufRecord => objects::end_record(level, at),
+                Held::RingbufRecord => records::end(run, at),
                 Held::Socket if !level.ledger.holds(kind, at) => {
                     level.loans.remove(Lent::Socket, at);
                 }
@@ -589,7 +591,7 @@ fn settle(
         returns::RINGBUF_RECORD => {
             let len = u32::try_from(args[1]).map_err(|_| Refused { addr: args[1] })?;
             if len != 0 {
-                lend(run, kept, loan(result, len, true, Lent::RingbufRecord))?;
+                return records::give(run, kept, result, len);
             }
         }
         returns::SOCKET => {
@@ -681,8 +683,8 @@ pub(super) fn give_value(
     map: *mut b::bpf_map,
     value: u64,
 ) -> Audited<u64> {
-    let domain = run.program().domain();
-    if let Some(addr) = domain.and_then(|domain| domain.value_address(map, value)) {
+    let seen = run.values().and_then(|values| values.address(map, value));
+    if let Some(addr) = seen {
         return Ok(addr);
     }
     // SAFETY: the caller has found `map` to be one of this run's.

@@ -35,8 +35,7 @@ pub(super) fn begin(run: &mut Run, args: &mut [u64; 5]) -> u32 {
         cpu.refused += 1;
         return 1;
     }
-    // SAFETY: as the enter gate reads it: the array has an entry for every index.
-    let frame = unsafe { *run.image().frames.add(cpu.index as usize) };
+    let frame = run.image().frame_here();
     let depth = (cpu.slot - cpu.slot_base) >> b::SLOT_SHIFT;
     if frame.is_null() || depth >= DEEPEST {
         return function::turned_away();

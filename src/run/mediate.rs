@@ -168,7 +168,6 @@ fn lent(run: &mut Run, addr: u64, size: u32, write: bool) -> bool {
     });
     on_level
         || run
-            .program()
             .values()
             .is_some_and(|values| values.lends(addr, size.into(), write))
 }

@@ -13,11 +13,13 @@ mod loops;
 pub(crate) mod mediate;
 mod objects;
 pub(crate) mod probe;
+mod records;
 pub(crate) mod shadow;
 mod tail;
 
 use crate::bindings as b;
 use crate::breach;
+use crate::domain::values::Values;
 use crate::load::{Image, Program};
 use level::Level;
 
@@ -45,11 +47,6 @@ pub(crate) fn this_cpu() -> &'static mut b::bailey_cpu {
 }
 
 /// This CPU's number.
-fn cpu_number() -> usize {
-    // SAFETY: a run does not migrate.
-    unsafe { b::bailey_cpu_number() as usize }
-}
-
 /// Where the stack ends that a run out of confinement had in its image: that of
 /// all functions that are part of the image, wherever the frame pointer is.
 pub(crate) fn stack_top(run: &b::bailey_run) -> u64 {
@@ -87,6 +84,12 @@ impl Run {
     /// The program that runs.
     pub(crate) fn program(&self) -> &'static Program {
         self.image().program()
+    }
+
+    /// What the domain of the program shows it.
+    pub(crate) fn values(&self) -> Option<&'static Values> {
+        // SAFETY: this is a run, and what it finds is used within it.
+        unsafe { self.program().values() }
     }
 
     /// The run that this one is nested in and shares the frame with.

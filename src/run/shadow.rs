@@ -10,6 +10,7 @@
 use super::{this_cpu, Run};
 use crate::bindings as b;
 use crate::breach;
+use crate::load::Image;
 use core::mem::{offset_of, size_of};
 use kernel::prelude::*;
 
@@ -295,6 +296,18 @@ unsafe extern "C" fn bailey_carve(run: *mut b::bailey_run) -> u64 {
     // SAFETY: promised by the caller.
     let run = unsafe { Run::from_raw(run) };
     run.carve().unwrap_or(u64::MAX)
+}
+
+/// Called by the enter gate on a CPU on which no program of the domain has run so far.
+/// Returns the frame there, or null if there is no memory for it.
+///
+/// # Safety
+///
+/// `prog` is what the enter gate was given; preemption is off.
+#[no_mangle]
+unsafe extern "C" fn bailey_first_frame(prog: *mut b::bailey_prog) -> *mut b::bailey_frame {
+    // SAFETY: promised by the caller: its program is being run.
+    unsafe { Image::from_raw(prog) }.frame_here()
 }
 
 /// Called by the gates at the end of a run that has work left. Returns the

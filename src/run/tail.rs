@@ -62,6 +62,12 @@ pub(super) fn call(run: &mut Run, args: &[u64; 5]) -> u64 {
         run.raw.action = b::BAILEY_END;
         return 0;
     }
+    let frame = image.frame_here();
+    if frame.is_null() {
+        super::this_cpu().no_frame += 1;
+        run.raw.action = b::BAILEY_ABORT;
+        return 0;
+    }
     // SAFETY: the counters of the program that goes; a run does not migrate.
     unsafe { b::bailey_stats_add(run.image().stats, 1, run.raw.helpers.into()) };
     run.raw.helpers = 0;
@@ -70,8 +76,6 @@ pub(super) fn call(run: &mut Run, args: &[u64; 5]) -> u64 {
     let free = super::callers::low(run).filter(|_| inner);
     // SAFETY: this CPU's frame of the domain that the run has been in.
     unsafe { (*run.raw.frame).cursor = free.unwrap_or(run.raw.cursor) };
-    // SAFETY: the frames array has an entry for every CPU number.
-    let frame = unsafe { *image.frames.add(super::cpu_number()) };
     let shows = inner && frame == run.raw.frame && run.shows(image.flags);
     leave(run);
     run.raw.prog = image.as_raw();

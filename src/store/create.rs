@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! How a hash map becomes a store.
+//! How a hash map or a trie becomes a store.
 //!
 //! `htab_map_alloc()` is hooked and returns a store instead. The kernel puts
 //! its own operations into it, asks them whether the types of key and value
@@ -9,23 +9,27 @@
 //! There the operations become ours. If the kernel gives up before that, it
 //! frees the map by `htab_map_free()`, which is hooked for those.
 //!
+//! What a trie does is compiled without hooks (`CFLAGS_REMOVE_lpm_trie.o`,
+//! kernel/bpf/Makefile). So the kernel's trie stays, empty, and at
+//! `security_bpf_map_create()` gets the store beside it, with our operations.
+//!
 //! A map of maps keeps a pattern of its inner maps, by which programs are
 //! verified. The kernel puts the pattern's operations right into programs, so
 //! all maps that may come into an outer one must understand the same ones.
-//! Ours work with hash maps of the kernel's too, so each pattern that could fit
+//! Ours work with maps of the kernel's too, so each pattern that could fit
 //! a store gets ours; a store is kept out of outer maps that were made before.
 
-use super::{ops, Store};
+use super::{ops, Made, Store, Trie};
 use crate::bindings as b;
 use crate::domain::{arrays, per_cpu};
-use core::ptr::{self, NonNull};
+use core::ptr;
 use kernel::error::from_err_ptr;
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
 
 /// A store that lives.
 struct Known {
-    store: NonNull<Store>,
+    store: Made,
     /// It has the kernel's operations still.
     pending: bool,
 }
@@ -56,25 +60,24 @@ pub(crate) fn patterns() -> i32 {
     PATTERNS.load(Relaxed)
 }
 
-/// Calls `report` for each store.
-pub(crate) fn for_each(mut report: impl FnMut(&Store)) {
+/// Calls `report` for each store, with its number, name, most keys and bytes.
+pub(crate) fn for_each(mut report: impl FnMut(u32, &CStr, u32, u64)) {
     for known in &REGISTRY.lock().stores {
         // SAFETY: it is freed after it has left the list.
-        report(unsafe { known.store.as_ref() });
+        let (map, bytes) = unsafe { (&*known.store.map(), known.store.usage()) };
+        let name = CStr::from_bytes_until_nul(&map.name).unwrap_or(c"");
+        report(map.id, name, map.max_entries, bytes);
     }
 }
 
 /// Makes a store known.
-fn insert(store: NonNull<Store>) -> Result {
-    let known = Known {
-        store,
-        pending: true,
-    };
+fn insert(store: Made, pending: bool) -> Result {
+    let known = Known { store, pending };
     Ok(REGISTRY.lock().stores.push(known, GFP_KERNEL)?)
 }
 
 /// A store is to be freed.
-pub(super) fn forget(store: NonNull<Store>) {
+pub(super) fn forget(store: Made) {
     let stores = &mut REGISTRY.lock().stores;
     if let Some(at) = stores.iter().position(|known| known.store == store) {
         let _ = stores.remove(at);
@@ -83,9 +86,9 @@ pub(super) fn forget(store: NonNull<Store>) {
 
 /// Has `then` decide over a map that is a store with the kernel's operations:
 /// whether it stays one.
-fn pending(map: *mut b::bpf_map, then: impl FnOnce(NonNull<Store>) -> bool) -> bool {
+fn pending(map: *mut b::bpf_map, then: impl FnOnce(Made) -> bool) -> bool {
     let stores = &mut REGISTRY.lock().stores;
-    let is_it = |known: &&mut Known| known.pending && known.store.as_ptr().cast() == map;
+    let is_it = |known: &&mut Known| known.pending && known.store.map() == map;
     match stores.iter_mut().find(is_it) {
         Some(known) => {
             known.pending = then(known.store);
@@ -95,7 +98,7 @@ fn pending(map: *mut b::bpf_map, then: impl FnOnce(NonNull<Store>) -> bool) -> b
     }
 }
 
-/// While it lives, hash maps become stores. Dropped before the hooks are
+/// While it lives, hash maps and tries become stores. Dropped before the hooks are
 /// removed.
 pub(crate) struct Stores(());
 
@@ -122,30 +125,20 @@ pub(crate) fn wanted() -> bool {
     unsafe { (&raw const b::bailey_stores).read_volatile() != 0 }
 }
 
-/// A store for `attr`, with a reference to the module. `None` if it is to be
-/// a map of the kernel's.
-///
-/// # Safety
-///
-/// As of [`Store::create`].
-unsafe fn store_for(attr: *mut b::bpf_attr) -> Option<NonNull<Store>> {
-    // SAFETY: of the union's members this is the one that is filled.
-    let create = unsafe { &(*attr).__bindgen_anon_1 };
-    if !Store::suits(create)
-        || !wanted()
+/// What `create` makes, known and with a reference to the module. `pending`: it has
+/// the kernel's operations still.
+fn made(pending: bool, create: impl FnOnce() -> Result<Made>) -> Option<Made> {
+    if !wanted()
         || !REGISTRY.lock().open
-        // SAFETY: as above; process context.
-        || unsafe { b::bailey_store_plain_values(attr) } == 0
         // SAFETY: this module's own code runs, so it is there.
         || unsafe { b::bailey_module_try_get() } == 0
     {
         return None;
     }
-    // SAFETY: promised by the caller.
-    let store = unsafe { Store::create(attr) }.and_then(|store| {
-        insert(store).inspect_err(|_| {
+    let store = create().and_then(|store| {
+        insert(store, pending).inspect_err(|_| {
             // SAFETY: nobody knows it yet.
-            unsafe { Store::free(store) };
+            unsafe { store.free() };
         })?;
         Ok(store)
     });
@@ -154,6 +147,22 @@ unsafe fn store_for(attr: *mut b::bpf_attr) -> Option<NonNull<Store>> {
         unsafe { b::bailey_module_drop() };
     }
     store.ok()
+}
+
+/// A store for `attr`. `None` if it is to be a map of the kernel's.
+///
+/// # Safety
+///
+/// As of [`Store::create`].
+unsafe fn store_for(attr: *mut b::bpf_attr) -> Option<Made> {
+    // SAFETY: of the union's members this is the one that is filled.
+    let create = unsafe { &(*attr).__bindgen_anon_1 };
+    // SAFETY: as above; process context.
+    if !Store::suits(create) || unsafe { b::bailey_store_plain_values(attr) } == 0 {
+        return None;
+    }
+    // SAFETY: promised by the caller.
+    made(true, || unsafe { Store::create(attr) }.map(Made::Hash))
 }
 
 /// Instead of `htab_map_alloc()`.
@@ -165,7 +174,7 @@ unsafe fn store_for(attr: *mut b::bpf_attr) -> Option<NonNull<Store>> {
 unsafe extern "C" fn bailey_on_htab_map_alloc(attr: *mut b::bpf_attr) -> *mut b::bpf_map {
     // SAFETY: promised by the caller.
     match unsafe { store_for(attr) } {
-        Some(store) => store.as_ptr().cast(),
+        Some(store) => store.map(),
         None => {
             // SAFETY: promised by the caller.
             let per_cpu = unsafe { per_cpu::create(attr) };
@@ -188,8 +197,8 @@ unsafe extern "C" fn bailey_on_htab_map_free(map: *mut b::bpf_map) {
         true
     });
     match ours {
-        // SAFETY: a store that never became a map; the reference is `store_for`'s.
-        Some(store) => unsafe { Store::end(store) },
+        // SAFETY: a store that never became a map; the reference is `made`'s.
+        Some(store) => unsafe { store.end() },
         // SAFETY: as above; else the original, as it would have been called.
         None => unsafe {
             if !per_cpu::end_if_ours(map) {
@@ -232,6 +241,15 @@ unsafe extern "C" fn bailey_on_security_bpf_map_create(
     if !fits {
         // Another BTF came to the same descriptor while the map was made. The kernel frees it now.
         return EINVAL.to_errno();
+    }
+    // SAFETY: nobody else knows the map.
+    if plain && unsafe { Trie::suits(map) } {
+        // SAFETY: as above.
+        if let Some(Made::Trie(trie)) = made(false, || unsafe { Trie::create(map) }.map(Made::Trie))
+        {
+            // SAFETY: as above; who gives the map up from here on frees it by our operations.
+            unsafe { Trie::take_over(trie) };
+        }
     }
     // SAFETY: the original, as it would have been called.
     unsafe { b::bailey_k_security_bpf_map_create(map, attr, token, kernel) }
@@ -302,7 +320,7 @@ unsafe extern "C" fn bailey_on_bpf_map_meta_equal(
     let fits = unsafe { !ops::are_ours((*map).ops) || ptr::eq((*meta).ops, (*map).ops) };
     if !fits {
         pr_warn!(
-            "an outer map from before takes no hash map from after the module was loaded (load with stores=0)\n"
+            "an outer map from before takes no hash map or trie from after the module was loaded (load with stores=0)\n"
         );
     }
     fits

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Stores: hash maps of our own behind the kernel's map operations.
+//! Stores: hash maps and tries of our own behind the kernel's map operations.
 //!
 //! The kernel keeps chain, key and value of an element side by side
-//! (kernel/bpf/hashtab.c), so no domain can be shown its values. A store has
+//! (kernel/bpf/hashtab.c, kernel/bpf/lpm_trie.c), so no domain can be shown its values. A store has
 //! the values on pages of their own, one after another, and all that the
 //! kernel trusts elsewhere: `struct bpf_map`, chains and free list
 //! ([`crate::pure::store`]), and the keys.
@@ -10,7 +10,7 @@
 //! A hash map whose values hold no fields of the kernel's becomes a store when it
 //! is created ([`create`]), with or without a limit by use ([`recent`]); [`ops`] are
 //! its operations. To the kernel it is a map of the type that was asked for with
-//! another table of operations.
+//! another table of operations. A trie becomes one in the same way ([`trie`]).
 //!
 //! Each store, and each pattern of inner maps with our operations, holds a
 //! reference to the module. The last thing that our code does for it is to
@@ -28,8 +28,10 @@ mod create;
 mod ops;
 mod recent;
 mod seq;
+mod trie;
 
 pub(crate) use create::{for_each, patterns, wanted, Stores};
+pub(crate) use ops::{layout, reads_keys_once};
 
 use crate::bindings as b;
 use crate::hw::cpus;
@@ -41,6 +43,7 @@ use core::slice;
 use core::sync::atomic::{AtomicU32, AtomicU64};
 use kernel::prelude::*;
 use recent::Recent;
+use trie::Trie;
 
 /// More keys than this are left to the kernel.
 const MOST: u64 = 1 << 26;
@@ -126,34 +129,50 @@ unsafe fn copy(to: *mut u8, from: *const u8, len: u32) {
     }
 }
 
-/// A bucket's lock, held: interrupts are off.
+/// A lock of a bucket's or a trie's, held: interrupts are off.
 struct Locked {
     lock: *mut b::bailey_bucket_lock_t,
     flags: usize,
 }
 
+impl Locked {
+    /// Takes a lock. Fails where waiting would be for ever.
+    ///
+    /// # Safety
+    ///
+    /// `lock` is a lock, and stays one while the result is there.
+    unsafe fn take(lock: *mut b::bailey_bucket_lock_t) -> Result<Self> {
+        let mut flags = 0;
+        // SAFETY: promised by the caller.
+        match unsafe { b::bailey_bucket_lock(lock, &mut flags) } {
+            0 => Ok(Self { lock, flags }),
+            err => Err(Error::from_errno(err)),
+        }
+    }
+}
+
 impl Drop for Locked {
     fn drop(&mut self) {
-        // SAFETY: taken by `Store::lock`, on this CPU.
+        // SAFETY: taken by `take`, on this CPU.
         unsafe { b::bailey_bucket_unlock(self.lock, self.flags) };
     }
 }
 
 impl Store {
-    /// The store that `map` is, if it is one.
+    /// The store that `map` is, if it is one and a hash map.
     ///
     /// # Safety
     ///
     /// `map` is a map, and stays one while the result is used.
     #[inline(always)]
-    pub(crate) unsafe fn of<'a>(map: *mut b::bpf_map) -> Option<&'a Self> {
-        // SAFETY: promised by the caller; a map with our operations was made by
+    unsafe fn of<'a>(map: *mut b::bpf_map) -> Option<&'a Self> {
+        // SAFETY: promised by the caller; a map with these operations was made by
         // `create` as a store, but for patterns of inner maps, which no operation gets.
-        unsafe { ops::are_ours((*map).ops).then(|| &*map.cast::<Self>()) }
+        unsafe { ops::are_of_hash((*map).ops).then(|| &*map.cast::<Self>()) }
     }
 
     /// Where its values are.
-    pub(crate) fn layout(&self) -> b::bailey_values {
+    fn layout(&self) -> b::bailey_values {
         b::bailey_values {
             start: self.values as u64,
             len: u64::from(self.element_count) * u64::from(self.value_stride),
@@ -249,13 +268,8 @@ impl Store {
 
     /// Takes the lock of a bucket. Fails where waiting would be for ever.
     fn lock(&self, bucket: u32) -> Result<Locked> {
-        let lock = self.locks.wrapping_add(bucket as usize);
-        let mut flags = 0;
         // SAFETY: there is a lock for each bucket.
-        match unsafe { b::bailey_bucket_lock(lock, &mut flags) } {
-            0 => Ok(Locked { lock, flags }),
-            err => Err(Error::from_errno(err)),
-        }
+        unsafe { Locked::take(self.locks.wrapping_add(bucket as usize)) }
     }
 
     /// Gives an element back that a key had.
@@ -290,12 +304,6 @@ impl Store {
             + self.recent.usage(elements)
     }
 
-    /// Number, name, most keys, bytes.
-    pub(crate) fn description(&self) -> (u32, &CStr, u32, u64) {
-        let name = CStr::from_bytes_until_nul(&self.map.name).unwrap_or(c"");
-        (self.map.id, name, self.map.max_entries, self.usage())
-    }
-
     /// Whether a map that is to be as `create` says becomes a store.
     fn suits(create: &b::bpf_attr__bindgen_ty_1) -> bool {
         let keys = u64::from(create.max_entries);
@@ -328,7 +336,7 @@ impl Store {
         let elements = keys + u64::from(spares);
         let buckets = keys.next_power_of_two();
         let store: NonNull<Self> = area(size_of::<Self>() as u64, b::NUMA_NO_NODE)?.cast();
-        let free_all = Unfinished(store);
+        let free_all = Unfinished(Made::Hash(store));
         // SAFETY: fresh, zeroed, and nobody else's.
         let this = unsafe { &mut *store.as_ptr() };
         // SAFETY: the map is this store's; `attr` is as the kernel passed it.
@@ -405,29 +413,77 @@ impl Store {
     }
 }
 
-impl Store {
-    /// Frees a store and gives its reference to the module back. Nothing of
-    /// ours is used after that but the way out of our text.
+/// A store that was made, of either kind.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Made {
+    /// A hash map.
+    Hash(NonNull<Store>),
+    /// A trie.
+    Trie(NonNull<Trie>),
+}
+
+impl Made {
+    /// The store as the kernel sees it.
+    fn map(self) -> *mut b::bpf_map {
+        match self {
+            Self::Hash(store) => store.as_ptr().cast(),
+            // SAFETY: whoever has it keeps it from being freed.
+            Self::Trie(trie) => unsafe { trie.as_ref() }.map(),
+        }
+    }
+
+    /// Bytes that are its own.
+    ///
+    /// # Safety
+    ///
+    /// It is there.
+    unsafe fn usage(self) -> u64 {
+        // SAFETY: promised by the caller.
+        unsafe {
+            match self {
+                Self::Hash(store) => store.as_ref().usage(),
+                Self::Trie(trie) => trie.as_ref().usage(),
+            }
+        }
+    }
+
+    /// Frees it.
     ///
     /// # Safety
     ///
     /// Nobody uses the store; process context.
-    unsafe fn end(store: NonNull<Self>) {
-        create::forget(store);
+    unsafe fn free(self) {
+        // SAFETY: promised by the caller.
+        unsafe {
+            match self {
+                Self::Hash(store) => Store::free(store),
+                Self::Trie(trie) => Trie::free(trie),
+            }
+        }
+    }
+
+    /// Frees it and gives its reference to the module back. Nothing of ours is used
+    /// after that but the way out of our text.
+    ///
+    /// # Safety
+    ///
+    /// As of [`Made::free`].
+    unsafe fn end(self) {
+        create::forget(self);
         // SAFETY: promised by the caller; the reference was taken when the store was made.
         unsafe {
-            Self::free(store);
+            self.free();
             b::bailey_module_drop();
         }
     }
 }
 
 /// A store that is being made; dropped, it is freed.
-struct Unfinished(NonNull<Store>);
+struct Unfinished(Made);
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
         // SAFETY: nobody knows it yet.
-        unsafe { Store::free(self.0) };
+        unsafe { self.0.free() };
     }
 }

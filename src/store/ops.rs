@@ -4,18 +4,46 @@
 //! Those that programs call may be called with a hash map of the kernel's, too:
 //! one that came into a map of maps ([`super::create`]).
 
-use super::{batch, copy, seq, Store};
+use super::{batch, copy, seq, trie, Made, Store, Trie};
 use crate::bindings as b;
 use crate::pure::store::{Refusal, Updated, When};
 use core::ptr::{self, NonNull};
 use kernel::prelude::*;
 use kernel::sync::rcu;
 
-/// Whether a map with these operations is a store or, of inner ones, a pattern for
-/// stores.
+/// Whether a map with these operations is a store of a hash map or, of inner ones, a
+/// pattern for such.
 #[inline(always)]
-pub(super) fn are_ours(ops: *const b::bpf_map_ops) -> bool {
+pub(super) fn are_of_hash(ops: *const b::bpf_map_ops) -> bool {
     ptr::eq(ops, &raw const b::bailey_store_ops) || ptr::eq(ops, &raw const b::bailey_lru_store_ops)
+}
+
+/// The same of any store.
+pub(super) fn are_ours(ops: *const b::bpf_map_ops) -> bool {
+    are_of_hash(ops) || ptr::eq(ops, &raw const b::bailey_trie_store_ops)
+}
+
+/// Where the values of `map` are, if it is a store.
+///
+/// # Safety
+///
+/// `map` is a map.
+pub(crate) unsafe fn layout(map: *mut b::bpf_map) -> Option<b::bailey_values> {
+    // SAFETY: promised by the caller.
+    unsafe {
+        let of_hash = Store::of(map).map(Store::layout);
+        of_hash.or_else(|| Trie::of(map).map(Trie::layout))
+    }
+}
+
+/// Whether `map` is a store that takes its own copy of a key before it looks at it.
+///
+/// # Safety
+///
+/// `map` is a map.
+pub(crate) unsafe fn reads_keys_once(map: *mut b::bpf_map) -> bool {
+    // SAFETY: promised by the caller.
+    ptr::eq(unsafe { (*map).ops }, &raw const b::bailey_trie_store_ops)
 }
 
 /// The kernel's operations for maps of this type, and ours in their place, if we
@@ -31,6 +59,9 @@ pub(super) fn for_type(map_type: u32) -> Option<(*const b::bpf_map_ops, *const b
                 b::bailey_htab_lru_map_ops,
                 &raw const b::bailey_lru_store_ops,
             )),
+            b::bpf_map_type_BPF_MAP_TYPE_LPM_TRIE if trie::is_known() => {
+                Some((b::bailey_trie_map_ops, &raw const b::bailey_trie_store_ops))
+            }
             _ => None,
         }
     }
@@ -55,6 +86,7 @@ unsafe fn kernels<'a>(map: *mut b::bpf_map) -> &'a b::bpf_map_ops {
 /// What they have of others (checks before a map is made, batches by single
 /// elements, callbacks' arguments) fits us as it is.
 pub(super) fn init() {
+    trie::init();
     // SAFETY: the kernel's tables are found; ours are read by nobody yet.
     unsafe {
         b::bailey_store_ops = with_ours(*b::bailey_htab_map_ops);
@@ -62,6 +94,7 @@ pub(super) fn init() {
         ops.map_lookup_elem = Some(lookup_recent);
         ops.map_lookup_elem_sys_only = Some(lookup_unmarked);
         b::bailey_lru_store_ops = ops;
+        b::bailey_trie_store_ops = trie::with_ours(*b::bailey_trie_map_ops);
     }
 }
 
@@ -306,8 +339,18 @@ unsafe extern "C" fn mem_usage(map: *const b::bpf_map) -> u64 {
 unsafe extern "C" fn free(map: *mut b::bpf_map) {
     if let Some(store) = NonNull::new(map.cast::<Store>()) {
         // SAFETY: called by the kernel with a store that nobody uses any more.
-        unsafe { Store::end(store) };
+        unsafe { Made::Hash(store).end() };
     }
+}
+
+/// When an update with these flags is to happen.
+pub(super) fn when(flags: u64) -> Result<When> {
+    Ok(match flags as u32 {
+        _ if flags > u64::from(b::BPF_EXIST) => return Err(EINVAL),
+        b::BPF_NOEXIST => When::New,
+        b::BPF_EXIST => When::Old,
+        _ => When::Any,
+    })
 }
 
 impl From<Refusal> for Error {
@@ -326,12 +369,7 @@ impl Store {
     ///
     /// `key` and `value` are readable for the map's sizes.
     unsafe fn update(&self, key: *const u8, value: *const u8, flags: u64) -> Result {
-        let when = match flags as u32 {
-            _ if flags > u64::from(b::BPF_EXIST) => return Err(EINVAL),
-            b::BPF_NOEXIST => When::New,
-            b::BPF_EXIST => When::Old,
-            _ => When::Any,
-        };
+        let when = when(flags)?;
         let table = self.table();
         // SAFETY: promised by the caller.
         let hash = unsafe { self.hash(key) };

@@ -23,6 +23,7 @@
 //! place in the chain by a single store.
 
 pub mod hash;
+pub mod trie;
 
 /// No element: where a chain or the list of free ones ends.
 const END: u32 = u32::MAX;
