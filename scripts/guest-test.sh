@@ -128,7 +128,7 @@ run_test() {
         ! "$TOP/scripts/splats.sh" "$console" >"$out.splats"; then
         printf '# kernel log lines that fail the run:\n'
         head -n 20 "$out.splats" | sed 's/^/#   /'
-        result fail "$name: the kernel log stays clean"
+        result fail "$name: the kernel log stays clean: $(head -n 1 "$out.splats")"
     fi
     rm -f "$out.splats"
     printf '# %s took %d s\n' "$name" $((SECONDS - start))
