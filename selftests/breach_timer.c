@@ -258,16 +258,12 @@ static int programs_left(void)
 	return lines;
 }
 
-/* Programs go while their timers fire. */
-static void closed_armed(int rounds)
+/* So many times a program goes while its timers fire. How often not as it should. */
+static int close_armed(int rounds, int left)
 {
-	int left = programs_left(), bad = 0;
-	long memory = 0;
+	int bad = 0;
 
 	for (int i = 0; i < rounds; i++) {
-		/* Not what is allocated once. */
-		if (i == 2)
-			memory = kernel_memory();
 		timers = load_breach(".", "breach_timer");
 		for (int cpu = 0; cpu < libbpf_num_possible_cpus(); cpu++) {
 			pin_to_cpu(cpu);
@@ -278,7 +274,23 @@ static void closed_armed(int rounds)
 			usleep(20000);
 		bad += programs_left() > left;
 	}
-	memory = kernel_memory() - memory;
+	return bad;
+}
+
+static void closed_armed(int rounds)
+{
+	/* First what is allocated once. */
+	int left = programs_left(), bad = close_armed(2, left);
+	long memory = 0;
+
+	/* What is lost is lost each time; what the kernel has at hand grows now and then. */
+	for (int tries = 0; tries < 3; tries++) {
+		memory = kernel_memory();
+		bad += close_armed(rounds, left);
+		memory = kernel_memory() - memory;
+		if (memory < 2048)
+			break;
+	}
 	pin_to_cpu(0);
 	report(!bad, "programs go when they are closed with timers armed and work queued (%d times)", rounds);
 	report(memory < 2048, "the kernel's memory is as before (%ld KiB more)", memory);
