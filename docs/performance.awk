@@ -153,6 +153,11 @@ END {
         keys("array_10", "array_1", 9), "")
     line("hash look-up", each("off", "hash_10", "hash_1", 9), each("on", "hash_10", "hash_1", 9),
         keys("hash_10", "hash_1", 9), "")
+    line("redirect through a device map, the last thing that a program does",
+        each("off", "redirect_last", "empty", 1), each("on", "redirect_last", "empty", 1),
+        keys("redirect_last", "empty", 1), "")
+    line("the same, with something behind it", each("off", "redirect_then", "empty", 1),
+        each("on", "redirect_then", "empty", 1), keys("redirect_then", "empty", 1), "")
     line("look-up in a per-CPU array", each("off", "per_cpu_10", "per_cpu_1", 9),
         each("on", "per_cpu_10", "per_cpu_1", 9), keys("per_cpu_10", "per_cpu_1", 9), "")
     line("access to an array's value", each("off", "array_value_10", "array_1", 10),
@@ -175,6 +180,8 @@ END {
         map_lines("local_lru", "one that is per CPU and forgets")
         map_lines("pieces", "a per-CPU array, not in its first 32 KiB")
     }
+    line("the forwarder of make demo, a memcached get over UDP, whole run", run["off", "forwarder", "get"],
+        run["on", "forwarder", "get"], sprintf("%.1f", writes["forwarder", "get"]) + 0, "")
     for (i = 0; i < n; i++) {
         split(name[i], p)
         if (p[1] !~ /^table_[1-9]/) continue

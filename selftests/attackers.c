@@ -261,8 +261,8 @@ static void read_image(int prog)
 			}
 		}
 	}
-	if (!leave || !begun || !nr_jumps)
-		die("the prey's image at %llx has no prologue, no epilogue, or no calls", image);
+	if (!leave || !begun)
+		die("the prey's image at %llx has no prologue or no epilogue", image);
 }
 
 static int run_of(int prog, unsigned char who)
@@ -572,6 +572,8 @@ static void aim_at_gates(struct shot *shot, __u64 *random)
 {
 	__u64 to = symbols[HELPER_Z + next_random(random) % (SYMBOLS - HELPER_Z)].address;
 
+	if (!nr_jumps)
+		die("%s: its prey calls nothing", kind->name);
 	if (next_random(random) % 3 == 0)
 		to = symbols[HELPER_GATE].address;
 	else if (next_random(random) % 3 == 0)
@@ -656,6 +658,8 @@ static void lay_frame(struct prey *prey)
 	__u64 words[VICTIM_WORDS] = {}, *at = words + FORGED / 8;
 	__u32 key = 0;
 
+	if (!nr_jumps)
+		die("%s: its prey calls nothing", kind->name);
 	at[0] = base_pointer;
 	at[1] = prey->secret = 0x5ec2e75ec2e7;
 	at[2] = back[prey_runs % nr_jumps];

@@ -42,6 +42,13 @@ struct {
 	__uint(max_entries, 4 * 1024 * 1024);
 } ring SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} ports SEC(".maps");
+
 SEC("xdp") int empty(struct xdp_md *ctx)
 {
 	return XDP_PASS;
@@ -119,6 +126,17 @@ static __always_inline int records(int times, int touches)
 		bpf_ringbuf_submit((void *)record, BPF_RB_NO_WAKEUP);
 	}
 	return XDP_PASS;
+}
+
+/* A redirect, and nothing behind it; or a decision. */
+SEC("xdp") int redirect_last(struct xdp_md *ctx)
+{
+	return bpf_redirect_map(&ports, 0, XDP_DROP);
+}
+
+SEC("xdp") int redirect_then(struct xdp_md *ctx)
+{
+	return bpf_redirect_map(&ports, 0, XDP_DROP) == XDP_REDIRECT ? XDP_REDIRECT : XDP_DROP;
 }
 
 SEC("xdp") int record_1(struct xdp_md *ctx) { return records(1, 0); }

@@ -164,6 +164,18 @@ impl Mapped {
         }
     }
 
+    /// Of an array whose values lie in a row, if they are mapped: the domain's address of
+    /// the first, and how many bytes further on the next CPU's are, or 0 if there are none.
+    pub(crate) fn row(&self) -> Option<(u64, u64)> {
+        let is_array = match self.map_type {
+            b::bpf_map_type_BPF_MAP_TYPE_ARRAY => self.pages == 0,
+            b::bpf_map_type_BPF_MAP_TYPE_PERCPU_ARRAY => self.pages != 0 && !self.is_in_pieces(),
+            _ => false,
+        };
+        let is_row = is_array && self.is_mapped() && self.table.is_none();
+        is_row.then_some((self.domain, self.pages * PAGE))
+    }
+
     /// The start of the value in which the kernel's address `addr` lies, if it
     /// is one of an array that is lent.
     pub(crate) fn value_start(&self, addr: u64) -> Option<u64> {

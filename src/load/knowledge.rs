@@ -205,6 +205,13 @@ impl Knowledge {
         unsafe { (*self.env).seen_direct_write }
     }
 
+    /// Whether what the CPU only guesses is the program's business alone: its indices
+    /// need no mask.
+    pub(super) fn bypasses_masks(&self) -> bool {
+        // SAFETY: `env` is alive.
+        unsafe { (*self.env).bypass_spec_v1 }
+    }
+
     /// What the load or store at `index` goes through.
     pub(super) fn pointer(&self, index: usize) -> PtrKind {
         let insn = self.insns()[index];

@@ -16,13 +16,15 @@ use super::tables::Tables;
 use super::{site, Reason};
 use crate::bindings as b;
 use crate::breach;
-use crate::domain;
 use crate::domain::fields::Fields;
+use crate::domain::values::Mapped;
+use crate::domain::{self, Member};
 use crate::pure::catalog;
 use crate::pure::insn::{Insn, REG_1, REG_FP};
 use crate::pure::rewrite::functions::{
     self, Function, Layout, Leaps, Origin, Scratch, MAX_FUNCTIONS,
 };
+use crate::pure::rewrite::lookup::{Lookup, Row};
 use crate::pure::rewrite::{
     self, blinding, survey, timed_may_goto, Known, MayGoto, PtrKind, Refusal,
     FUNCTION_PROLOGUE_LEN, PROLOGUE_LEN,
@@ -91,10 +93,23 @@ pub(super) fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
         facts_of(known, &helpers, index)
     })?;
     let tables = Tables::new(known)?;
+    for &map in known.maps() {
+        // SAFETY: a map that `env` holds a reference to, and the template of the maps in it.
+        let are_kept = unsafe {
+            let inner = (*map).inner_map_meta;
+            Fields::of(map).are_kept() && (inner.is_null() || Fields::of(inner).are_kept())
+        };
+        if !are_kept {
+            return Err(Reason::Fields);
+        }
+    }
+    let domain = domain::for_maps(known.maps()).map_err(Reason::Domain)?;
+    let lookups = lookups(known, &helpers, &domain)?;
     let lay_out = |switches| -> Result<_, Reason> {
         let mut work = Work {
             known,
             helpers: &helpers,
+            lookups: &lookups,
             ctx: facts.reads_data(),
             code: Code::default(),
             sites: KVVec::new(),
@@ -118,17 +133,6 @@ pub(super) fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
         _ => lay_out(false)?,
     };
 
-    for &map in known.maps() {
-        // SAFETY: a map that `env` holds a reference to, and the template of the maps in it.
-        let are_kept = unsafe {
-            let inner = (*map).inner_map_meta;
-            Fields::of(map).are_kept() && (inner.is_null() || Fields::of(inner).are_kept())
-        };
-        if !are_kept {
-            return Err(Reason::Fields);
-        }
-    }
-
     let Work {
         ctx,
         code,
@@ -147,7 +151,6 @@ pub(super) fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
     if env.used_btf_cnt as usize >= env.used_btfs.len() {
         return Err(Reason::Modules);
     }
-    let domain = domain::for_maps(known.maps()).map_err(Reason::Domain)?;
     tables.fill(&domain)?;
     for &map in known.maps() {
         // Not under the mutex: the log is user memory.
@@ -196,6 +199,8 @@ pub(super) fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
 struct Work<'a> {
     known: &'a Knowledge,
     helpers: &'a Helpers,
+    /// The calls that need no gate.
+    lookups: &'a [Lookup],
     /// Whether anything looks at the context.
     ctx: bool,
     code: Code,
@@ -294,6 +299,7 @@ impl Work<'_> {
                 landing: landing.is_some(),
                 gated: image != 0,
                 places: tables.places(),
+                lookups: self.lookups,
             };
             let layout = Layout::new(insns, &mut functions, entry, leaps, blinded, scratch)?;
             part.stack = layout.stack();
@@ -383,6 +389,9 @@ impl Work<'_> {
         if facts.throws {
             return push(&mut self.sites, site::throw(index));
         }
+        if Lookup::at(self.lookups, index).is_some() {
+            return push(&mut self.sites, site::cpu_number(index));
+        }
         if let Some(id) = helper_of(&self.known.insns()[index], &facts) {
             let called = self.helpers.by_id(id).ok_or(Reason::UnknownHelper(id))?;
             self.ctx |= called.helper.takes_ctx;
@@ -390,6 +399,11 @@ impl Work<'_> {
             let redirects = matches!(id, catalog::id::REDIRECT | catalog::id::REDIRECT_MAP);
             if redirects && self.later && part.function != 0 {
                 site::in_packet_alone(&mut site);
+            }
+            // Of a program's own function, which nobody has called.
+            let own = part.function == 0 && index < self.functions[0].end as usize;
+            if own && rewrite::exits_behind(self.known.insns(), index) {
+                site::ends(&mut site);
             }
             push(&mut self.sites, site)?;
         }
@@ -438,6 +452,38 @@ impl Work<'_> {
         }
         Ok((b::BAILEY_CALL_FUNCTION, ctx))
     }
+}
+
+/// The look-ups that need no gate: of a key in one array, always the same, whose values
+/// are the domain's.
+fn lookups(known: &Knowledge, helpers: &Helpers, domain: &Member) -> Result<KVVec<Lookup>, Reason> {
+    let mut lookups = KVVec::new();
+    for index in 0..known.insns().len() {
+        if facts_of(known, helpers, index).helper != Some(catalog::id::MAP_LOOKUP_ELEM) {
+            continue;
+        }
+        let Some(map) = known.map_argument(index, 1) else {
+            continue;
+        };
+        let row = domain.with_values(|values| values.of_map(map).and_then(Mapped::row));
+        // SAFETY: a map that `env` holds a reference to.
+        let (entries, value_size) = unsafe { ((*map).max_entries, (*map).value_size) };
+        let (Some((values, each)), Some(stride)) = (row, value_size.checked_next_multiple_of(8))
+        else {
+            continue;
+        };
+        let row = Row {
+            values,
+            entries,
+            stride,
+            each,
+            masked: !known.bypasses_masks(),
+        };
+        if let Some(lookup) = Lookup::new(index as u32, row) {
+            push(&mut lookups, lookup)?;
+        }
+    }
+    Ok(lookups)
 }
 
 /// What a call of `bpf_throw()` has as its `imm` once the verifier has put

@@ -145,6 +145,9 @@ pub(crate) mod effect {
     pub(crate) const OBJECTS: u16 = 0x1000;
     /// The helper takes for granted that a packet is being worked on.
     pub(crate) const IN_PACKET: u16 = 0x2000;
+    /// The program exits right behind the call: the run ends at the gate, with what the
+    /// helper returns, and is not confined again for one instruction.
+    pub(crate) const LAST: u16 = 0x4000;
     /// It is about objects that programs allocate.
     pub(crate) const GRAPH: u16 = 0x8000;
     /// What has a way of its own in the helper gate.
@@ -514,6 +517,21 @@ pub(super) fn in_packet_alone(site: &mut b::bailey_site) {
     site.effects |= effect::IN_PACKET;
 }
 
+/// Makes the entry one behind which the run ends, if nothing speaks against it: the
+/// call goes on elsewhere, or returns no verdict.
+pub(super) fn ends(site: &mut b::bailey_site) {
+    const ELSEWHERE: u16 = effect::CALLS_BACK
+        | effect::THROWS
+        | effect::NEVER
+        | effect::TAIL_CALL
+        | effect::OBJECTS
+        | effect::GRAPH;
+    if site.effects & ELSEWHERE == 0 && site.returns == returns::SCALAR {
+        site.class = b::BAILEY_SITE_AUDITED;
+        site.effects |= effect::LAST;
+    }
+}
+
 /// The entry for an exception at `insn`, in an image that is not the program's
 /// own.
 pub(super) fn throw(insn: usize) -> b::bailey_site {
@@ -530,6 +548,15 @@ pub(super) fn throw(insn: usize) -> b::bailey_site {
 pub(super) fn loop_count(insn: usize) -> b::bailey_site {
     b::bailey_site {
         helper: b::BAILEY_SITE_COUNT,
+        insn: insn as u32,
+        ..enter()
+    }
+}
+
+/// The entry for the CPU's number, which a look-up at `insn` asks for. Its stub answers.
+pub(super) fn cpu_number(insn: usize) -> b::bailey_site {
+    b::bailey_site {
+        helper: id::GET_SMP_PROCESSOR_ID,
         insn: insn as u32,
         ..enter()
     }

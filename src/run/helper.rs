@@ -52,7 +52,12 @@ unsafe extern "C" fn bailey_helper(run: *mut b::bailey_run, args: *mut u64) -> u
     // SAFETY: set by the gate from the program's own table, which lives as long as the program.
     let site = unsafe { &*run.raw.site };
     match call(run, site, &mut args, &kept) {
-        Ok(result) => result,
+        Ok(result) => {
+            if site.effects & effect::LAST != 0 {
+                run.raw.action = b::BAILEY_END;
+            }
+            result
+        }
         Err(refused) => {
             violation::record(run, Kind::Argument, site.ret, refused.addr);
             run.raw.action = b::BAILEY_ABORT;

@@ -66,6 +66,7 @@ impl Beyond {
             landing: false,
             gated: false,
             places: Places::new(&self.places).unwrap(),
+            lookups: &[],
         }
     }
 }

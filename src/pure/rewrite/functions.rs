@@ -40,7 +40,8 @@
 //! is not the program's own, and has no callback, it stays a call.
 //!
 //! A jump through a table is a search among its places ([`jump_table`]); a
-//! function has one search for each register by which it jumps.
+//! function has one search for each register by which it jumps. A look-up that needs
+//! no gate is a few instructions in the place of its call ([`super::lookup`]).
 //!
 //! Functions stay in order, the entry first, so line info stays in order too.
 //!
@@ -60,6 +61,7 @@
 use super::super::insn::{alu, class, jmp, mode, size, Insn, REG_1, REG_AX, REG_FP, REG_PARAMS, X};
 use super::blinding;
 use super::jump_table::{self, Places, DEAD_END};
+use super::lookup::{self, Lookup};
 use super::Refusal;
 
 /// Most functions of a program (`BPF_MAX_SUBPROGS`, include/linux/bpf_verifier.h).
@@ -246,12 +248,21 @@ pub struct Leaps<'a> {
     pub gated: bool,
     /// Where its jump tables lead.
     pub places: Places<'a>,
+    /// Its calls that are look-ups without a gate, in order.
+    pub lookups: &'a [Lookup],
 }
 
 impl Leaps<'_> {
     /// Whether `insn` throws an exception.
     pub fn is_throw(&self, insn: &Insn) -> bool {
         insn.is_kfunc_call() && insn.off == 0 && Some(insn.imm) == self.throw
+    }
+
+    /// What the instruction at `index` is to look up without a gate, if that.
+    fn lookup(&self, index: usize, insn: &Insn) -> Option<&Lookup> {
+        insn.is_helper_call()
+            .then(|| Lookup::at(self.lookups, index))
+            .flatten()
     }
 
     /// Whether it does by a jump.
@@ -264,7 +275,8 @@ impl Leaps<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// The instruction at this index; of a jump the distance may be new, of an
-    /// argument on the stack the base.
+    /// argument on the stack the base. Of a look-up without a gate the call that
+    /// asks for the CPU's number.
     Kept(usize),
     /// The first of those that stand for the instruction at this index.
     For(usize),
@@ -843,6 +855,9 @@ impl<'a> Layout<'a> {
                 1
             });
         }
+        if let Some(lookup) = self.leaps.lookup(index, insn) {
+            return Ok(lookup.slots());
+        }
         if insn.is_exit() && !self.is_root(number) {
             // The last one needs no jump: the way back follows.
             return Ok(u32::from(!self.is_last(number, index)));
@@ -1000,6 +1015,15 @@ impl<'a> Layout<'a> {
                 &|from, place| self.goto(from, self.at(place as usize)),
                 &mut |insn| emit(core::mem::replace(&mut origin, Origin::Added), insn),
             );
+        }
+        if let Some(lookup) = self.leaps.lookup(index, &insn) {
+            let mut origin = Origin::For(index);
+            return lookup.emit(&mut |part| match part {
+                lookup::Part::Plain(new) => {
+                    emit(core::mem::replace(&mut origin, Origin::Added), new)
+                }
+                lookup::Part::CpuNumber => emit(Origin::Kept(index), insn),
+            });
         }
         if insn.is_exit() && !self.is_root(number) {
             if index + 1 == function.end as usize {

@@ -28,6 +28,7 @@
 pub mod blinding;
 pub mod functions;
 pub mod jump_table;
+pub mod lookup;
 
 use super::catalog;
 use super::insn::{
@@ -432,6 +433,25 @@ fn call(insn: &Insn, known: &Known) -> Result<Action, Refusal> {
         None => Err(Refusal::Helper(id)),
         Some(helper) => Ok(through(helper)),
     }
+}
+
+/// Most jumps that [`exits_behind`] follows.
+const JUMPS_TO_EXIT: u32 = 8;
+
+/// Whether nothing but jumps is between the instruction at `index` and an exit.
+pub fn exits_behind(insns: &[Insn], index: usize) -> bool {
+    let mut at = index as i64 + 1;
+    for _ in 0..=JUMPS_TO_EXIT {
+        let insn = usize::try_from(at).ok().and_then(|at| insns.get(at));
+        match insn {
+            Some(insn) if insn.is_exit() => return true,
+            Some(insn) if insn.is_jump_always() => {
+                at += 1 + i64::from(insn.jump().unwrap_or(0));
+            }
+            _ => return false,
+        }
+    }
+    false
 }
 
 fn kfunc_call(known: &Known) -> Result<Action, Refusal> {
@@ -1004,6 +1024,32 @@ mod tests {
         assert!(facts.calls(catalog::id::KTIME_GET_TAI_NS));
         assert!(!facts.calls(catalog::id::KTIME_GET_NS));
         assert!(!facts.calls(u32::MAX));
+    }
+
+    #[test]
+    fn an_exit_behind_jumps_is_found() {
+        let call = Insn::call(7);
+        let set = Insn::mov64_imm(0, 1);
+        let behind = |insns: &[Insn]| exits_behind(insns, 0);
+        assert!(behind(&[call, Insn::exit()]));
+        assert!(behind(&[call, Insn::ja(1), set, Insn::exit()]));
+        assert!(behind(&[
+            call,
+            Insn::ja32(2),
+            set,
+            Insn::exit(),
+            Insn::ja(-2)
+        ]));
+        assert!(!behind(&[call, set, Insn::exit()]));
+        assert!(!behind(&[
+            call,
+            Insn::jmp_imm(jmp::JEQ, 0, 0, 0),
+            Insn::exit()
+        ]));
+        // Round and round, and out of the program: never verified, and no exit.
+        assert!(!behind(&[call, Insn::ja(-1)]));
+        assert!(!behind(&[call, Insn::ja(-9)]));
+        assert!(!behind(&[call]));
     }
 
     #[test]
