@@ -446,7 +446,9 @@ static void cost(int places, int repeat)
 	if (bpf_prog_test_run_opts(fd, &opts) || bpf_prog_get_info_by_fd(fd, &info, &len))
 		die("a run: %s", strerror(errno));
 	first = info.run_time_ns;
+	info = (struct bpf_prog_info){};
 	opts.repeat = repeat;
+	opts.data_size_out = 0;
 	if (bpf_prog_test_run_opts(fd, &opts) || bpf_prog_get_info_by_fd(fd, &info, &len))
 		die("runs: %s", strerror(errno));
 	printf("%llu\n", (info.run_time_ns - first + repeat / 2) / repeat);

@@ -60,20 +60,26 @@ before=$(counter helper_calls)
 check "helper calls are counted ($(($(counter helper_calls) - before)))" \
     test $(($(counter helper_calls) - before)) -ge 1000
 
-# crossings PROGRAM: helper calls and key writes of ten runs of a program of bench.bpf.o
+# crossings PROGRAM: helper calls and key writes of ten runs of a program of bench.bpf.o;
+# the fewest of five times, since an interrupt writes the key as well
 crossings() {
     local calls writes
-    calls=$(counter helper_calls) writes=$(counter key_writes)
-    bpftool prog run pinned "/sys/fs/bpf/bench/$1" data_in /tmp/packet repeat 10 >/dev/null
-    echo $(($(counter helper_calls) - calls)) $(($(counter key_writes) - writes))
+    for _ in 1 2 3 4 5; do
+        calls=$(counter helper_calls) writes=$(counter key_writes)
+        bpftool prog run pinned "/sys/fs/bpf/bench/$1" data_in /tmp/packet repeat 10 >/dev/null
+        echo $(($(counter helper_calls) - calls)) $(($(counter key_writes) - writes))
+    done | sort -n -k 1,1 -k 2,2 | head -n 1
 }
 bpftool prog loadall bench.bpf.o /sys/fs/bpf/bench
-bpftool map update name hash key hex 01 00 00 00 value hex 00 00 00 00 00 00 00 00
+for map in hash loan; do
+    bpftool map update name $map key hex 01 00 00 00 value hex 00 00 00 00 00 00 00 00
+done
 bpftool map update name ports key hex 00 00 00 00 value hex 01 00 00 00
 equal "a run without helpers writes the key twice" "0 20" "$(crossings empty)"
 equal "ten look-ups in an array cross no gate" "0 20" "$(crossings array_10)"
 equal "ten look-ups in a per-CPU array cross no gate" "0 20" "$(crossings per_cpu_10)"
-equal "a look-up in a hash map crosses the gate there and back" "10 40" "$(crossings hash_1)"
+equal "ten look-ups in a hash map cross no gate" "0 20" "$(crossings hash_10)"
+equal "one in a map whose values are loans crosses it there and back" "10 40" "$(crossings loan_1)"
 equal "a redirect that the program ends with crosses it once" "10 20" "$(crossings redirect_last)"
 equal "one that it looks at crosses it there and back" "10 40" "$(crossings redirect_then)"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! A look-up that needs no gate finds what `array_map_lookup_elem()` would
-//! (kernel/bpf/arraymap.c), and what is around it goes on as it did.
+//! A look-up that needs no gate finds what is in the map, and what is around it goes on
+//! as it did.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 #[path = "common/machine.rs"]
@@ -13,10 +13,15 @@ mod program;
 use bailey::pure::catalog::id;
 use bailey::pure::insn::{alu, jmp, size, Insn, REG_0, REG_1, REG_2};
 use bailey::pure::rewrite::functions::{Function, Leaps, Origin};
-use bailey::pure::rewrite::lookup::{Lookup, Row};
+use bailey::pure::rewrite::lookup::chains::KEY_STRIDE;
+use bailey::pure::rewrite::lookup::{Chains, Lookup, Map, Row};
+use bailey::pure::store::hash::hash;
+use bailey::pure::store::{Index, ELEMENT, LOSSES, NEXT};
 use machine::Machine;
 use program::{config, lay_out, lay_out_with, Laid};
+use proptest::collection::{hash_set, vec};
 use proptest::prelude::*;
+use std::cell::Cell;
 
 const SUM: u8 = 6;
 const KEY: u8 = 7;
@@ -53,21 +58,110 @@ fn found(row: &Row, cpu: u64, key: u32) -> u64 {
     row.values + cpu * row.each + u64::from(key) * u64::from(row.stride)
 }
 
-/// The image with this look-up on CPU number `cpu`, which a stub answers.
-fn laid_out(insns: &[Insn], row: Row, cpu: i32) -> (Laid, Vec<Insn>) {
+/// The image with this look-up at `call`.
+fn lay(insns: &[Insn], call: usize, map: Map) -> Laid {
     let functions = [Function::new(0, insns.len() as u32, 0)];
-    let lookups = [Lookup::new(CALL as u32, row).unwrap()];
+    let lookups = [Lookup::new(call as u32, map).unwrap()];
     let leaps = Leaps {
         lookups: &lookups,
         ..Leaps::default()
     };
-    let laid = lay_out_with(insns, &functions, leaps).unwrap();
+    lay_out_with(insns, &functions, leaps).unwrap()
+}
+
+/// The image on CPU number `cpu`, which a stub answers.
+fn laid_out(insns: &[Insn], row: Row, cpu: i32) -> (Laid, Vec<Insn>) {
+    let laid = lay(insns, CALL, Map::Row(row));
     let answered = laid.code.iter().map(|(origin, insn)| match origin {
         Origin::Kept(CALL) => Insn::mov64_imm(REG_0, cpu),
         _ => *insn,
     });
     let image = answered.collect();
     (laid, image)
+}
+
+/// A hash map's words as a domain sees them: element number n has the n-th key, and is
+/// the first of its chain until the next comes.
+#[derive(Debug)]
+struct Shown {
+    chains: Chains,
+    bytes: Vec<u8>,
+}
+
+const INDEX_AT: u64 = 0x5000_0000_0000;
+const VALUES_AT: u64 = 0x4fff_fff0_0000;
+
+impl Shown {
+    fn new(keys: &[u64], key_size: u32, buckets: u32, seed: u32, losses: u32) -> Self {
+        let elements = keys.len() as u32 + 2;
+        let chains = Chains {
+            at: INDEX_AT,
+            index: Index::new(elements.into(), KEY_STRIDE, buckets.into()).unwrap(),
+            values: VALUES_AT,
+            value_stride: 24,
+            key_size,
+            elements,
+            buckets,
+            seed,
+        };
+        let mut shown = Self {
+            chains,
+            bytes: vec![0xa5; chains.index.len as usize],
+        };
+        for bucket in 0..buckets {
+            shown.put(shown.bucket(bucket), u32::MAX);
+            shown.put(shown.bucket(bucket) + LOSSES, losses);
+        }
+        for (number, &key) in (0u32..).zip(keys) {
+            let at = KEY_STRIDE as usize * number as usize;
+            shown.put(at, key as u32);
+            if key_size == 8 {
+                shown.put(at + 4, (key >> 32) as u32);
+            }
+            let bucket = shown.bucket(shown.hash(key) & (buckets - 1));
+            let first = shown.get(bucket, 4) as u32;
+            let element = (chains.index.elements + ELEMENT * u64::from(number)) as usize;
+            shown.put(element + NEXT, first);
+            shown.put(bucket, number);
+        }
+        shown
+    }
+
+    fn hash(&self, key: u64) -> u32 {
+        let words = self.chains.key_size / 4;
+        hash(words, self.chains.seed, |at| (key >> (32 * at)) as u32)
+    }
+
+    fn bucket(&self, number: u32) -> usize {
+        self.chains.index.buckets as usize + 8 * number as usize
+    }
+
+    fn put(&mut self, at: usize, word: u32) {
+        self.bytes[at..at + 4].copy_from_slice(&word.to_le_bytes());
+    }
+
+    fn get(&self, at: usize, len: usize) -> u64 {
+        let mut value = [0; 8];
+        value[..len].copy_from_slice(&self.bytes[at..at + len]);
+        u64::from_le_bytes(value)
+    }
+
+    fn read(&self, address: u64, len: usize) -> Option<u64> {
+        let at = usize::try_from(address.checked_sub(INDEX_AT)?).ok()?;
+        (at + len <= self.bytes.len()).then(|| self.get(at, len))
+    }
+}
+
+/// Looks one key up, which lies in the packet.
+fn looking_for(key: u64) -> Vec<Insn> {
+    let [low, high] = Insn::ld_imm64(KEY, key);
+    vec![
+        low,
+        high,
+        Insn::stx(size::DW, REG_2, KEY, 0),
+        Insn::call(id::MAP_LOOKUP_ELEM as i32),
+        Insn::exit(),
+    ]
 }
 
 /// Arrays of all sizes, and keys around their ends.
@@ -114,6 +208,32 @@ proptest! {
         prop_assert_eq!(outcome.verdict, found.fold(0u64, u64::wrapping_add));
         prop_assert!(outcome.calls.is_empty());
     }
+
+    #[test]
+    fn a_hash_maps_keys_are_found(
+        keys in hash_set(prop_oneof![any::<u64>(), 0u64..50], 0..60),
+        others in vec(prop_oneof![any::<u64>(), 0u64..50], 0..6),
+        wide in any::<bool>(),
+        shift in 0u32..6,
+        (seed, losses) in any::<(u32, u32)>(),
+    ) {
+        let key_size = if wide { 8 } else { 4 };
+        let cut = |key: &u64| if wide { *key } else { u64::from(*key as u32) };
+        let mut keys: Vec<u64> = keys.iter().map(cut).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let shown = Shown::new(&keys, key_size, 1 << shift, seed, losses);
+        let read = |address, len| shown.read(address, len);
+        for key in others.iter().chain(&keys) {
+            let laid = lay(&looking_for(*key), 3, Map::Chains(shown.chains));
+            let image = laid.insns();
+            let outcome = Machine::image(&image, laid.stack).beside(&read).run().expect("the image");
+            let number = keys.iter().position(|k| *k == cut(key));
+            let found = number.map_or(0, |number| VALUES_AT + 24 * number as u64);
+            prop_assert_eq!(outcome.verdict, found);
+            prop_assert!(outcome.calls.is_empty());
+        }
+    }
 }
 
 #[test]
@@ -135,7 +255,7 @@ fn the_first_instruction_stands_for_the_call() {
             masked,
             ..Row::default()
         };
-        let slots = Lookup::new(0, row).unwrap().slots() as usize;
+        let slots = Lookup::new(0, Map::Row(row)).unwrap().slots() as usize;
         let (laid, _) = laid_out(&insns, row, 0);
         let count = |wanted| {
             laid.code
@@ -151,16 +271,54 @@ fn the_first_instruction_stands_for_the_call() {
 }
 
 #[test]
+fn a_chain_that_lost_one_meanwhile_is_left_to_the_helper() {
+    let shown = Shown::new(&[1, 2, 3], 4, 1, 7, 41);
+    let losses = shown.chains.at + shown.bucket(0) as u64 + LOSSES as u64;
+    for (key, calls) in [(2, 0), (9, 1)] {
+        let reads = Cell::new(0);
+        let read = |address, len| {
+            let more = u64::from(address == losses);
+            reads.set(reads.get() + more);
+            Some(shown.read(address, len)? + more)
+        };
+        let laid = lay(&looking_for(key), 3, Map::Chains(shown.chains));
+        let image = laid.insns();
+        let outcome = Machine::image(&image, laid.stack).beside(&read).run();
+        let made = outcome.expect("the image").calls;
+        // With the key where it was: the helper begins again.
+        let at = machine::PACKET_AT + 64;
+        assert!(made
+            .iter()
+            .all(|(id, args)| *id == id::MAP_LOOKUP_ELEM && args[1] == at));
+        assert_eq!(made.len(), calls);
+        assert_eq!(reads.get(), calls as u64);
+    }
+}
+
+#[test]
 fn what_does_not_fit_keeps_its_gate() {
-    let row = |entries, stride, each| Row {
-        entries,
-        stride,
-        each,
-        ..Row::default()
+    let row = |entries, stride, each| {
+        let row = Row {
+            entries,
+            stride,
+            each,
+            ..Row::default()
+        };
+        Lookup::new(0, Map::Row(row))
     };
-    assert!(Lookup::new(0, row(1, 8, 0)).is_some());
-    assert_eq!(Lookup::new(0, row(0, 8, 0)), None);
-    assert_eq!(Lookup::new(0, row(1 << 31, 8, 0)), None);
-    assert_eq!(Lookup::new(0, row(1, 1 << 31, 0)), None);
-    assert_eq!(Lookup::new(0, row(1, 8, 1 << 31)), None);
+    assert!(row(1, 8, 0).is_some());
+    assert_eq!(row(0, 8, 0), None);
+    assert_eq!(row(1 << 31, 8, 0), None);
+    assert_eq!(row(1, 1 << 31, 0), None);
+    assert_eq!(row(1, 8, 1 << 31), None);
+    let chains = Shown::new(&[1], 4, 1, 0, 0).chains;
+    let with = |chains| Lookup::new(0, Map::Chains(chains));
+    assert!(with(chains).is_some());
+    for key_size in [0, 2, 5, 12, 16] {
+        assert_eq!(with(Chains { key_size, ..chains }), None);
+    }
+    let elements = 1 << 31;
+    assert_eq!(with(Chains { elements, ..chains }), None);
+    let buckets = 3;
+    assert_eq!(with(Chains { buckets, ..chains }), None);
 }

@@ -53,6 +53,8 @@ pub(crate) struct Mapped {
     domain: u64,
     /// Bytes that are values.
     len: u64,
+    /// Bytes behind the values' pages with what look-ups read of a hash map, whole pages.
+    index: u64,
     /// If each CPU has values of its own, how many bytes of them are behind `kernel`
     /// without a gap, and how many pages all are: so much further on is the next
     /// CPU's in the domain. Else 0.
@@ -98,6 +100,7 @@ impl Mapped {
             pieces: None,
             domain: 0,
             len: 0,
+            index: 0,
             each: 0,
             pages: 0,
             writable: false,
@@ -176,6 +179,12 @@ impl Mapped {
         is_row.then_some((self.domain, self.pages * PAGE))
     }
 
+    /// The domain's address of what look-ups read of a hash map, if it can.
+    pub(crate) fn index(&self) -> Option<u64> {
+        let behind = self.domain + self.len.next_multiple_of(PAGE);
+        (self.index != 0).then_some(behind)
+    }
+
     /// The start of the value in which the kernel's address `addr` lies, if it
     /// is one of an array that is lent.
     pub(crate) fn value_start(&self, addr: u64) -> Option<u64> {
@@ -234,7 +243,7 @@ impl Mapped {
     fn part(&self) -> Part {
         Part {
             start: self.domain,
-            end: self.domain + self.len.next_multiple_of(PAGE),
+            end: self.domain + self.len.next_multiple_of(PAGE) + self.index,
         }
     }
 
@@ -527,7 +536,13 @@ impl Values {
                 let numbers = VVec::from_elem(NOWHERE, table_len(layout.len), GFP_KERNEL)?;
                 pages_at = table.insert(numbers).as_ptr() as u64;
             }
+            // What look-ups read comes behind the values, and is not to be written.
+            let values = len.next_multiple_of(PAGE);
+            // SAFETY: `map` is a map that the program being loaded holds.
+            let shown = unsafe { store::chains(map) }.filter(|_| by == By::Program);
+            let index = shown.map_or(0, |(_, chains)| chains.index.len.next_multiple_of(PAGE));
             let source = |page: u64| match entry.pieces {
+                None if page * PAGE >= values => Some(shown?.0 + (page * PAGE - values)),
                 None => Some(pages_at + page * PAGE),
                 Some(pieces) => {
                     // SAFETY: as above.
@@ -538,10 +553,10 @@ impl Values {
             };
             let kept = self.slots().filter_map(Slot::kept);
             let taken = kept.filter(|entry| entry.is_mapped()).map(Mapped::part);
-            let place = self.room.place_for(len, taken);
+            let place = self.room.place_for(values + index, taken);
             entry.lacks_room = place.is_none();
             if let Some(at) = place {
-                let pages = len.div_ceil(PAGE);
+                let pages = (values + index) / PAGE;
                 for page in 0..pages {
                     let Some(source) = source(page) else {
                         continue;
@@ -553,7 +568,7 @@ impl Values {
                             (at + page * PAGE) as usize,
                             source as *mut c_void,
                             domain.key().number().into(),
-                            c_int::from(layout.writable != 0),
+                            c_int::from(layout.writable != 0 && page * PAGE < values),
                         )
                     };
                     if err != 0 {
@@ -565,6 +580,7 @@ impl Values {
                 entry.kernel = layout.start;
                 entry.domain = at;
                 entry.len = len;
+                entry.index = index;
                 entry.writable = layout.writable != 0;
                 entry.table = table.and_then(|numbers| NonNull::new(numbers.into_raw_parts().0));
             }
@@ -703,7 +719,7 @@ impl Values {
     pub(super) fn tag(&self, key: Key) {
         let kept = self.slots().filter_map(Slot::kept);
         for entry in kept.filter(|entry| entry.is_mapped()) {
-            super::tag(entry.domain, entry.len.div_ceil(PAGE), key);
+            super::tag(entry.domain, entry.part().len() / PAGE, key);
         }
     }
 

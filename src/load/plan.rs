@@ -24,11 +24,12 @@ use crate::pure::insn::{Insn, REG_1, REG_FP};
 use crate::pure::rewrite::functions::{
     self, Function, Layout, Leaps, Origin, Scratch, MAX_FUNCTIONS,
 };
-use crate::pure::rewrite::lookup::{Lookup, Row};
+use crate::pure::rewrite::lookup::{self, Chains, Lookup, Row};
 use crate::pure::rewrite::{
     self, blinding, survey, timed_may_goto, Known, MayGoto, PtrKind, Refusal,
     FUNCTION_PROLOGUE_LEN, PROLOGUE_LEN,
 };
+use crate::store;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
@@ -389,7 +390,7 @@ impl Work<'_> {
         if facts.throws {
             return push(&mut self.sites, site::throw(index));
         }
-        if Lookup::at(self.lookups, index).is_some() {
+        if Lookup::at(self.lookups, index).is_some_and(Lookup::asks_for_cpu) {
             return push(&mut self.sites, site::cpu_number(index));
         }
         if let Some(id) = helper_of(&self.known.insns()[index], &facts) {
@@ -454,7 +455,7 @@ impl Work<'_> {
     }
 }
 
-/// The look-ups that need no gate: of a key in one array, always the same, whose values
+/// The look-ups that need no gate: of a key in one map, always the same, whose values
 /// are the domain's.
 fn lookups(known: &Knowledge, helpers: &Helpers, domain: &Member) -> Result<KVVec<Lookup>, Reason> {
     let mut lookups = KVVec::new();
@@ -462,28 +463,38 @@ fn lookups(known: &Knowledge, helpers: &Helpers, domain: &Member) -> Result<KVVe
         if facts_of(known, helpers, index).helper != Some(catalog::id::MAP_LOOKUP_ELEM) {
             continue;
         }
-        let Some(map) = known.map_argument(index, 1) else {
-            continue;
-        };
-        let row = domain.with_values(|values| values.of_map(map).and_then(Mapped::row));
-        // SAFETY: a map that `env` holds a reference to.
-        let (entries, value_size) = unsafe { ((*map).max_entries, (*map).value_size) };
-        let (Some((values, each)), Some(stride)) = (row, value_size.checked_next_multiple_of(8))
-        else {
-            continue;
-        };
-        let row = Row {
-            values,
-            entries,
-            stride,
-            each,
-            masked: !known.bypasses_masks(),
-        };
-        if let Some(lookup) = Lookup::new(index as u32, row) {
+        let looked_up = known.map_argument(index, 1).and_then(|map| {
+            domain.with_values(|values| looked_up(known, map, values.of_map(map)?))
+        });
+        if let Some(lookup) = looked_up.and_then(|map| Lookup::new(index as u32, map)) {
             push(&mut lookups, lookup)?;
         }
     }
     Ok(lookups)
+}
+
+/// How a key is looked up in `map`, whose values the domain shows, without a gate.
+fn looked_up(known: &Knowledge, map: *mut b::bpf_map, shown: &Mapped) -> Option<lookup::Map> {
+    if let Some(at) = shown.index() {
+        // SAFETY: a map that `env` holds a reference to.
+        let (_, chains) = unsafe { store::chains(map) }?;
+        let (values, _) = shown.place();
+        return Some(lookup::Map::Chains(Chains {
+            at,
+            values,
+            ..chains
+        }));
+    }
+    let (values, each) = shown.row()?;
+    // SAFETY: as above.
+    let (entries, value_size) = unsafe { ((*map).max_entries, (*map).value_size) };
+    Some(lookup::Map::Row(Row {
+        values,
+        entries,
+        stride: value_size.checked_next_multiple_of(8)?,
+        each,
+        masked: !known.bypasses_masks(),
+    }))
 }
 
 /// What a call of `bpf_throw()` has as its `imm` once the verifier has put

@@ -31,12 +31,14 @@ mod seq;
 mod trie;
 
 pub(crate) use create::{for_each, patterns, wanted, Stores};
-pub(crate) use ops::{layout, reads_keys_once};
+pub(crate) use ops::{chains, layout, reads_keys_once};
 
 use crate::bindings as b;
 use crate::hw::cpus;
+use crate::pure::region::PAGE;
+use crate::pure::rewrite::lookup::Chains;
 use crate::pure::store::hash::hash;
-use crate::pure::store::{Element, Table};
+use crate::pure::store::{Element, Index, Table};
 use core::mem::size_of;
 use core::ptr::NonNull;
 use core::slice;
@@ -61,6 +63,8 @@ const MOST_UNASKED: u64 = 16 << 20;
 pub(crate) struct Store {
     /// First, as the kernel's pointers are to it.
     map: b::bpf_map,
+    /// Keys, elements and buckets, which lie as this says, on whole pages.
+    index: Index,
     buckets: *mut AtomicU64,
     bucket_count: u32,
     element_count: u32,
@@ -122,6 +126,15 @@ unsafe fn copy(to: *mut u8, from: *const u8, len: u32) {
         }
         at += 8;
     }
+    // At once, too: a look-up that others do meanwhile compares a key of four bytes at once.
+    if len - at >= 4 {
+        // SAFETY: four bytes are there on both sides.
+        unsafe {
+            let word = from.add(at).cast::<u32>().read_unaligned();
+            to.add(at).cast::<u32>().write_unaligned(word);
+        }
+        at += 4;
+    }
     while at < len {
         // SAFETY: a byte is there on both sides.
         unsafe { to.add(at).write_volatile(from.add(at).read_volatile()) };
@@ -180,6 +193,22 @@ impl Store {
             writable: u32::from(self.map.map_flags & b::BPF_F_RDONLY_PROG == 0),
             pad: 0,
         }
+    }
+
+    /// Where keys, elements and buckets are, and how a program of a domain that can read
+    /// them looks a key up; the domain's addresses are left 0. `None` where it has to be
+    /// the kernel that looks: it notes what was used, or the keys are of another size.
+    fn chains(&self) -> Option<(u64, Chains)> {
+        let chains = Chains {
+            index: self.index,
+            value_stride: self.value_stride,
+            key_size: self.map.key_size,
+            elements: self.element_count,
+            buckets: self.bucket_count,
+            seed: self.seed,
+            ..Chains::default()
+        };
+        (chains.fits() && !self.recent.is_kept()).then_some((self.keys as u64, chains))
     }
 
     fn as_map(&self) -> *mut b::bpf_map {
@@ -292,14 +321,9 @@ impl Store {
     fn usage(&self) -> u64 {
         let elements = u64::from(self.element_count);
         size_of::<Self>() as u64
-            + u64::from(self.bucket_count)
-                * (size_of::<AtomicU64>() + size_of::<b::bailey_bucket_lock_t>()) as u64
-            + elements * size_of::<Element<AtomicU32>>() as u64
-            + elements * u64::from(self.key_stride)
-            + self
-                .layout()
-                .len
-                .next_multiple_of(crate::pure::region::PAGE)
+            + self.index.len.next_multiple_of(PAGE)
+            + u64::from(self.bucket_count) * size_of::<b::bailey_bucket_lock_t>() as u64
+            + self.layout().len.next_multiple_of(PAGE)
             + u64::from(self.spare_count) * size_of::<AtomicU32>() as u64
             + self.recent.usage(elements)
     }
@@ -350,13 +374,19 @@ impl Store {
         this.map.max_entries = keys as u32;
         this.key_stride = create.key_size.next_multiple_of(8);
         this.value_stride = create.value_size.next_multiple_of(8);
-        this.buckets = area(buckets * size_of::<AtomicU64>() as u64, node)?
-            .as_ptr()
-            .cast();
+        this.index = Index::new(elements, this.key_stride, buckets).ok_or(E2BIG)?;
+        let bytes = this.index.len.next_multiple_of(PAGE);
+        // SAFETY: process context; whole pages.
+        this.keys = unsafe { b::bailey_k_bpf_map_area_mmapable_alloc(bytes, node) }.cast();
+        if this.keys.is_null() {
+            return Err(ENOMEM);
+        }
+        let within = |at: u64| this.keys.wrapping_add(at as usize);
+        (this.elements, this.buckets) = (
+            within(this.index.elements).cast(),
+            within(this.index.buckets).cast(),
+        );
         this.locks = area(buckets * size_of::<b::bailey_bucket_lock_t>() as u64, node)?
-            .as_ptr()
-            .cast();
-        this.elements = area(elements * size_of::<Element<AtomicU32>>() as u64, node)?
             .as_ptr()
             .cast();
         this.spares = area(
@@ -365,11 +395,7 @@ impl Store {
         )?
         .as_ptr()
         .cast();
-        this.keys = area(elements * u64::from(this.key_stride), node)?
-            .as_ptr()
-            .cast();
-        let bytes =
-            (elements * u64::from(this.value_stride)).next_multiple_of(crate::pure::region::PAGE);
+        let bytes = (elements * u64::from(this.value_stride)).next_multiple_of(PAGE);
         // SAFETY: process context; whole pages.
         this.values = unsafe { b::bailey_k_bpf_map_area_mmapable_alloc(bytes, node) }.cast();
         if this.values.is_null() {
@@ -405,9 +431,7 @@ impl Store {
             b::bailey_area_free(this.values.cast());
             b::bailey_area_free(this.keys.cast());
             b::bailey_area_free(this.spares.cast());
-            b::bailey_area_free(this.elements.cast());
             b::bailey_area_free(this.locks.cast());
-            b::bailey_area_free(this.buckets.cast());
             b::bailey_area_free(store.as_ptr().cast());
         }
     }

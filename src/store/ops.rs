@@ -6,6 +6,7 @@
 
 use super::{batch, copy, seq, trie, Made, Store, Trie};
 use crate::bindings as b;
+use crate::pure::rewrite::lookup::Chains;
 use crate::pure::store::{Refusal, Updated, When};
 use core::ptr::{self, NonNull};
 use kernel::prelude::*;
@@ -34,6 +35,17 @@ pub(crate) unsafe fn layout(map: *mut b::bpf_map) -> Option<b::bailey_values> {
         let of_hash = Store::of(map).map(Store::layout);
         of_hash.or_else(|| Trie::of(map).map(Trie::layout))
     }
+}
+
+/// What a domain is shown of `map` for look-ups of its programs' own, as
+/// [`Store::chains`].
+///
+/// # Safety
+///
+/// `map` is a map.
+pub(crate) unsafe fn chains(map: *mut b::bpf_map) -> Option<(u64, Chains)> {
+    // SAFETY: promised by the caller.
+    unsafe { Store::of(map).and_then(Store::chains) }
 }
 
 /// Whether `map` is a store that takes its own copy of a key before it looks at it.

@@ -80,6 +80,8 @@ pub struct Machine<'a> {
     /// What the tables hold, and where that leads.
     tables: &'a [u64],
     places: &'a [u32],
+    /// What else can be read, by address and bytes.
+    beside: Option<&'a dyn Fn(u64, usize) -> Option<u64>>,
     /// Where the exception callback begins.
     callback: Option<usize>,
     /// What a call in an image is of, by number: instructions and stack.
@@ -114,6 +116,7 @@ impl<'a> Machine<'a> {
             packet: (0..PACKET as u8).collect(),
             calls: Vec::new(),
             tables: &[],
+            beside: None,
             places: &[],
             callback: None,
             images: &[],
@@ -131,6 +134,12 @@ impl<'a> Machine<'a> {
     /// An image with so many bytes of stack.
     pub fn image(insns: &'a [Insn], stack: u32) -> Self {
         Self::start(insns, stack, &|_| 0, false)
+    }
+
+    /// With other memory, to be read.
+    pub fn beside(mut self, read: &'a dyn Fn(u64, usize) -> Option<u64>) -> Self {
+        self.beside = Some(read);
+        self
     }
 
     /// With jump tables, and exceptions that lead to instruction `callback`.
@@ -209,6 +218,9 @@ impl<'a> Machine<'a> {
 
     fn load(&mut self, address: u64, len: usize) -> Run<u64> {
         let (pc, strict) = (self.pc, self.strict);
+        if let Some(value) = self.beside.and_then(|read| read(address, len)) {
+            return Ok(value);
+        }
         if let Some(offset) = address
             .checked_sub(TABLES_AT)
             .filter(|at| *at < 0x1000_0000)

@@ -276,7 +276,7 @@ impl Leaps<'_> {
 pub enum Origin {
     /// The instruction at this index; of a jump the distance may be new, of an
     /// argument on the stack the base. Of a look-up without a gate the call that
-    /// asks for the CPU's number.
+    /// it may have in it.
     Kept(usize),
     /// The first of those that stand for the instruction at this index.
     For(usize),
@@ -1022,7 +1022,7 @@ impl<'a> Layout<'a> {
                 lookup::Part::Plain(new) => {
                     emit(core::mem::replace(&mut origin, Origin::Added), new)
                 }
-                lookup::Part::CpuNumber => emit(Origin::Kept(index), insn),
+                lookup::Part::Call => emit(Origin::Kept(index), insn),
             });
         }
         if insn.is_exit() && !self.is_root(number) {

@@ -32,8 +32,8 @@ pub mod lookup;
 
 use super::catalog;
 use super::insn::{
-    alu, class, jmp, mode, pseudo, size, Insn, ADDR_PERCPU, ADDR_SPACE_CAST, K, REG_1, REG_2,
-    REG_AX, REG_FP, X,
+    alu, class, jmp, mode, pseudo, size, Insn, ADDR_PERCPU, ADDR_SPACE_CAST, K, REG_0, REG_1,
+    REG_2, REG_AX, REG_FP, X,
 };
 use core::fmt;
 
@@ -435,20 +435,35 @@ fn call(insn: &Insn, known: &Known) -> Result<Action, Refusal> {
     }
 }
 
-/// Most jumps that [`exits_behind`] follows.
-const JUMPS_TO_EXIT: u32 = 8;
+/// Most instructions that [`exits_behind`] looks at.
+const WAY_TO_EXIT: u32 = 12;
 
-/// Whether nothing but jumps is between the instruction at `index` and an exit.
+/// Whether a program does nothing more behind the call at `index` than to exit with its
+/// result: jumps, and moves of it from register to register, whole or its low half. A
+/// verdict has 32 bits (`bpf_prog_run()`, include/linux/filter.h).
 pub fn exits_behind(insns: &[Insn], index: usize) -> bool {
     let mut at = index as i64 + 1;
-    for _ in 0..=JUMPS_TO_EXIT {
-        let insn = usize::try_from(at).ok().and_then(|at| insns.get(at));
-        match insn {
-            Some(insn) if insn.is_exit() => return true,
-            Some(insn) if insn.is_jump_always() => {
-                at += 1 + i64::from(insn.jump().unwrap_or(0));
-            }
-            _ => return false,
+    // One bit for each register that has the result.
+    let mut has = 1u16 << REG_0;
+    for _ in 0..WAY_TO_EXIT {
+        let Some(insn) = usize::try_from(at).ok().and_then(|at| insns.get(at)) else {
+            return false;
+        };
+        if insn.is_exit() {
+            return has & (1 << REG_0) != 0;
+        }
+        at += 1;
+        let is_move = matches!(insn.class(), class::ALU | class::ALU64)
+            && insn.op() == alu::MOV
+            && insn.code & X != 0
+            && (insn.off, insn.imm) == (0, 0);
+        if is_move {
+            let moved = has >> insn.src() & 1;
+            has = has & !(1 << insn.dst()) | moved << insn.dst();
+        } else if insn.is_jump_always() {
+            at += i64::from(insn.jump().unwrap_or(0));
+        } else {
+            return false;
         }
     }
     false
@@ -1027,9 +1042,12 @@ mod tests {
     }
 
     #[test]
-    fn an_exit_behind_jumps_is_found() {
+    fn an_exit_with_the_result_is_found() {
         let call = Insn::call(7);
         let set = Insn::mov64_imm(0, 1);
+        let (keep, take) = (Insn::mov64_reg(6, 0), Insn::mov64_reg(0, 6));
+        let low = Insn::alu32_reg(alu::MOV, 0, 6);
+        let extended = Insn::new(class::ALU64 | alu::MOV | X, 0, 6, 8, 0);
         let behind = |insns: &[Insn]| exits_behind(insns, 0);
         assert!(behind(&[call, Insn::exit()]));
         assert!(behind(&[call, Insn::ja(1), set, Insn::exit()]));
@@ -1040,7 +1058,12 @@ mod tests {
             Insn::exit(),
             Insn::ja(-2)
         ]));
+        assert!(behind(&[call, keep, Insn::ja(1), set, low, Insn::exit()]));
+        assert!(behind(&[call, keep, take, Insn::exit()]));
         assert!(!behind(&[call, set, Insn::exit()]));
+        // Another register's, and half of it with its sign.
+        assert!(!behind(&[call, take, Insn::exit()]));
+        assert!(!behind(&[call, keep, extended, Insn::exit()]));
         assert!(!behind(&[
             call,
             Insn::jmp_imm(jmp::JEQ, 0, 0, 0),

@@ -2,8 +2,8 @@
 //! Bob Jenkins' lookup3 over words, as the kernel's `jhash2()`
 //! (include/linux/jhash.h).
 
-/// JHASH_INITVAL.
-const START: u32 = 0xdead_beef;
+/// `JHASH_INITVAL`.
+pub const START: u32 = 0xdead_beef;
 
 #[inline(always)]
 fn mix(state: [u32; 3]) -> [u32; 3] {

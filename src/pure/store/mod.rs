@@ -25,6 +25,8 @@
 pub mod hash;
 pub mod trie;
 
+use core::mem::{offset_of, size_of};
+
 /// No element: where a chain or the list of free ones ends.
 const END: u32 = u32::MAX;
 
@@ -105,6 +107,41 @@ pub struct Element<W> {
     hash: W,
     /// The next free one.
     free: W,
+}
+
+/// How what a look-up reads lies in one area: the keys, one after another; what is kept
+/// of the elements; the buckets. So that it can be shown, on pages of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Index {
+    /// Where the elements begin, in bytes.
+    pub elements: u64,
+    /// Where the buckets begin.
+    pub buckets: u64,
+    /// Bytes in all.
+    pub len: u64,
+}
+
+/// Bytes from one element to the next, and where in it the number of the next in its
+/// chain is.
+pub const ELEMENT: u64 = size_of::<Element<u32>>() as u64;
+#[allow(missing_docs)]
+pub const NEXT: usize = offset_of!(Element<u32>, next);
+/// Where in a bucket's word the count of what it has lost is.
+pub const LOSSES: usize = 4;
+
+impl Index {
+    /// For so many elements with keys of `key_stride` bytes, and so many buckets.
+    pub fn new(elements: u64, key_stride: u32, buckets: u64) -> Option<Self> {
+        let keys = elements.checked_mul(key_stride.into())?;
+        let elements = elements.checked_mul(ELEMENT)?.checked_next_multiple_of(8)?;
+        let at = keys.checked_add(elements)?;
+        Some(Self {
+            elements: keys,
+            buckets: at,
+            len: at.checked_add(buckets.checked_mul(8)?)?,
+        })
+    }
 }
 
 /// When an update is to happen.
