@@ -19,6 +19,7 @@ static const char *const defences[] = {
 	"rip", "landing", "begin", "flags", "selectors", "rsp", "slots",
 	"shadow", "loans", "ledger", "reread", "format", "string", "headers",
 	"roots", "flush", "local", "nesting", "recover",
+	"records", "maps", "objects",
 };
 
 u32 bailey_test_undefended;

@@ -204,6 +204,9 @@
 #define BAILEY_WITHOUT_LOCAL	0x10000	/* domain memory is not global in TLBs */
 #define BAILEY_WITHOUT_NESTING	0x20000	/* in the stub of a #DB or #MC none is lost */
 #define BAILEY_WITHOUT_RECOVER	0x40000	/* what an event leaves in service is sent again */
+#define BAILEY_WITHOUT_RECORDS	0x80000	/* a record that is submitted is held */
+#define BAILEY_WITHOUT_MAPS	0x100000	/* a helper's map is of a type that it is for */
+#define BAILEY_WITHOUT_OBJECTS	0x200000	/* dynptrs of memory are not on the stack */
 
 #ifndef __ASSEMBLY__
 #include <linux/types.h>

@@ -265,7 +265,9 @@ pub(super) fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -
                 }
             }
             kind::MAP => {
-                if site.map != 0 {
+                if breach::without(b::BAILEY_WITHOUT_MAPS) {
+                    // The control: what the program says is a map.
+                } else if site.map != 0 {
                     args[n] = site.map;
                 } else if !is_map(run, value, arg.size) {
                     return refuse(value);
@@ -279,7 +281,8 @@ pub(super) fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -
                 let size = if site.map != 0 {
                     arg.size
                 } else {
-                    // SAFETY: `map` is a map that this run may use: checked just above.
+                    // SAFETY: `map` is a map that this run may use: checked just above. (In that
+                    // control the program passes maps of its own alone.)
                     unsafe {
                         if arg.kind == kind::MAP_KEY {
                             (*map).key_size
@@ -335,6 +338,7 @@ pub(super) fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -
                 let submits = site.helper == id::RINGBUF_SUBMIT;
                 match records::take(run, value, submits) {
                     Some(record) => args[n] = record,
+                    None if breach::without(b::BAILEY_WITHOUT_RECORDS) => {}
                     None => return refuse(value),
                 }
             }

@@ -11,6 +11,7 @@ use super::helper::{audit, has_room, lend, reachable, refuse, Audited, Kept};
 use super::level::Level;
 use super::Run;
 use crate::bindings as b;
+use crate::breach;
 use crate::load::site::{effect, flag, kind, returns};
 use crate::pure::ledger::{Held, Kind as HeldKind};
 use crate::pure::loan::{Kind as Lent, Loan};
@@ -108,6 +109,9 @@ pub(super) fn call(
                 if let Some(held) = held.or(record) {
                     let _ = level.ledger.acquire(held.kind, held.addr);
                 }
+                if breach::without(b::BAILEY_WITHOUT_OBJECTS) {
+                    show(level, named.at);
+                }
             }
             kind::END_OBJECT => {
                 if let Some(held) = held {
@@ -150,6 +154,9 @@ fn state_of(run: &mut Run, at: usize) -> Option<u64> {
 /// The object named `key`, which must be of a kind that `fits`, and reach what
 /// it says.
 fn live(run: &mut Run, key: u64, fits: impl Fn(Kind) -> bool) -> Audited<(usize, Kind)> {
+    if breach::without(b::BAILEY_WITHOUT_OBJECTS) {
+        believe(run, key);
+    }
     let context = run.raw.ctx;
     let level = run.used_level().ok_or_else(|| refused(key))?;
     let (at, object) = match level.objects.find(key) {
@@ -171,6 +178,32 @@ fn live(run: &mut Run, key: u64, fits: impl Fn(Kind) -> bool) -> Audited<(usize,
         }
     }
     Ok((at, object.kind))
+}
+
+/// The control: the dynptr of memory named `key` is what the program's stack says.
+#[cold]
+fn believe(run: &mut Run, key: u64) {
+    let Some(level) = run.used_level() else {
+        return;
+    };
+    let Some((at, _)) = level.objects.find(key) else {
+        return;
+    };
+    let memory = level.objects.get_mut(at);
+    if let Some(object) = memory.filter(|object| object.kind == Kind::Memory) {
+        // SAFETY: the name was found on the run's own stack when the object was made.
+        object.state = unsafe { (key as *const [u64; 2]).read_volatile() };
+    }
+}
+
+/// The control: the dynptr of memory in place `at` is on the program's stack, too.
+#[cold]
+fn show(level: &Level, at: usize) {
+    let memory = level.objects.get(at);
+    if let Some(object) = memory.filter(|object| object.kind == Kind::Memory) {
+        // SAFETY: as in `believe`.
+        unsafe { (object.key as *mut [u64; 2]).write_volatile(object.state) };
+    }
 }
 
 /// Makes an object of `kind` named `key`, which must be on the run's own stack.
