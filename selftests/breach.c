@@ -96,37 +96,6 @@ static void ask_oracle(void)
 		die("the oracle: %s", strerror(errno));
 }
 
-/*
- * The spans of the domains, from the columns that the header calls `base` and
- * `size`; a domain is ours when our programs' pointers point into it.
- */
-static void find_own_domain(__u64 base)
-{
-	FILE *f = fopen(BAILEY "domains", "r");
-	int at_base = -1, at_size = -1;
-	char line[1024];
-
-	for (int n = 0; f && fgets(line, sizeof(line), f); n++) {
-		__u64 start = 0, size = 0;
-		int column = 0;
-
-		for (char *w = strtok(line, " \t\n"); w; w = strtok(NULL, " \t\n"), column++) {
-			if (!n && !strcmp(w, "base"))
-				at_base = column;
-			if (!n && !strcmp(w, "size"))
-				at_size = column;
-			if (n && column == at_base)
-				start = strtoull(w, NULL, 16);
-			if (n && column == at_size)
-				size = strtoull(w, NULL, 0);
-		}
-		if (n && base - start < size)
-			add_span(&own, start, size);
-	}
-	if (f)
-		fclose(f);
-}
-
 #define MAX_PROGRAMS 256
 
 /* The object's programs that can be expected to breach. */
@@ -696,7 +665,7 @@ int main(int argc, char **argv)
 	size = load_breach(files, "breach_size");
 	field = load_breach(files, "breach_field");
 	fill_store(&access);
-	find_own_domain(attempt(&access, program_of(access.obj, "read_array_64"), 0, 0).order.base);
+	add_own_domain(&own, attempt(&access, program_of(access.obj, "read_array_64"), 0, 0).order.base);
 
 	known_targets(&access);
 	if (expect == STOP) {

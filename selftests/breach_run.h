@@ -81,9 +81,11 @@ static inline struct breach load_breach(const char *files, const char *name)
 	return b;
 }
 
+/* What the programs get: zeros, where a runner writes nothing else. */
+static unsigned char packet[64];
+
 static inline int test_run(int prog)
 {
-	unsigned char packet[64] = {};
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = packet, .data_size_in = sizeof(packet));
 
 	if (bpf_prog_test_run_opts(prog, &opts))

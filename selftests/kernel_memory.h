@@ -139,4 +139,35 @@ static inline void add_vmalloc_areas(struct spans *s, const char *module, struct
 	fclose(f);
 }
 
+/*
+ * The span of the domain that `base` points into, if there is one, from the columns
+ * that the header of `domains` calls `base` and `size`.
+ */
+static inline void add_own_domain(struct spans *own, __u64 base)
+{
+	FILE *f = fopen(BAILEY "domains", "r");
+	int at_base = -1, at_size = -1;
+	char line[1024];
+
+	for (int n = 0; f && fgets(line, sizeof(line), f); n++) {
+		__u64 start = 0, size = 0;
+		int column = 0;
+
+		for (char *w = strtok(line, " \t\n"); w; w = strtok(NULL, " \t\n"), column++) {
+			if (!n && !strcmp(w, "base"))
+				at_base = column;
+			if (!n && !strcmp(w, "size"))
+				at_size = column;
+			if (n && column == at_base)
+				start = strtoull(w, NULL, 16);
+			if (n && column == at_size)
+				size = strtoull(w, NULL, 0);
+		}
+		if (n && base - start < size)
+			add_span(own, start, size);
+	}
+	if (f)
+		fclose(f);
+}
+
 #endif

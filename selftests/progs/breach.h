@@ -19,7 +19,22 @@ struct order {
 	__u64 base; /* from the program: where its pointer really points */
 	__u64 got; /* from the program: what it read */
 	__u64 done; /* from the program: the access did not end the run */
+	__u64 seed; /* from the runner: a number that the verifier cannot know (replays) */
 };
+
+/* What a program may tell user space of its pointers (replay_leak). */
+enum leaked { LEAKED_STACK, LEAKED_CONTEXT, LEAKED_PACKET, LEAKED_VALUE, LEAKED_LENT, LEAKED_MAP,
+	      LEAKED };
+
+struct leaks {
+	__u64 pointer[LEAKED];
+};
+
+/* Bytes of a record as the verifier believes, and as the ring gives it (replay_ring). */
+#define BELIEVED_RECORD 0x20000000
+
+/* Entry of a device map that lies where a ring has its producer's position (replay_map). */
+#define CONFUSED_ENTRY (8192 / 8)
 
 /* What the oracle, a program that is not confined, tells the runner. */
 struct addresses {
