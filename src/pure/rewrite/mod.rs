@@ -458,8 +458,8 @@ pub fn exits_behind(insns: &[Insn], index: usize) -> bool {
             && insn.code & X != 0
             && (insn.off, insn.imm) == (0, 0);
         if is_move {
-            let moved = has >> insn.src() & 1;
-            has = has & !(1 << insn.dst()) | moved << insn.dst();
+            let moved = (has >> insn.src()) & 1;
+            has = (has & !(1 << insn.dst())) | (moved << insn.dst());
         } else if insn.is_jump_always() {
             at += i64::from(insn.jump().unwrap_or(0));
         } else {
