@@ -8,11 +8,11 @@ SHELL := /bin/bash
 
 # Settings reach the scripts through the environment.
 export KERNEL RUN FILES MODULE MODULE_DIR SMP MEM TIMEOUT ICOUNT NMI STOPS APPEND LOG BOOT_LIMIT QEMU_ARGS EMULATOR
-export DEBIAN_MIRROR TESTS JOBS
+export DEBIAN_MIRROR TESTS JOBS N SEED CAMPAIGN
 unexport MAKEFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup module vm shell demo test test-bochs bench check host-test guest-test clean distclean
+.PHONY: help setup module vm shell demo test test-bochs campaign bench check host-test guest-test clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -26,6 +26,9 @@ test: ## everything that must pass, on both kernels; the last line is the total
 
 test-bochs: ## the guest tests that fit a second emulator, with IBT enforced (slow)
 	@EMULATOR=bochs scripts/guest-test.sh
+
+campaign: ## N injected faults into the corpus, resumable [N=1000000] [SEED=1] [KERNEL=..]
+	@scripts/campaign.sh
 
 check: ## rustfmt, clippy, C and BPF warnings, shellcheck
 	@scripts/check.sh

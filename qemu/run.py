@@ -24,6 +24,8 @@ import subprocess
 import sys
 import time
 
+import campaign
+import debugger
 import stops
 
 TIMED_OUT, DIED = 124, 125
@@ -50,6 +52,7 @@ def qemu_options():
     p.add_argument("--icount", action="store_true")
     p.add_argument("--nmi", type=float, default=0, help="NMIs per second, sent from outside")
     p.add_argument("--stops", action="store_true", help="events at instructions that the guest chooses")
+    p.add_argument("--campaign", nargs="?", const="", help="injected faults; a file that keeps the results")
     p.add_argument("--shell", action="store_true")
     p.add_argument("--qemu", default="", help="more QEMU arguments")
     return p.parse_args()
@@ -87,7 +90,8 @@ def command(o):
             "-device", "virtconsole,chardev=output" if o.shell
             else "virtserialport,name=bailey.output,chardev=output",
             "-qmp", f"unix:{run}/qmp,server=on,wait=off",
-            *(stops.arguments(run) if o.stops else []),
+            *(debugger.arguments(run, stops.PORT) if o.stops else []),
+            *(debugger.arguments(run, campaign.PORT) if o.campaign is not None else []),
             *o.qemu.split()]
 
 
@@ -184,6 +188,8 @@ class Qemu:
                                             stderr=log, preexec_fn=die_with_parent)
         if o.stops:
             stops.Stops(o.run).start()
+        if o.campaign is not None:
+            campaign.Campaign(o.run, o.campaign).start()
         self.output = self.process.stdout.fileno()
         self.step = min(0.1, self.monitor.period or 1)
 

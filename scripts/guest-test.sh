@@ -8,6 +8,7 @@
 #   # SMP: 3            # TIMEOUT: 900      # MEM: 4G         # ICOUNT: 1
 #   # NMI: 50           # APPEND: ...       # MODULE: breach  (or none)
 #   # STOPS: 1          events at instructions that it chooses (vm.sh)
+#   # CAMPAIGN: 1       faults are injected into it (vm.sh)
 #   # KERNEL: trixie    only on this kernel
 #   # ONCE: yes         `make test` runs it on the first kernel alone (others find
 #                       SKIP_ONCE in their environment on the second)
@@ -118,7 +119,8 @@ run_test() {
         code=0
         RUN=$t FILES=$BUILD/selftests LOG=$console MODULE=$module \
             SMP=$(header "$t" SMP) MEM=$(header "$t" MEM) TIMEOUT=$timeout \
-            ICOUNT=$(header "$t" ICOUNT) STOPS=$(header "$t" STOPS) NMI=$nmi APPEND=$append \
+            ICOUNT=$(header "$t" ICOUNT) STOPS=$(header "$t" STOPS) \
+            CAMPAIGN=$(header "$t" CAMPAIGN) NMI=$nmi APPEND=$append \
             "$TOP/scripts/vm.sh" 2>&1 | tee "$out" || code=$?
         if [ "$try" = 2 ] || [ "$code" = 0 ] || ! stray_int3 "$console"; then break; fi
         printf '# the stock kernel met a stray int3, without the module: once more\n'

@@ -21,6 +21,9 @@ GUEST_PACKAGES="qemu-system-x86 debootstrap erofs-utils busybox-static
 # The terminal's front end is the smallest that satisfies bochs; none is used.
 BOCHS_PACKAGES="bochs bochs-term bochsbios vgabios grub-common grub-pc-bin xorriso mtools"
 
+# What tells the injection campaign an instruction's operands (qemu/campaign.py).
+DECODER_PACKAGES="python3-capstone"
+
 # The suite after HOME_SUITE, for a tool that has to be newer.
 NEXT_SUITE=forky
 
@@ -224,6 +227,12 @@ bochs_packages() {
     root_packages "$HOME_SUITE" "$@"
 }
 
+# The campaign's decoder. A step of its own, so that who has the rest need not
+# install it again.
+decoder_packages() {
+    root_packages "$HOME_SUITE" "$@"
+}
+
 # The initramfs for bochs: other drivers reach the disks. $1 kernel, $2 release
 bochs_initrd() {
     in_root "$HOME_SUITE" /bailey/qemu/initrd.sh "$1" "$2" bochs
@@ -236,6 +245,7 @@ plan "debootstrap on this machine" host_packages
 plan "base system, $HOME_SUITE" root_base "$HOME_SUITE" "$DEBIAN_MIRROR"
 # shellcheck disable=SC2086
 plan "tool chain, QEMU and guest packages, $HOME_SUITE" root_packages "$HOME_SUITE" $BUILD_PACKAGES $GUEST_PACKAGES
+plan "decoder for the campaign" decoder_packages "$DECODER_PACKAGES"
 plan "xdp-bench, $NEXT_SUITE" next_xdp_tools "$NEXT_SUITE" "$DEBIAN_MIRROR"
 if [ "$suite" != "$HOME_SUITE" ]; then
     plan "base system, $suite" root_base "$suite" "$DEBIAN_MIRROR"

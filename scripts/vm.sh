@@ -12,13 +12,15 @@
 #   NMI=50         NMIs per second from outside, to CPU 0, once the kernel is up
 #   STOPS=1        events at instructions that the guest chooses (qemu/stops.py);
 #                  one CPU
+#   CAMPAIGN=1     injected faults, told by the guest (qemu/campaign.py); one CPU. A
+#                  file of this tree instead of 1 keeps the results
 #   APPEND="..."   more kernel arguments
 #   LOG=file       where the kernel's console log goes
 #                  (default build/vm-<kernel>/console.log)
 #   QEMU_ARGS="..." more QEMU arguments
 #   BOOT_LIMIT=90  seconds until /init; a boot that hangs, or in which QEMU crashes, is tried again, twice
 #   EMULATOR=bochs instead of QEMU: enforces IBT, and is slow (BOOT_LIMIT=300);
-#                  no shell, ICOUNT, NMI, STOPS and QEMU_ARGS
+#                  no shell, ICOUNT, NMI, STOPS, CAMPAIGN and QEMU_ARGS
 #
 # Exits with the script's exit code; 124 on time-out; 125 when the machine died
 # without a verdict. Several may run at once.
@@ -32,8 +34,8 @@ qemu) goal=vm ;;
 bochs)
     goal=bochs
     [ -n "${RUN:-}" ] || die "EMULATOR=bochs has no shell: RUN=script"
-    [ -z "${ICOUNT:-}${NMI:-}${STOPS:-}${QEMU_ARGS:-}" ] ||
-        die "EMULATOR=bochs has no ICOUNT, NMI, STOPS and QEMU_ARGS"
+    [ -z "${ICOUNT:-}${NMI:-}${STOPS:-}${CAMPAIGN:-}${QEMU_ARGS:-}" ] ||
+        die "EMULATOR=bochs has no ICOUNT, NMI, STOPS, CAMPAIGN and QEMU_ARGS"
     ;;
 *) die "EMULATOR=$EMULATOR: qemu or bochs" ;;
 esac
@@ -108,6 +110,11 @@ if [ -n "${RUN:-}" ]; then
 fi
 [ -z "${ICOUNT:-}" ] || mode+=(--icount)
 [ -z "${STOPS:-}" ] || mode+=(--stops)
+case ${CAMPAIGN:-} in
+'') ;;
+1) mode+=(--campaign) ;;
+*) mode+=(--campaign "/bailey/${CAMPAIGN#"$TOP/"}") ;;
+esac
 
 inside=/bailey/${run#"$TOP/"}
 in_root trixie mkfs.erofs -x-1 --quiet "$inside/payload.erofs" "$inside/payload" >"$run/mkfs.log" 2>&1 ||

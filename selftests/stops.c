@@ -20,10 +20,9 @@
  */
 #include "breakpoint.h"
 #include "kernel_memory.h"
+#include "port.h"
 #include "report.h"
 
-#include <dirent.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <poll.h>
 #include <sys/syscall.h>
@@ -50,30 +49,6 @@ static struct symbol symbols[SYMBOLS] = {
 static int port, prog, stride = 1;
 static __u64 seed = 1;
 static __u64 nmi_push, runs;
-
-static void open_port(void)
-{
-	DIR *dir = opendir("/sys/class/virtio-ports");
-	struct dirent *e;
-
-	port = -1;
-	while (dir && (e = readdir(dir))) {
-		char path[512], name[64] = "";
-		FILE *f;
-
-		snprintf(path, sizeof(path), "/sys/class/virtio-ports/%s/name", e->d_name);
-		f = fopen(path, "r");
-		if (!f)
-			continue;
-		if (fscanf(f, "%63s", name) == 1 && !strcmp(name, "bailey.stops")) {
-			snprintf(path, sizeof(path), "/dev/%s", e->d_name);
-			port = open(path, O_RDWR);
-		}
-		fclose(f);
-	}
-	if (port < 0)
-		die("no port bailey.stops: boot with STOPS=1");
-}
 
 /* CPU 0's count in a row of /proc/interrupts. */
 static __u64 interrupts(const char *row)
@@ -480,7 +455,7 @@ int main(int argc, char **argv)
 		else
 			die("stops [--stride N] [--tries N] [--seed N] [--control]");
 	}
-	open_port();
+	port = open_port("bailey.stops");
 	f = fopen(PARAMETERS "test_nmi_stub", "r");
 	if (!f || fscanf(f, "%llu", &nmi_push) != 1)
 		die("test_nmi_stub: %s", strerror(errno));

@@ -1,0 +1,485 @@
+#!/usr/bin/env python3
+# campaign.py: injected faults. At an instruction of an isolated program QEMU's gdb
+# stub stops the machine, a register is changed so that the instruction reaches out of
+# the program's domain, and the machine goes on: the run must end by one violation,
+# which says what was done, where, and at which address. The module is the shipped
+# one and knows nothing of it; the guest's side is selftests/campaign.c.
+#
+# What is injected number N of a seed decides: the program, one of its instructions
+# that a packet reaches, the region, the place in it.
+#
+# With a folder to keep results in, a file there has a line for each batch, from which
+# a later run goes on and `campaign.py FILE` makes the summary.
+import collections
+import json
+import os
+import random
+import sys
+import threading
+import time
+
+from debugger import (REGISTERS, Debugger, Late, Port, Tables, number_of, read_of,
+                      write_of)
+import decode
+
+PORT = "bailey.campaign"
+BATCH = 50
+SIZES = 5
+WORD = (1 << 64) - 1
+# Seconds to the next look at where the CPU is.
+SOON, LATER, LONGEST, TRIES = 0.0005, 0.02, 0.1, 300
+# Of an event without an address: #GP, and #SS where the base is rbp.
+NO_ADDRESS = {0xd, 0xc}
+EVENTS_KEY = 1
+
+
+class Program:
+    """One that is loaded in the guest."""
+
+    def __init__(self, lines):
+        self.images, self.ids, self.domains, self.calls = {}, set(), [], {}
+        for words in map(str.split, lines):
+            if words[0] == "program":
+                self.name, self.isolated = words[1], words[2:] == ["isolated"]
+            elif words[0] == "id":
+                self.ids.add(int(words[1]))
+            elif words[0] == "image":
+                self.images[int(words[1], 16)] = int(words[2], 16)
+            elif words[0] == "domain":
+                self.domains.append((int(words[2], 16), int(words[3], 16)))
+
+    def in_domain(self, address):
+        return any(start <= address < start + size for start, size in self.domains)
+
+    def ends_later(self):
+        """A callback's end is not the run's."""
+        return self.name.startswith("corpus_callback_later")
+
+
+class Ran:
+    """What became of a packet."""
+
+    def __init__(self, lines):
+        words = lines[-1].split()
+        self.verdict, self.ended = int(words[1], 16), int(words[2], 16)
+        self.kind = None
+        if self.ended:
+            self.at, self.address = int(words[-4], 16), int(words[-3], 16)
+            self.kind, self.id = words[-2], int(words[-1])
+
+    def __str__(self):
+        text = f"verdict {self.verdict}, {self.ended} violations"
+        if self.kind:
+            text += f": {self.kind} at +{self.at:x}, address {self.address:x}"
+        return text
+
+
+class Tally:
+    """What became of injections, by region and kind."""
+
+    def __init__(self):
+        self.outcomes, self.effects = collections.Counter(), collections.Counter()
+        self.found, self.programs, self.places = [], set(), 0
+
+    def add(self, region, kind, outcome):
+        self.outcomes[region, kind, outcome] += 1
+
+    def count(self, **wanted):
+        """Of this region, kind or outcome."""
+        names = ("region", "kind", "outcome")
+        return sum(n for key, n in self.outcomes.items()
+                   if all(dict(zip(names, key))[name] == w for name, w in wanted.items()))
+
+    def merge(self, other):
+        self.outcomes += other.outcomes
+        self.effects += other.effects
+        self.found += other.found
+        self.programs |= other.programs
+        self.places += other.places
+
+    def as_line(self, first, count):
+        return json.dumps({"first": first, "count": count,
+                           "outcomes": [[*key, n] for key, n in self.outcomes.items()],
+                           "effects": [[*key, n] for key, n in self.effects.items()],
+                           "found": self.found, "programs": sorted(self.programs),
+                           "places": self.places})
+
+    def add_line(self, line):
+        """How many injections it is about."""
+        told = json.loads(line)
+        self.outcomes.update({(r, k, o): n for r, k, o, n in told["outcomes"]})
+        self.effects.update({(r, k): n for r, k, n in told["effects"]})
+        self.found += told["found"]
+        self.programs |= set(told["programs"])
+        self.places += told["places"]
+        return told["count"]
+
+    def table(self):
+        """In Markdown: a line for each region, a column for each kind."""
+        kinds = ["load", "store", "atomic"]
+        yield "| region | " + " | ".join(kinds) + " | readable | mapped there |"
+        yield "|---|" + "---|" * (len(kinds) + 2)
+        regions = sorted({r for r, k, _ in self.outcomes if k in kinds})
+        for r in regions:
+            cells = [self.count(region=r, kind=k, outcome="stopped") for k in kinds]
+            cells.append(self.count(region=r, outcome="readable"))
+            cells.append(sum(n for (where, k), n in self.effects.items() if where == r))
+            yield f"| {r} | " + " | ".join(map(str, cells)) + " |"
+
+
+class Campaign(threading.Thread):
+    """Injects for as long as the guest is there."""
+
+    def __init__(self, run, keep):
+        super().__init__(daemon=True)
+        self.path, self.keep = run, keep
+        self.regions = collections.defaultdict(list)
+        self.unfit, self.traps = set(), {}
+        self.sum, self.batch = Tally(), Tally()
+        self.usual, self.unusual = {}, []
+
+    def run(self):
+        try:
+            self.port = Port(f"{self.path}/port")
+            self.hear(self.port.answer())
+            self.debugger = Debugger(f"{self.path}/gdb")
+            self.debugger.go()
+            self.work()
+        except OSError:
+            pass  # it has powered off
+        except Late:
+            print("campaign: the guest does not answer", file=sys.stderr, flush=True)
+
+    def hear(self, lines):
+        """Facts that stay the same, or are told anew."""
+        for words in map(str.split, lines):
+            if words[0] == "campaign":
+                self.first, self.count, self.seed, control, self.programs = (
+                    int(word, 16) for word in words[1:])
+                self.control = bool(control)
+            elif words[0] == "forget":
+                self.regions[words[1]].clear()
+            elif words[0] == "region":
+                stable, start, size = (int(word, 16) for word in words[2:])
+                self.regions[words[1]].append((bool(stable), start, size))
+
+    def ask(self, text, patience=20):
+        self.port.say(text)
+        return self.port.answer(patience)
+
+    def say(self, text):
+        self.ask(f"say {text}")
+
+    def halted(self):
+        """The machine stands still within."""
+        return Halted(self.debugger)
+
+    def work(self):
+        begun, index = time.monotonic(), self.first
+        while index < self.first + self.count:
+            end = min(self.first + self.count, (index // BATCH + 1) * BATCH)
+            self.batch = Tally()
+            self.do_batch(index, end)
+            self.sum.merge(self.batch)
+            self.save(index, end)
+            index = end
+            self.progress(index, time.monotonic() - begun)
+        self.conclude(time.monotonic() - begun)
+        self.port.say("end")
+
+    # A batch: one program
+
+    def do_batch(self, first, end):
+        dice, reached = random.Random(f"{self.seed}/{first // BATCH}"), []
+        while not reached:
+            self.load(dice)
+            verdicts = [self.packet() for _ in range(3)]
+            # Some are violations as they are (`kernel_reads`).
+            if not any(ran.ended for ran in verdicts):
+                reached = self.reach()
+        self.batch.programs.add(self.program.name)
+        self.batch.places += len(reached)
+        self.inject_all([self.plan(n, reached) for n in range(first, end)])
+        self.afterwards(verdicts)
+
+    def load(self, dice):
+        while True:
+            number, size = dice.randrange(self.programs), dice.randrange(SIZES)
+            if number in self.unfit:
+                continue
+            lines = self.ask(f"load {number:x} {size:x}")
+            self.program, self.choice = Program(lines), (number, size)
+            self.hear(lines)
+            if self.program.isolated:
+                return
+            self.unfit.add(number)
+
+    def packet(self):
+        return Ran(self.ask("run"))
+
+    def afterwards(self, verdicts):
+        """A packet that nothing is injected into: as before, or, where the program goes
+        by what earlier packets have left, as when it was loaded."""
+        ran = self.packet()
+        good = not ran.ended and ran.verdict in {v.verdict for v in verdicts}
+        if not good and not ran.ended:
+            self.ask("load %x %x" % self.choice)
+            ran = self.packet()
+            good = not ran.ended and ran.verdict == verdicts[0].verdict
+        if not good:
+            self.report("afterwards", f"{self.program.name}: {ran}, not {verdicts[0]}")
+
+    def reach(self):
+        """Which sites a packet comes to, confined."""
+        found = {}
+        with self.halted() as debugger:
+            self.tables = Tables(debugger)
+            for start, size in self.program.images.items():
+                code = debugger.read(start, size)
+                found.update({site.address: site for site in decode.sites(start, code)})
+            found = {at: site for at, site in found.items() if self.is_fit(site)}
+            debugger.ask_all([site.trap() for site in found.values()])
+        self.traps, reached = dict(found), []
+
+        def at(debugger, site):
+            if self.program.in_domain(debugger.register(7)):
+                reached.append(site)
+            del self.traps[site.address]
+            return [site.restore()], SOON
+
+        self.packet_with(at)
+        with self.halted() as debugger:
+            debugger.ask_all([site.restore() for site in self.traps.values()])
+        self.traps = {}
+        return sorted(reached, key=lambda site: site.address)
+
+    def is_fit(self, site):
+        return site.kind != "argument"
+
+    def packet_with(self, at):
+        """A packet, and `at` whenever the CPU is in a trap meanwhile: it says what is to
+        be done last, and how long it may take until something is next."""
+        self.port.say("run")
+        wait, tries = SOON, 0
+        while not self.port.has_line(wait):
+            self.debugger.stop()
+            site = self.traps.get(self.debugger.pc())
+            if site:
+                last, wait = at(self.debugger, site)
+                self.debugger.go(*last)
+                tries = 0
+            else:
+                self.debugger.go()
+                wait, tries = min(2 * wait, LONGEST), tries + 1
+                if tries > TRIES:
+                    raise Late
+        return Ran(self.port.answer(20))
+
+    # An injection
+
+    def plan(self, number, reached):
+        """Number `number`: where, what, and to which address."""
+        dice = random.Random(f"{self.seed}:{number}")
+        site = dice.choice(reached)
+        regions = ["value"] if self.control else sorted(r for r in self.regions if self.regions[r])
+        while True:
+            region = dice.choice(regions)
+            stable, start, size = dice.choice(self.regions[region])
+            target = start + dice.randrange(max(size - site.size, 1)) & WORD
+            if region == "other-domain" or not self.program.in_domain(target):
+                return Plan(number, site, region, stable, target)
+
+    def inject_all(self, plans):
+        """Each at one stop, at which the next one's trap is set."""
+        before = None
+        for plan, after in zip(plans, [*plans[1:], None]):
+            if plan.site.address not in self.traps:
+                with self.halted() as debugger:
+                    debugger.ask_all([site.restore() for site in self.traps.values()])
+                    debugger.ask(plan.site.trap())
+                self.traps = {plan.site.address: plan.site}
+            hit = False
+
+            def at(debugger, site):
+                nonlocal hit, before
+                del self.traps[site.address]
+                if hit:
+                    # The run has gone on, to where the next one is to be.
+                    return [site.restore()], LATER
+                hit = True
+                last = self.inject(debugger, plan, before)
+                before = plan if plan.bytes is not None else None
+                if after and after.site is not site:
+                    last.append(after.site.trap())
+                    self.traps[after.site.address] = after.site
+                return last, LATER
+
+            ran = self.packet_with(at)
+            if hit:
+                self.judge(plan, ran)
+            else:
+                self.batch.add(plan.region, plan.site.kind, "not reached")
+        with self.halted() as debugger:
+            debugger.ask_all([site.restore() for site in self.traps.values()])
+            if before:
+                self.compare(before, debugger.ask(read_of(before.target, before.site.size)))
+        self.traps = {}
+
+    def compare(self, plan, now):
+        """What was at the target of an injection before this one must be there still."""
+        if now != plan.bytes:
+            self.report("escape", f"{self.describe(plan)}: {plan.bytes} became {now}")
+
+    def inject(self, debugger, plan, before):
+        """What has to be done for it. `before` is whose target is to be looked at now."""
+        site, first = plan.site, []
+        self.note(plan)
+        if before:
+            first.append(read_of(before.target, before.site.size))
+        if site.index:
+            first.append(f"p{REGISTERS.index(site.index):x}")
+        after = [read_of(plan.target, site.size)] if plan.stable else []
+        plan.entry, answers = self.tables.entry(debugger, plan.target, first, after)
+        if before:
+            self.compare(before, answers.pop(0))
+        index = number_of(answers.pop(0)) if site.index else 0
+        if plan.entry and plan.stable:
+            plan.bytes = answers.pop(0)
+        if plan.entry and (site.kind == "load" or plan.entry.writable):
+            self.batch.effects[plan.region, site.kind] += 1
+        return [site.restore(), write_of(site.base, site.base_for(plan.target, index))]
+
+    def judge(self, plan, ran):
+        site = plan.site
+        if self.is_stopped(plan, ran):
+            outcome = "stopped"
+        elif site.kind == "load" and plan.entry and plan.entry.key == EVENTS_KEY:
+            # Whatever the program makes of it. A load that faults at such an address would be
+            # above.
+            outcome = "readable"
+        else:
+            outcome = "escape"
+            self.report("escape", f"{self.describe(plan)}: {ran}")
+        self.batch.add(plan.region, site.kind, outcome)
+
+    def is_stopped(self, plan, ran):
+        """Exactly one violation, and the right one."""
+        site = plan.site
+        if ran.ended != 1 or (ran.verdict and not self.program.ends_later()):
+            return False
+        kind = "read" if site.kind == "load" else "write"
+        right = ran.kind == kind and ran.address == plan.target
+        if plan.region == "non-canonical":
+            right = ran.kind == "instruction" and ran.address in NO_ADDRESS
+        return right and ran.at == site.address - site.image and ran.id in self.program.ids
+
+    def describe(self, plan):
+        site = plan.site
+        return (f"injection {plan.number}: {self.program.name}+{site.address - site.image:x} "
+                f"({site.text}), {site.kind} at {plan.target:x} ({plan.region})")
+
+    # Results
+
+    def report(self, what, text):
+        self.batch.found.append([what, text])
+        self.say(f"# {what}: {text}")
+
+    def save(self, first, end):
+        if self.keep:
+            with open(self.keep, "a") as f:
+                print(self.batch.as_line(first, end - first), file=f)
+
+    def note(self, plan):
+        """What is being tried, should the machine not survive it."""
+        if self.keep:
+            with open(f"{self.keep}.now", "w") as f:
+                print(self.describe(plan), file=f)
+
+    def progress(self, index, seconds):
+        if self.keep:
+            draw(index, int(os.environ.get("CAMPAIGN_OF", self.first + self.count)),
+                 (index - self.first) / seconds)
+
+    def conclude(self, seconds):
+        for text in self.sum.table():
+            self.say(f"# {text}")
+        for text in verdict(self.sum):
+            self.say(text)
+        rate = self.count / seconds if seconds else 0
+        self.say(f"# seed {self.seed}, {self.count} injections from {self.first}, "
+                 f"{rate:.0f} a second")
+
+
+class Plan:
+    """An injection that is to be made."""
+
+    def __init__(self, number, site, region, stable, target):
+        self.number, self.site, self.region = number, site, region
+        self.stable, self.target = stable, target
+        self.bytes = self.entry = None
+
+
+class Halted:
+    """The machine stands still as long as this is open."""
+
+    def __init__(self, debugger):
+        self.debugger = debugger
+
+    def __enter__(self):
+        self.debugger.stop()
+        return self.debugger
+
+    def __exit__(self, *_):
+        self.debugger.go()
+
+
+def draw(done, count, rate):
+    """A bar on the terminal, or nothing where there is none."""
+    if not sys.stderr.isatty():
+        return
+    bar = "#" * (40 * done // count)
+    print(f"\r[{bar:40}] {done} of {count}, {rate:.0f} a second, "
+          f"{(count - done) / rate / 60:.0f} min left  ",
+          end="" if done < count else "\n", file=sys.stderr, flush=True)
+
+
+def verdict(tally):
+    """Lines of KTAP."""
+    def line(good, text):
+        return f"{'ok' if good else 'not ok'} {text}"
+
+    made = tally.count() - tally.count(outcome="not reached")
+    escapes = [text for what, text in tally.found if what == "escape"]
+    yield line(made and not escapes, f"no injected access gets through: {made} made, "
+               f"{tally.count(outcome='stopped')} stopped, {tally.count(outcome='readable')} readable "
+               f"by design, {len(escapes)} escapes")
+    odd = [text for what, text in tally.found if what == "afterwards"]
+    yield line(not odd, f"programs do their work afterwards ({len(tally.programs)} programs, "
+               f"{len(odd)} do not)")
+
+
+def kept(path):
+    """What a file of results has, and how many injections that is."""
+    tally, made = Tally(), 0
+    with open(path) as f:
+        for text in f:
+            made += tally.add_line(text)
+    return tally, made
+
+
+def main():
+    *options, path = sys.argv[1:]
+    tally, made = kept(path)
+    if options == ["--made"]:
+        print(made)
+        return
+    lines = [*verdict(tally)]
+    for text in [*tally.table(), "", f"{made} injections", *lines]:
+        print(text)
+    for what, text in tally.found[:50]:
+        print(f"# {what}: {text}")
+    sys.exit(any(text.startswith("not ok") for text in lines))
+
+
+if __name__ == "__main__":
+    main()
