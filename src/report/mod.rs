@@ -4,6 +4,7 @@
 //! Every table has a header line; columns are separated by single blanks, so
 //! that awk needs no more than their numbers. docs/usage.md describes them.
 
+mod calls;
 mod counters;
 mod tables;
 
@@ -15,6 +16,7 @@ pub(crate) struct Report {
     _counters: KVec<Pin<KBox<File<counters::Counter>>>>,
     _status: Pin<KBox<File<tables::Status>>>,
     _programs: Pin<KBox<File<tables::Programs>>>,
+    _calls: Pin<KBox<File<calls::Calls>>>,
     _maps: Pin<KBox<File<tables::Maps>>>,
     _stores: Pin<KBox<File<tables::Stores>>>,
     _domains: Pin<KBox<File<tables::Domains>>>,
@@ -43,6 +45,7 @@ impl Report {
         Ok(Self {
             _status: file!(c"status", tables::Status),
             _programs: file!(c"programs", tables::Programs),
+            _calls: file!(c"calls", calls::Calls),
             _maps: file!(c"maps", tables::Maps),
             _stores: file!(c"stores", tables::Stores),
             _domains: file!(c"domains", tables::Domains),
