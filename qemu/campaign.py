@@ -1,12 +1,16 @@
 #!/usr/bin/env python3
 # campaign.py: injected faults. At an instruction of an isolated program QEMU's gdb
 # stub stops the machine, a register is changed so that the instruction reaches out of
-# the program's domain, and the machine goes on: the run must end by one violation,
-# which says what was done, where, and at which address. The module is the shipped
-# one and knows nothing of it; the guest's side is selftests/campaign.c.
+# the program's domain, or a call gets another argument, and the machine goes on: the
+# run must end by one violation, which says what was done, where, and at which address.
+# The module is the shipped one and knows nothing of it; the guest's side is
+# selftests/campaign.c.
 #
-# What is injected number N of a seed decides: the program, one of its instructions
-# that a packet reaches, the region, the place in it.
+# Seed and number of an injection decide: the program, one of its instructions that a
+# packet reaches, the region, the place in it; or the argument and its value.
+#
+# The control, with confinement off: each access goes to another domain's value, is made
+# in a single step, must have had its effect, and is undone; arguments must be taken.
 #
 # With a folder to keep results in, a file there has a line for each batch, from which
 # a later run goes on and `campaign.py FILE` makes the summary.
@@ -18,8 +22,8 @@ import sys
 import threading
 import time
 
-from debugger import (REGISTERS, Debugger, Late, Port, Tables, number_of, read_of,
-                      write_of)
+from debugger import (FLAGS, REGISTERS, Debugger, Late, Port, Tables, number_of, read_of,
+                      store_of, write_of)
 import decode
 
 PORT = "bailey.campaign"
@@ -31,6 +35,21 @@ SOON, LATER, LONGEST, TRIES = 0.0005, 0.02, 0.1, 300
 # Of an event without an address: #GP, and #SS where the base is rbp.
 NO_ADDRESS = {0xd, 0xc}
 EVENTS_KEY = 1
+# Of the injections of a program that has calls, so many are of arguments.
+ARGUMENTS = 0.3
+# R1 to R5.
+ARGUMENT_REGISTERS = ["rdi", "rsi", "rdx", "rcx", "r8"]
+# What the file `calls` says of arguments (docs/usage.md): those that are looked at, of
+# these those that the kernel reads or writes as they are, those of which the run has
+# but one thing that fits, or none, and those that may be absent.
+POINTERS = {"context", "map", "key", "value", "memory", "lock", "record", "socket", "string",
+            "callback", "name", "field", "object", "allocated"}
+REACHED = {"key", "value", "memory"}
+ONE_THING = {"context", "lock", "socket", "callback", "field", "object"}
+MAY_BE_NOTHING = {"memory", "allocated"}
+NUMBERS = {"0": 0, "all ones": WORD, "sign bit of 32": 1 << 31, "sign bit of 64": 1 << 63,
+           "most of an int": 0x7fffffff, "-16 of 32": 0xfffffff0, "2^40": 1 << 40,
+           "another argument": None}
 
 
 class Program:
@@ -45,6 +64,8 @@ class Program:
                 self.ids.add(int(words[1]))
             elif words[0] == "image":
                 self.images[int(words[1], 16)] = int(words[2], 16)
+            elif words[0] == "call" and words[1] != "id":
+                self.calls[int(words[3], 16)] = words[4], words[5].split(",")
             elif words[0] == "domain":
                 self.domains.append((int(words[2], 16), int(words[3], 16)))
 
@@ -115,17 +136,27 @@ class Tally:
         return told["count"]
 
     def table(self):
-        """In Markdown: a line for each region, a column for each kind."""
-        kinds = ["load", "store", "atomic"]
+        """In Markdown: what was stopped by region, and what became of arguments."""
+        kinds = ["load", "store", "atomic", "argument"]
+        merged = collections.Counter()
+        for (region, kind, outcome), n in self.outcomes.items():
+            merged[region, kind.split(":")[0], outcome] += n
         yield "| region | " + " | ".join(kinds) + " | readable | mapped there |"
         yield "|---|" + "---|" * (len(kinds) + 2)
-        regions = sorted({r for r, k, _ in self.outcomes if k in kinds})
-        for r in regions:
-            cells = [self.count(region=r, kind=k, outcome="stopped") for k in kinds]
-            cells.append(self.count(region=r, outcome="readable"))
-            cells.append(sum(n for (where, k), n in self.effects.items() if where == r))
+        for r in sorted({r for r, _, _ in merged if r not in NUMBERS}):
+            cells = [merged[r, kind, "stopped"] for kind in kinds]
+            cells.append(merged[r, "load", "readable"])
+            cells.append(sum(n for (where, _), n in self.effects.items() if where == r))
             yield f"| {r} | " + " | ".join(map(str, cells)) + " |"
-
+        words = sorted({k for _, k, _ in self.outcomes if k.startswith("argument")})
+        outcomes = ["stopped", "accepted", "not looked at"]
+        if words:
+            yield ""
+            yield "| argument | " + " | ".join(outcomes) + " |"
+            yield "|---|" + "---|" * len(outcomes)
+        for word in words:
+            cells = [self.count(kind=word, outcome=outcome) for outcome in outcomes]
+            yield f"| `{word.split(': ')[1]}` | " + " | ".join(map(str, cells)) + " |"
 
 class Campaign(threading.Thread):
     """Injects for as long as the guest is there."""
@@ -163,7 +194,7 @@ class Campaign(threading.Thread):
                 stable, start, size = (int(word, 16) for word in words[2:])
                 self.regions[words[1]].append((bool(stable), start, size))
 
-    def ask(self, text, patience=20):
+    def ask(self, text, patience=60):
         self.port.say(text)
         return self.port.answer(patience)
 
@@ -254,7 +285,12 @@ class Campaign(threading.Thread):
         return sorted(reached, key=lambda site: site.address)
 
     def is_fit(self, site):
-        return site.kind != "argument"
+        """Of the jumps out of an image some are its end, or are answered in confinement."""
+        if site.kind == "argument":
+            site.helper, site.arguments = self.program.calls.get(site.after, (None, ["-"]))
+            return set(site.arguments) != {"-"} and not (
+                self.control and REACHED.isdisjoint(site.arguments))
+        return True
 
     def packet_with(self, at):
         """A packet, and `at` whenever the CPU is in a trap meanwhile: it says what is to
@@ -273,21 +309,50 @@ class Campaign(threading.Thread):
                 wait, tries = min(2 * wait, LONGEST), tries + 1
                 if tries > TRIES:
                     raise Late
-        return Ran(self.port.answer(20))
+        return Ran(self.port.answer(60))
 
     # An injection
 
     def plan(self, number, reached):
         """Number `number`: where, what, and to which address."""
         dice = random.Random(f"{self.seed}:{number}")
-        site = dice.choice(reached)
+        accesses = [site for site in reached if site.kind != "argument"]
+        calls = [site for site in reached if site.kind == "argument"]
+        argument = calls and (not accesses or dice.random() < ARGUMENTS)
+        site = dice.choice(calls if argument else accesses)
+        plan = Plan(number, site)
+        if argument:
+            self.plan_argument(plan, dice)
+        if plan.region is None:
+            self.aim(plan, dice)
+        return plan
+
+    def aim(self, plan, dice):
+        """At an address out of the domain."""
         regions = ["value"] if self.control else sorted(r for r in self.regions if self.regions[r])
         while True:
-            region = dice.choice(regions)
-            stable, start, size = dice.choice(self.regions[region])
-            target = start + dice.randrange(max(size - site.size, 1)) & WORD
-            if region == "other-domain" or not self.program.in_domain(target):
-                return Plan(number, site, region, stable, target)
+            plan.region = dice.choice(regions)
+            plan.stable, start, size = dice.choice(self.regions[plan.region])
+            if self.control:
+                size //= 2  # helpers write there
+            plan.target = start + dice.randrange(max(size - plan.site.size, 1)) & WORD
+            if plan.region == "other-domain" or not self.program.in_domain(plan.target):
+                return
+
+    def plan_argument(self, plan, dice):
+        """Of those that something looks at, and now and then another. It becomes an
+        address, as of an access, or a number, or what another argument is."""
+        words = plan.site.arguments
+        if self.control:
+            used = [n for n, word in enumerate(words) if word in REACHED]
+        else:
+            used = [n for n, word in enumerate(words) if word != "-" or dice.random() < 0.1]
+        plan.position = dice.choice(used)
+        plan.word = words[plan.position]
+        plan.kind = f"argument: {plan.word}"
+        if not self.control and dice.random() < (0.3 if plan.word in POINTERS else 0.6):
+            plan.region = dice.choice(sorted(NUMBERS))
+            plan.target = NUMBERS[plan.region]
 
     def inject_all(self, plans):
         """Each at one stop, at which the next one's trap is set."""
@@ -318,7 +383,7 @@ class Campaign(threading.Thread):
             if hit:
                 self.judge(plan, ran)
             else:
-                self.batch.add(plan.region, plan.site.kind, "not reached")
+                self.batch.add(plan.region, plan.kind, "not reached")
         with self.halted() as debugger:
             debugger.ask_all([site.restore() for site in self.traps.values()])
             if before:
@@ -334,25 +399,41 @@ class Campaign(threading.Thread):
         """What has to be done for it. `before` is whose target is to be looked at now."""
         site, first = plan.site, []
         self.note(plan)
+        registers = ARGUMENT_REGISTERS if plan.word else [site.index] if site.index else []
         if before:
             first.append(read_of(before.target, before.site.size))
-        if site.index:
-            first.append(f"p{REGISTERS.index(site.index):x}")
-        after = [read_of(plan.target, site.size)] if plan.stable else []
-        plan.entry, answers = self.tables.entry(debugger, plan.target, first, after)
+        first += [f"p{REGISTERS.index(name):x}" for name in registers]
+        after = [read_of(plan.target, site.size)] if plan.stable and not self.control else []
+        plan.entry, answers = self.tables.entry(debugger, plan.target or 0, first, after)
         if before:
             self.compare(before, answers.pop(0))
-        index = number_of(answers.pop(0)) if site.index else 0
-        if plan.entry and plan.stable:
+        values = [number_of(answers.pop(0)) for _ in registers]
+        if plan.entry and after:
             plan.bytes = answers.pop(0)
-        if plan.entry and (site.kind == "load" or plan.entry.writable):
+        if plan.entry and (site.kind in ("load", "argument") or plan.entry.writable):
             self.batch.effects[plan.region, site.kind] += 1
-        return [site.restore(), write_of(site.base, site.base_for(plan.target, index))]
+        if not plan.word:
+            base = site.base_for(plan.target, values[0] if values else 0)
+            if self.control:
+                plan.through = gets_through(debugger, plan, base)
+                return [site.restore()]
+            return [site.restore(), write_of(site.base, base)]
+        plan.values = values
+        if plan.target is None:
+            plan.target = values[(plan.position + 1) % len(values)]
+        return [site.restore(), write_of(registers[plan.position], plan.target)]
 
     def judge(self, plan, ran):
         site = plan.site
-        if self.is_stopped(plan, ran):
+        if self.control:
+            through = not ran.ended and (plan.word or plan.through)
+            outcome = "through" if through else "stopped"
+            if not through:
+                self.report("stopped", f"{self.describe(plan)}: {ran}")
+        elif self.is_stopped(plan, ran):
             outcome = "stopped"
+        elif plan.word and not self.must_stop(plan):
+            outcome = "not looked at" if plan.word in ("-", "known") else "accepted"
         elif site.kind == "load" and plan.entry and plan.entry.key == EVENTS_KEY:
             # Whatever the program makes of it. A load that faults at such an address would be
             # above.
@@ -360,23 +441,54 @@ class Campaign(threading.Thread):
         else:
             outcome = "escape"
             self.report("escape", f"{self.describe(plan)}: {ran}")
-        self.batch.add(plan.region, site.kind, outcome)
+        self.batch.add(plan.region, plan.kind, outcome)
 
     def is_stopped(self, plan, ran):
         """Exactly one violation, and the right one."""
         site = plan.site
         if ran.ended != 1 or (ran.verdict and not self.program.ends_later()):
             return False
+        if ran.id not in self.program.ids:
+            return False
+        if plan.word:
+            return ran.kind == "argument" and ran.at == site.after - site.image
         kind = "read" if site.kind == "load" else "write"
         right = ran.kind == kind and ran.address == plan.target
         if plan.region == "non-canonical":
             right = ran.kind == "instruction" and ran.address in NO_ADDRESS
-        return right and ran.at == site.address - site.image and ran.id in self.program.ids
+        return right and ran.at == site.address - site.image
+
+    def must_stop(self, plan):
+        """Whether what an argument has become is never the run's to pass. Numbers are
+        the helper's to judge, and what of the run's own fits is its own."""
+        word, value, values, n = plan.word, plan.target, plan.values, plan.position
+        if value == values[n] or plan.site.helper == "function":
+            # The program's own function is confined, too, and the gate looks at its
+            # arguments if somebody has attached to it.
+            return False
+        if word == "size":
+            # More than any memory of a run has, in both of the ways in which helpers read it.
+            return values[n - 1] != 0 and value & 0xffffffff >= 1 << 20
+        if word not in POINTERS:
+            return False
+        if word == "memory" and plan.site.arguments[n + 1:n + 2] == ["size"]:
+            if values[n + 1] & 0xffffffff == 0:
+                return False
+        if value == 0:
+            return word not in MAY_BE_NOTHING
+        if plan.region == "another argument":
+            return word in ONE_THING
+        return True
 
     def describe(self, plan):
         site = plan.site
-        return (f"injection {plan.number}: {self.program.name}+{site.address - site.image:x} "
-                f"({site.text}), {site.kind} at {plan.target:x} ({plan.region})")
+        where = f"injection {plan.number}: {self.program.name}+{site.address - site.image:x}"
+        if plan.word:
+            honest = f", not {plan.values[plan.position]:x}" if plan.values else ""
+            what = f"argument {plan.position + 1} is {plan.target or 0:x}{honest}"
+        else:
+            what = f"{site.kind} at {plan.target:x}"
+        return f"{where} ({site.text}), {what} ({plan.region})"
 
     # Results
 
@@ -401,9 +513,9 @@ class Campaign(threading.Thread):
                  (index - self.first) / seconds)
 
     def conclude(self, seconds):
-        for text in self.sum.table():
+        for text in [] if self.control else self.sum.table():
             self.say(f"# {text}")
-        for text in verdict(self.sum):
+        for text in verdict(self.sum, self.control):
             self.say(text)
         rate = self.count / seconds if seconds else 0
         self.say(f"# seed {self.seed}, {self.count} injections from {self.first}, "
@@ -411,12 +523,44 @@ class Campaign(threading.Thread):
 
 
 class Plan:
-    """An injection that is to be made."""
+    """An injection that is to be made. Of an argument: which, and what it is for."""
 
-    def __init__(self, number, site, region, stable, target):
-        self.number, self.site, self.region = number, site, region
-        self.stable, self.target = stable, target
-        self.bytes = self.entry = None
+    def __init__(self, number, site):
+        self.number, self.site, self.kind = number, site, site.kind
+        self.region = self.target = self.position = self.word = None
+        self.stable = False
+        # When it is made: what is at the target, and what the arguments were.
+        self.bytes = self.entry = self.values = None
+        # Of the control: whether the instruction did what it was made to.
+        self.through = False
+
+
+def gets_through(debugger, plan, base):
+    """The control: whether the instruction, with this base, has what is at the target in
+    its register then, or changes that. All is put back."""
+    site, secret = plan.site, debugger.read(plan.target, plan.site.size)
+    names = {name for name in (site.base, site.register, "rax", "rip") if name}
+    saved = {name: debugger.register(REGISTERS.index(name)) for name in names}
+    flags = debugger.register(FLAGS)
+    for fill in b"\0", b"\xff":
+        debugger.ask_all([site.restore(), write_of(site.base, base)])
+        if site.kind != "load":
+            debugger.ask(store_of(plan.target, fill * site.size))
+        if site.kind == "atomic":
+            # One that changes what is there, whatever it does; a comparison finds it.
+            debugger.ask_all([write_of("rax", int.from_bytes(fill * 8, "little")),
+                              write_of(site.register, 0x0101010101010101)])
+        debugger.step()
+        if site.kind == "load":
+            value = debugger.register(REGISTERS.index(site.register))
+            through = value % (1 << 8 * site.part) == site.loaded(secret)
+        else:
+            through = debugger.read(plan.target, site.size) != fill * site.size
+        debugger.ask_all([store_of(plan.target, secret), f"P{FLAGS:x}={flags.to_bytes(4, 'little').hex()}",
+                          *(write_of(name, value) for name, value in saved.items())])
+        if through:
+            return True
+    return False
 
 
 class Halted:
@@ -443,19 +587,37 @@ def draw(done, count, rate):
           end="" if done < count else "\n", file=sys.stderr, flush=True)
 
 
-def verdict(tally):
-    """Lines of KTAP."""
-    def line(good, text):
-        return f"{'ok' if good else 'not ok'} {text}"
+def line(good, text):
+    """Of KTAP."""
+    return f"{'ok' if good else 'not ok'} {text}"
 
-    made = tally.count() - tally.count(outcome="not reached")
-    escapes = [text for what, text in tally.found if what == "escape"]
-    yield line(made and not escapes, f"no injected access gets through: {made} made, "
-               f"{tally.count(outcome='stopped')} stopped, {tally.count(outcome='readable')} readable "
-               f"by design, {len(escapes)} escapes")
-    odd = [text for what, text in tally.found if what == "afterwards"]
-    yield line(not odd, f"programs do their work afterwards ({len(tally.programs)} programs, "
-               f"{len(odd)} do not)")
+
+def verdict(tally, control=False):
+    def count(outcome, kind=None):
+        return tally.count(outcome=outcome) if kind is None else tally.count(outcome=outcome, kind=kind)
+
+    def told(what):
+        return sum(kind == what for kind, _ in tally.found)
+
+    made = tally.count() - count("not reached")
+    if control:
+        for kind in "load", "store", "atomic":
+            through, all_of = count("through", kind), count("through", kind) + count("stopped", kind)
+            yield line(all_of and through == all_of, f"without confinement each {kind} does "
+                       f"what it was made to ({through} of {all_of})")
+        through = count("through")
+        yield line(through == made, f"without confinement nothing is stopped ({through} of {made}, "
+                   f"accesses and arguments)")
+    else:
+        yield line(made and not told("escape"), f"no injected fault gets through: {made} made, "
+                   f"{count('stopped')} stopped, {count('readable')} loads of what is readable "
+                   f"by design, {count('accepted')} arguments accepted, {count('not looked at')} "
+                   f"not looked at, {told('escape')} escapes")
+        there = sum(tally.effects.values())
+        yield line(there > made // 3, f"where they go something is that nothing but the domain's "
+                   f"borders keeps from the program ({there} of {made})")
+    yield line(not told("afterwards"), f"programs do their work afterwards "
+               f"({len(tally.programs)} programs, {told('afterwards')} do not)")
 
 
 def kept(path):

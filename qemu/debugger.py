@@ -10,7 +10,7 @@ PATIENCE = 10
 # How gdb numbers the registers that programs have (QEMU's gdb-xml/i386-64bit.xml).
 REGISTERS = ["rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp",
              *(f"r{n}" for n in range(8, 16)), "rip"]
-CR3, CR4 = 29, 30
+FLAGS, CR3, CR4 = 17, 29, 30
 
 # Of a page-table entry (SDM volume 3, 4.5), and of CR4.
 PRESENT, WRITABLE, USER, LARGE = 1, 2, 4, 1 << 7

@@ -6,8 +6,6 @@ from capstone import x86
 
 from debugger import store_of
 
-GATE = b"\x41\xb9"  # mov $site, %r9d: how a stub begins that leads to the helper gate
-
 
 TRAP = b"\xeb\xfe"  # jmp to itself
 
@@ -40,14 +38,17 @@ class Access(Site):
         self.base = insn.reg_name(memory.base)
         self.index = insn.reg_name(memory.index) if memory.index else None
         self.scale, self.displacement = memory.scale, memory.disp
-        # The other operand: a register, whole and as it is used, or a number.
-        self.register = self.part = self.number = None
+        # The other operand: a register, or a number.
+        self.register = None
         for other in insn.operands:
             if other.type == x86.X86_OP_REG:
-                self.part, self.part_size = insn.reg_name(other.reg), other.size
-                self.register = whole(self.part)
-            elif other.type == x86.X86_OP_IMM:
-                self.number = other.imm
+                self.register, self.part = whole(insn.reg_name(other.reg)), other.size
+
+    def loaded(self, data):
+        """What a load of these bytes leaves in its register."""
+        signed = self.mnemonic.startswith("movs")
+        value = int.from_bytes(data[:self.size], "little", signed=signed)
+        return value % (1 << 8 * self.part)
 
     def base_for(self, target, index):
         """What the base has to be for the access to go to `target`."""
@@ -55,12 +56,16 @@ class Access(Site):
 
 
 class Call(Site):
-    """One that leaves the image through the stub at `stub`."""
+    """One that leaves the image. What it calls is for the module to say."""
 
-    def __init__(self, insn, image, stub):
+    def __init__(self, insn, image):
         super().__init__(insn, image, "argument")
-        self.text, self.stub = "call", stub
-        self.after = insn.address + insn.size
+        self.after, self.size = insn.address + insn.size, 8
+        self.helper = self.arguments = None
+
+    @property
+    def text(self):
+        return f"{self.helper}({', '.join(self.arguments)})"
 
 
 def whole(name):
@@ -99,9 +104,9 @@ def sites(start, code):
             if kind and not (no_base or memory.segment or memory.index == memory.base):
                 found.append(Access(insn, start, kind, operand))
         if insn.mnemonic == "jmp" and insn.operands[0].type == x86.X86_OP_IMM:
-            to = insn.operands[0].imm
+            to = insn.operands[0].imm % (1 << 64)
             if not start <= to < start + len(code):
-                found.append(Call(insn, start, to))
+                found.append(Call(insn, start))
     if end != start + len(code):
         raise ValueError(f"the image at {start:x} is not decoded beyond {end:x}")
     return found

@@ -173,7 +173,10 @@ static void tell_regions(const char *files)
 	tell("top", 0xfffffffffff00000ull, 0xffff8, false);
 }
 
-/* But those of maps: of what is in these, a program may have a loan. */
+/*
+ * What has pages, but for maps: of what is in these, a program may have a loan. Each
+ * area ends with a page that is none.
+ */
 static void tell_vmalloc(void)
 {
 	FILE *f = fopen("/proc/vmallocinfo", "r");
@@ -184,11 +187,9 @@ static void tell_vmalloc(void)
 		die("/proc/vmallocinfo: %s", strerror(errno));
 	fprintf(port, "forget vmalloc\n");
 	while (fgets(line, sizeof(line), f))
-		/* A size of terabytes is a reservation, not memory. */
 		if (sscanf(line, "%llx-%llx", &start, &end) == 2 && start >> 56 == 0xff &&
-		    end - start < 1ull << 32 && !strstr(line, "bpf") && !strstr(line, "map") &&
+		    strstr(line, "pages=") && !strstr(line, "bpf") && !strstr(line, "map") &&
 		    !strstr(line, "[bailey]"))
-			/* Behind each is a page that is none. */
 			fprintf(port, "region vmalloc 0 %llx %llx\n", start, end - start - PAGE);
 	fclose(f);
 }
