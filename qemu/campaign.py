@@ -31,7 +31,7 @@ BATCH = 50
 SIZES = 5
 WORD = (1 << 64) - 1
 # Seconds to the next look at where the CPU is.
-SOON, LATER, LONGEST, TRIES = 0.0005, 0.02, 0.1, 300
+SOON, LATER, LONGEST, TRIES = 0.0005, 0.02, 0.1, 600
 # Of an event without an address: #GP, and #SS where the base is rbp.
 NO_ADDRESS = {0xd, 0xc}
 EVENTS_KEY = 1
@@ -47,6 +47,12 @@ POINTERS = {"context", "map", "key", "value", "memory", "lock", "record", "socke
 REACHED = {"key", "value", "memory"}
 ONE_THING = {"context", "lock", "socket", "callback", "field", "object"}
 MAY_BE_NOTHING = {"memory", "allocated"}
+# Of the kernel's words (enum bpf_arg_type) those for numbers, and that for what a helper
+# hands to a callback without a look. A size to be allocated is a number: nothing is there.
+NUMBERS_OF_KERNEL = {"ARG_DONTCARE", "ARG_ANYTHING", "ARG_SCALAR", "ARG_PTR_TO_STACK",
+                     "ARG_CONST_ALLOC_SIZE_OR_ZERO"}
+# What an address would be a count for goes round for minutes under emulation.
+LOOPS = {"loop", "iter_num_new"}
 NUMBERS = {"0": 0, "all ones": WORD, "sign bit of 32": 1 << 31, "sign bit of 64": 1 << 63,
            "most of an int": 0x7fffffff, "-16 of 32": 0xfffffff0, "2^40": 1 << 40,
            "another argument": None}
@@ -101,6 +107,8 @@ class Tally:
     def __init__(self):
         self.outcomes, self.effects = collections.Counter(), collections.Counter()
         self.found, self.programs, self.places = [], set(), 0
+        # Helpers whose arguments were compared with the kernel's prototype.
+        self.held = set()
 
     def add(self, region, kind, outcome):
         self.outcomes[region, kind, outcome] += 1
@@ -116,6 +124,7 @@ class Tally:
         self.effects += other.effects
         self.found += other.found
         self.programs |= other.programs
+        self.held |= other.held
         self.places += other.places
 
     def as_line(self, first, count):
@@ -123,6 +132,7 @@ class Tally:
                            "outcomes": [[*key, n] for key, n in self.outcomes.items()],
                            "effects": [[*key, n] for key, n in self.effects.items()],
                            "found": self.found, "programs": sorted(self.programs),
+                           "held": sorted(self.held),
                            "places": self.places})
 
     def add_line(self, line):
@@ -132,6 +142,7 @@ class Tally:
         self.effects.update({(r, k): n for r, k, n in told["effects"]})
         self.found += told["found"]
         self.programs |= set(told["programs"])
+        self.held |= set(told.get("held", []))
         self.places += told["places"]
         return told["count"]
 
@@ -165,7 +176,7 @@ class Campaign(threading.Thread):
         super().__init__(daemon=True)
         self.path, self.keep = run, keep
         self.regions = collections.defaultdict(list)
-        self.unfit, self.traps = set(), {}
+        self.unfit, self.traps, self.prototypes = set(), {}, {}
         self.sum, self.batch = Tally(), Tally()
         self.usual, self.unusual = {}, []
 
@@ -188,6 +199,8 @@ class Campaign(threading.Thread):
                 self.first, self.count, self.seed, control, self.programs = (
                     int(word, 16) for word in words[1:])
                 self.control = bool(control)
+            elif words[0] == "prototype":
+                self.prototypes[words[1]] = words[2:]
             elif words[0] == "forget":
                 self.regions[words[1]].clear()
             elif words[0] == "region":
@@ -229,6 +242,7 @@ class Campaign(threading.Thread):
             if not any(ran.ended for ran in verdicts):
                 reached = self.reach()
         self.batch.programs.add(self.program.name)
+        self.hold_against_kernel(reached)
         self.batch.places += len(reached)
         self.inject_all([self.plan(n, reached) for n in range(first, end)])
         self.afterwards(verdicts)
@@ -283,6 +297,21 @@ class Campaign(threading.Thread):
             debugger.ask_all([site.restore() for site in self.traps.values()])
         self.traps = {}
         return sorted(reached, key=lambda site: site.address)
+
+    def hold_against_kernel(self, reached):
+        """What is an address by the kernel's own prototype must not go by unlooked at:
+        the judge would take it for a number."""
+        for site in reached:
+            if site.kind != "argument":
+                continue
+            prototype = (self.prototypes.get(f"xdp_{site.helper}")
+                         or self.prototypes.get(site.helper))
+            if not prototype:
+                continue
+            self.batch.held.add(site.helper)
+            for word, kind in zip(site.arguments, prototype):
+                if word in ("number", "-") and kind not in NUMBERS_OF_KERNEL:
+                    self.report("escape", f"{site.text}: to the kernel one is {kind}")
 
     def is_fit(self, site):
         """Of the jumps out of an image some are its end, or are answered in confinement."""
@@ -350,7 +379,8 @@ class Campaign(threading.Thread):
         plan.position = dice.choice(used)
         plan.word = words[plan.position]
         plan.kind = f"argument: {plan.word}"
-        if not self.control and dice.random() < (0.3 if plan.word in POINTERS else 0.6):
+        share = 1 if plan.site.helper in LOOPS else 0.3 if plan.word in POINTERS else 0.6
+        if not self.control and dice.random() < share:
             plan.region = dice.choice(sorted(NUMBERS))
             plan.target = NUMBERS[plan.region]
 
@@ -613,6 +643,8 @@ def verdict(tally, control=False):
                    f"{count('stopped')} stopped, {count('readable')} loads of what is readable "
                    f"by design, {count('accepted')} arguments accepted, {count('not looked at')} "
                    f"not looked at, {told('escape')} escapes")
+        yield line(tally.held, f"what the kernel's prototypes say is an address nobody takes for "
+                   f"a number ({len(tally.held)} helpers)")
         there = sum(tally.effects.values())
         yield line(there > made // 3, f"where they go something is that nothing but the domain's "
                    f"borders keeps from the program ({there} of {made})")

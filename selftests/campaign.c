@@ -18,6 +18,7 @@
 #include "kernel_memory.h"
 #include "port.h"
 
+#include <bpf/btf.h>
 #include <getopt.h>
 #include <libgen.h>
 #include <sys/mman.h>
@@ -192,6 +193,78 @@ static void tell_vmalloc(void)
 		    !strstr(line, "[bailey]"))
 			fprintf(port, "region vmalloc 0 %llx %llx\n", start, end - start - PAGE);
 	fclose(f);
+}
+
+/* The low bits of an enum bpf_arg_type: BPF_BASE_TYPE_MASK (include/linux/bpf.h). */
+#define BASE_TYPE 0xff
+
+/* The offset of a struct's member, which may be one of an anonymous union. */
+static int member_offset(const struct btf *btf, __u32 id, const char *name)
+{
+	const struct btf_type *type = btf__type_by_id(btf, id);
+
+	for (int i = 0; btf_is_composite(type) && i < btf_vlen(type); i++) {
+		const struct btf_member *m = &btf_members(type)[i];
+		const char *this = btf__name_by_offset(btf, m->name_off);
+		int offset = btf_member_bit_offset(type, i) / 8, inside = -1;
+
+		if (!strcmp(this, name))
+			return offset;
+		if (!*this)
+			inside = member_offset(btf, m->type, name);
+		if (inside >= 0)
+			return offset + inside;
+	}
+	return -1;
+}
+
+/* What the kernel itself calls a type of argument. */
+static const char *arg_type(const struct btf *btf, __u32 value)
+{
+	__s32 id = btf__find_by_name_kind(btf, "bpf_arg_type", BTF_KIND_ENUM);
+	const struct btf_type *type = id > 0 ? btf__type_by_id(btf, id) : NULL;
+
+	for (int i = 0; type && i < btf_vlen(type); i++)
+		if ((__u32)btf_enum(type)[i].val == (value & BASE_TYPE))
+			return btf__name_by_offset(btf, btf_enum(type)[i].name_off);
+	return "?";
+}
+
+/* The kernel's prototypes of helpers, as they stand in its memory. */
+static void tell_prototypes(void)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+	struct kcore k = open_kcore();
+	char line[512], kind, name[256];
+	__u64 address;
+	int at = -1;
+	FILE *f;
+
+	if (btf)
+		at = member_offset(btf, btf__find_by_name_kind(btf, "bpf_func_proto",
+							       BTF_KIND_STRUCT), "arg_type");
+	f = fopen("/proc/kallsyms", "r");
+	if (at < 0 || !f)
+		die("the kernel's prototypes of helpers are not found");
+	while (fgets(line, sizeof(line), f)) {
+		size_t len;
+
+		if (sscanf(line, "%llx %c %255s", &address, &kind, name) != 3)
+			continue;
+		len = strlen(name);
+		if (strncmp(name, "bpf_", 4) || len < 11 || strcmp(name + len - 6, "_proto") ||
+		    strchr(line, '['))
+			continue;
+		name[len - 6] = 0;
+		fprintf(port, "prototype %s", name + 4);
+		for (int i = 0; i < 5; i++)
+			fprintf(port, " %s", arg_type(btf, read_kernel(&k, address + at + 4 * i)));
+		fputc('\n', port);
+	}
+	fclose(f);
+	btf__free(btf);
+	close(k.fd);
+	free(k.segments);
 }
 
 static void list_programs(char *path)
@@ -395,6 +468,7 @@ int main(int argc, char **argv)
 		die("the port: %s", strerror(errno));
 	fprintf(port, "campaign %llx %llx %llx %x %x\n", first, count, seed, control, nr_programs);
 	tell_regions(".");
+	tell_prototypes();
 	fputs("done\n", port);
 	fflush(port);
 	while (fgets(line, sizeof(line), orders)) {
