@@ -22,8 +22,8 @@ import sys
 import threading
 import time
 
-from debugger import (FLAGS, REGISTERS, Debugger, Late, Port, Tables, number_of, read_of,
-                      store_of, write_of)
+from debugger import (FLAGS, REGISTERS, Debugger, Late, Port, Tables, number_of, store_of,
+                      write_of)
 import decode
 
 PORT = "bailey.campaign"
@@ -417,7 +417,9 @@ class Campaign(threading.Thread):
         with self.halted() as debugger:
             debugger.ask_all([site.restore() for site in self.traps.values()])
             if before:
-                self.compare(before, debugger.ask(read_of(before.target, before.site.size)))
+                _, now, _ = debugger.ask_all(["Qqemu.PhyMemMode:1", before.entry.read,
+                                              "Qqemu.PhyMemMode:0"])
+                self.compare(before, now)
         self.traps = {}
 
     def compare(self, plan, now):
@@ -430,16 +432,15 @@ class Campaign(threading.Thread):
         site, first = plan.site, []
         self.note(plan)
         registers = ARGUMENT_REGISTERS if plan.word else [site.index] if site.index else []
-        if before:
-            first.append(read_of(before.target, before.site.size))
-        first += [f"p{REGISTERS.index(name):x}" for name in registers]
-        after = [read_of(plan.target, site.size)] if plan.stable and not self.control else []
-        plan.entry, answers = self.tables.entry(debugger, plan.target or 0, first, after)
+        plan.entry, answers = self.tables.entry(
+            debugger, plan.target or 0, ask=[f"p{REGISTERS.index(name):x}" for name in registers],
+            memory=[before.entry.read] if before else [],
+            length=site.size if plan.stable and not self.control else 0)
+        values = [number_of(answers.pop(0)) for _ in registers]
         if before:
             self.compare(before, answers.pop(0))
-        values = [number_of(answers.pop(0)) for _ in registers]
-        if plan.entry and after:
-            plan.bytes = answers.pop(0)
+        if answers:
+            plan.bytes = answers.pop()
         if plan.entry and (site.kind in ("load", "argument") or plan.entry.writable):
             self.batch.effects[plan.region, site.kind] += 1
         if not plan.word:

@@ -13,7 +13,8 @@ REGISTERS = ["rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp",
 FLAGS, CR3, CR4 = 17, 29, 30
 
 # Of a page-table entry (SDM volume 3, 4.5), and of CR4.
-PRESENT, WRITABLE, USER, LARGE = 1, 2, 4, 1 << 7
+PRESENT, WRITABLE, LARGE = 1, 2, 1 << 7
+PAGE = 4096
 FRAME = ((1 << 52) - 1) & ~0xfff
 LA57 = 1 << 12
 
@@ -119,46 +120,50 @@ class Tables:
         self.levels = 5 if cr4 & LA57 else 4
         self.kept = {}
 
-    def entry(self, debugger, address, before=(), after=()):
-        """What they say of the page at the address, or None if there is none, and the
-        answers to what is to be asked before and after that, all in few rounds."""
-        before, after, asked = list(before), list(after), False
-        entry, table, answers = Entry(), self.root, []
-        canonical = (address + (1 << 9 * self.levels + 11)) % (1 << 64) < 1 << 9 * self.levels + 12
-        for level in reversed(range(self.levels if canonical else 0)):
+    def entry(self, debugger, address, *, ask=(), memory=(), length=0):
+        """What they say of the page at the address, or None if there is none; then the
+        answers to `ask`, those of the physical memory that `memory` asks for, and up to
+        `length` bytes at the address, all in few rounds."""
+        answers, asked = [], [*ask, "Qqemu.PhyMemMode:1", *memory]
+        entry, table = Entry(), self.root
+        if (address + (1 << 9 * self.levels + 11)) % (1 << 64) >= 1 << 9 * self.levels + 12:
+            entry = None  # not canonical
+        for level in reversed(range(self.levels if entry else 0)):
             at = (table & FRAME) + (address >> 12 + 9 * level & 511) * 8
             table = self.kept.get(at)
             if table is None:
-                first = [] if asked else [*before, "Qqemu.PhyMemMode:1"]
-                *more, answer = debugger.ask_all([*first, read_of(at, 8)])
-                answers, asked = answers + more, True
+                *more, answer = debugger.ask_all([*asked, read_of(at, 8)])
+                answers, asked = answers + more, []
                 table = 0 if answer.startswith("E") else number_of(answer)
                 if level > 1 and table & PRESENT:
                     self.kept[at] = table
             if not table & PRESENT:
                 entry = None
                 break
-            entry.add(table)
+            entry.add(table, address, level)
             if level in (1, 2) and table & LARGE:
                 break
-        if not asked:
-            answers = debugger.ask_all([*before, "Qqemu.PhyMemMode:1"])
-        answers += debugger.ask_all(["Qqemu.PhyMemMode:0", *after])
-        answers = answers[:len(before)] + answers[len(before) + 2:]
-        return entry if canonical else None, answers
+        if entry and length:
+            # What is on the next page is another matter.
+            entry.read = read_of(entry.place, min(length, PAGE - address % PAGE))
+            asked.append(entry.read)
+        answers += debugger.ask_all([*asked, "Qqemu.PhyMemMode:0"])
+        mode = len(ask)
+        return entry, answers[:mode] + answers[mode + 1:-1]
 
 
 class Entry:
-    """Of a page: what all levels allow, and its protection key."""
+    """Of a page: what all levels allow, its protection key, and where in physical memory
+    the address is."""
 
     def __init__(self):
-        self.writable = self.user = True
-        self.key = 0
+        self.writable, self.key, self.place = True, 0, 0
 
-    def add(self, table):
+    def add(self, table, address, level):
         self.writable &= bool(table & WRITABLE)
-        self.user &= bool(table & USER)
         self.key = table >> 59 & 15
+        inside = (1 << 12 + 9 * level) - 1
+        self.place = table & FRAME & ~inside | address & inside
 
 
 def number_of(answer):
