@@ -63,9 +63,14 @@ class Program:
 
     def __init__(self, lines):
         self.images, self.ids, self.domains, self.calls = {}, set(), [], {}
+        self.calls_outside = False
         for words in map(str.split, lines):
             if words[0] == "program":
                 self.name, self.isolated = words[1], words[2:] == ["isolated"]
+            elif words[0] == "own":
+                self.own = int(words[1])
+            elif words[0] == "outside":
+                self.calls_outside = True
             elif words[0] == "id":
                 self.ids.add(int(words[1]))
             elif words[0] == "image":
@@ -78,9 +83,12 @@ class Program:
     def in_domain(self, address):
         return any(start <= address < start + size for start, size in self.domains)
 
-    def ends_later(self):
-        """A callback's end is not the run's."""
-        return self.name.startswith("corpus_callback_later")
+    def may_go_on(self, ran):
+        """Whether the run that was ended need not be the packet's. A timer's callback is a
+        run of its own; what a function has called by a tail call can be one, and what is
+        called by a program that is not isolated is one always."""
+        return (self.name.startswith("corpus_callback_later") or ran.id != self.own
+                or self.calls_outside)
 
 
 class Ran:
@@ -477,9 +485,9 @@ class Campaign(threading.Thread):
     def is_stopped(self, plan, ran):
         """Exactly one violation, and the right one."""
         site = plan.site
-        if ran.ended != 1 or (ran.verdict and not self.program.ends_later()):
+        if ran.ended != 1 or ran.id not in self.program.ids:
             return False
-        if ran.id not in self.program.ids:
+        if ran.verdict and not self.program.may_go_on(ran):
             return False
         if plan.word:
             return ran.kind == "argument" and ran.at == site.after - site.image

@@ -352,11 +352,14 @@ static void load_program(int number, int packet)
 		size = sizes[0];
 	program_state(program_id(bpf_program__fd(subject.prog)), state, sizeof(state));
 	fprintf(port, "program %s/%s %s\n", p->object, p->name, state);
+	fprintf(port, "own %u\n", program_id(bpf_program__fd(subject.prog)));
 	bpf_object__for_each_program(prog, subject.obj)
 		if (bpf_program__fd(prog) >= 0) {
 			program_state(program_id(bpf_program__fd(prog)), state, sizeof(state));
-			if (strcmp(state, "isolated"))
+			if (strcmp(state, "isolated")) {
+				fputs("outside\n", port);
 				continue;
+			}
 			fprintf(port, "id %u\n", program_id(bpf_program__fd(prog)));
 			tell_images(prog);
 		}
