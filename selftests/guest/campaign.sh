@@ -15,7 +15,7 @@ echo 1 >/proc/sys/kernel/kptr_restrict
 
 # `make campaign` says how many, and from where.
 need_module policy=permit on_violation=abort
-absorb ./campaign --count "${CAMPAIGN_COUNT:-1500}" --first "${CAMPAIGN_FIRST:-0}" \
+absorb ./campaign --count "${CAMPAIGN_COUNT:-1000}" --first "${CAMPAIGN_FIRST:-0}" \
     --seed "${CAMPAIGN_SEED:-1}" corpus_*.bpf.o
 note "$(counter violations_total) violations"
 check "the module leaves" unload_module
