@@ -215,6 +215,29 @@ static __u64 run_time(int prog)
 	return info.run_time_ns;
 }
 
+/* A run of each program of `n` domains, hardly one of the domain of the one before. */
+static __u64 run_each(int programs, int n)
+{
+	__u64 runs = 0;
+
+	for (int member = 0; member < MEMBERS; member++)
+		for (int i = 0; i < n; i++)
+			if (i * MEMBERS + member < programs) {
+				run(domains[i].programs[member], 1);
+				runs++;
+			}
+	return runs;
+}
+
+static __u64 time_of_all(int programs)
+{
+	__u64 time = 0;
+
+	for (int i = 0; i < programs; i++)
+		time += run_time(domains[i / MEMBERS].programs[i % MEMBERS]);
+	return time;
+}
+
 /* KiB that are free, in the lists of each CPU, too. */
 static __u64 memory_free(void)
 {
@@ -235,7 +258,7 @@ static __u64 memory_free(void)
 static void figures(const char *state, int programs)
 {
 	int n = (programs + MEMBERS - 1) / MEMBERS;
-	__u64 begin, took = 0, free_before, free_after, time = 0, writes, runs = 0;
+	__u64 begin, took = 0, free_before, free_after, time, writes, runs = 0;
 
 	if (n > MAX_DOMAINS)
 		die("too many");
@@ -249,19 +272,15 @@ static void figures(const char *state, int programs)
 		took += nanoseconds() - begin;
 		nr_domains = i + 1;
 	}
+	/* A domain's first run on a CPU makes its frame there: memory, but no run's cost. */
+	run_each(programs, n);
 	free_after = memory_free();
 	writes = counter("key_writes");
-	/* Each run is another program's than the one before, and mostly another domain's. */
+	time = time_of_all(programs);
 	for (int round = 0; round < 20; round++)
-		for (int member = 0; member < MEMBERS; member++)
-			for (int i = 0; i < n; i++)
-				if (i * MEMBERS + member < programs) {
-					run(domains[i].programs[member], 1);
-					runs++;
-				}
+		runs += run_each(programs, n);
 	writes = counter("key_writes") - writes;
-	for (int i = 0; i < programs; i++)
-		time += run_time(domains[i / MEMBERS].programs[i % MEMBERS]);
+	time = time_of_all(programs) - time;
 	printf("scale %s %d %d %llu %lld %llu %llu %.1f\n", state, programs, n,
 	       (unsigned long long)took / programs,
 	       ((long long)free_before - (long long)free_after) * 1024 / programs,
