@@ -377,8 +377,8 @@ static void fill_store(const struct breach *b)
 	}
 }
 
-/* Where the domain has the values of a map: columns 5 and 6 of the account. */
-static void find_values(int map, __u64 *base, __u64 *size)
+/* Where the domain has the values of a map, and how much it can read behind them. */
+static void find_values(int map, __u64 *base, __u64 *size, __u64 *index)
 {
 	struct bpf_map_info info = {};
 	__u32 len = sizeof(info);
@@ -389,8 +389,8 @@ static void find_values(int map, __u64 *base, __u64 *size)
 	if (!f || bpf_map_get_info_by_fd(map, &info, &len))
 		die("no account of maps");
 	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%u %*s %*s %*s domain %llx %llu", &id, base, size) == 3 &&
-		    id == info.id) {
+		if (sscanf(line, "%u %*s %*s %*s domain %llx %llu %llu", &id, base, size,
+			   index) == 4 && id == info.id) {
 			fclose(f);
 			return;
 		}
@@ -399,23 +399,21 @@ static void find_values(int map, __u64 *base, __u64 *size)
 }
 
 /*
- * Of a store the domain sees values and nothing else: no key, no number of an
- * element, no pointer on its pages, and no page beside them.
+ * Of a store the domain sees the values, and can read behind them what its programs'
+ * look-ups do: the keys and where they lie, and no pointer. No page beside either.
  */
 static void store_pages(const struct breach *b)
 {
-	static const struct {
-		bool behind;
-		__s64 offset;
-	} outside[] = {{false, -1}, {false, -8}, {false, -4096}, {true, 0}, {true, 8}, {true, 4088}};
+	static const __s64 edges[] = {0, 8, 4088};
 	struct bpf_program *list[MAX_PROGRAMS];
 	int n = programs_of(b, list), values = 0, other = 0, over = 0, tried = 0;
-	int reader = program_of(b->obj, "read_store_64");
-	__u64 base = 0, size = 0, pages;
+	int reader = program_of(b->obj, "read_store_64"), keys = 0, pointers = 0, written = 0;
+	__u64 base = 0, size = 0, index = 0, end, pages;
 	struct outcome out;
 
-	find_values(map_of(b->obj, "store"), &base, &size);
+	find_values(map_of(b->obj, "store"), &base, &size, &index);
 	pages = (size + 4095) & ~4095ull;
+	end = base + pages + index;
 	for (__u64 at = 0; at < pages; at += 8) {
 		out = attempt(b, reader, base + at, 0);
 		if (out.order.done && out.order.got == STORE_WORD)
@@ -425,17 +423,37 @@ static void store_pages(const struct breach *b)
 	}
 	report(values >= STORE_KEYS * 256 / 8 && !other,
 	       "on the pages of a store are values alone (%d words, %d others)", values, other);
+	for (__u64 at = base + pages; at < end; at += 8) {
+		out = attempt(b, reader, at, 0);
+		keys += out.order.done && out.order.got - STORE_KEY < STORE_KEYS;
+		/* An address of the kernel's, or of the map itself. */
+		pointers += !out.order.done || out.order.got >> 40 == told.victim_map >> 40 ||
+			    out.order.got >> 40 == told.stack >> 40;
+	}
+	report(index && keys >= STORE_KEYS && !pointers,
+	       "behind them are keys, and no pointer (%d keys, %d pointers or faults)", keys, pointers);
 	for (int i = 0; i < n; i++) {
-		if (!strstr(bpf_program__name(list[i]), "_store_"))
+		const char *name = bpf_program__name(list[i]);
+
+		if (!strstr(name, "_store_"))
 			continue;
-		for (size_t k = 0; k < ARRAY_SIZE(outside); k++) {
-			out = attempt(b, bpf_program__fd(list[i]),
-				      base + outside[k].offset + (outside[k].behind ? pages : 0), PATTERN);
-			tried++;
+		for (size_t k = 0; k < ARRAY_SIZE(edges); k++) {
+			int fd = bpf_program__fd(list[i]);
+
+			out = attempt(b, fd, base - 4096 + edges[k], PATTERN);
 			over += !was_ended(&out);
+			out = attempt(b, fd, end + edges[k], PATTERN);
+			over += !was_ended(&out);
+			tried += 2;
+			if (starts(name, "read"))
+				continue;
+			out = attempt(b, fd, base + pages + edges[k], PATTERN);
+			written += !was_ended(&out);
+			tried++;
 		}
 	}
 	report(tried && !over, "no access leaves the pages of a store (%d tried, %d did)", tried, over);
+	report(tried && !written, "no program writes what look-ups read (%d did)", written);
 }
 
 /* Helpers with a forged pointer: at the known targets, then at random ones. */
@@ -454,6 +472,8 @@ static void arguments(const struct breach *b)
 
 		for (int round = 0; round < rounds; round++) {
 			const struct class *class = round ? &classes[round - 1] : NULL;
+			/* A look-up in an array is no call: its key is loaded like anything else. */
+			bool may_load = class && class->readable && starts(name, "in_array_key");
 			struct outcome out;
 			__u64 target;
 
@@ -472,7 +492,7 @@ static void arguments(const struct breach *b)
 			tried++;
 			harm += victim_harm(0) != 0;
 			evidence += reads && out.order.done && out.order.got == want;
-			if (expect == STOP ? !was_ended(&out) : !out.order.done) {
+			if (expect == STOP ? !was_ended(&out) && !may_load : !out.order.done) {
 				through++;
 				printf("# %s at %llx: verdict %d, done %llu, got %llx\n", name, target,
 				       out.verdict, out.order.done, out.order.got);

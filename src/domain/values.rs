@@ -179,10 +179,11 @@ impl Mapped {
         is_row.then_some((self.domain, self.pages * PAGE))
     }
 
-    /// The domain's address of what look-ups read of a hash map, if it can.
-    pub(crate) fn index(&self) -> Option<u64> {
+    /// Where the domain has what look-ups read of a hash map, and how many bytes of whole
+    /// pages: none if they go through the gate.
+    pub(crate) fn index(&self) -> (u64, u64) {
         let behind = self.domain + self.len.next_multiple_of(PAGE);
-        (self.index != 0).then_some(behind)
+        (behind, self.index)
     }
 
     /// The start of the value in which the kernel's address `addr` lies, if it

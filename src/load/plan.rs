@@ -475,7 +475,8 @@ fn lookups(known: &Knowledge, helpers: &Helpers, domain: &Member) -> Result<KVVe
 
 /// How a key is looked up in `map`, whose values the domain shows, without a gate.
 fn looked_up(known: &Knowledge, map: *mut b::bpf_map, shown: &Mapped) -> Option<lookup::Map> {
-    if let Some(at) = shown.index() {
+    let (at, len) = shown.index();
+    if len != 0 {
         // SAFETY: a map that `env` holds a reference to.
         let (_, chains) = unsafe { store::chains(map) }?;
         let (values, _) = shown.place();

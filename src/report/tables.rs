@@ -165,7 +165,7 @@ impl Writer for Programs {
 
 impl Writer for Maps {
     fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "id name type domain values base size")?;
+        writeln!(f, "id name type domain values base size index")?;
         let mut result = Ok(());
         domain::for_each(|summary| {
             for map in summary.values.iter() {
@@ -173,14 +173,15 @@ impl Writer for Maps {
                 let (base, len) = map.place();
                 let line = writeln!(
                     f,
-                    "{} {} {} {} {} {:#x} {}",
+                    "{} {} {} {} {} {:#x} {} {}",
                     id,
                     Word(name),
                     kind,
                     summary.id,
                     map.values_are(),
                     base,
-                    len
+                    len,
+                    map.index().1
                 );
                 result = result.and(line);
             }
