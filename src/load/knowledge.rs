@@ -205,6 +205,13 @@ impl Knowledge {
         unsafe { (*self.env).seen_direct_write }
     }
 
+    /// Whether what the program returns is a verdict, of 32 bits (`bpf_prog_run()`,
+    /// include/linux/filter.h), and not a function's result.
+    pub(super) fn returns_verdict(&self) -> bool {
+        // SAFETY: the program is alive.
+        unsafe { (*self.prog()).type_ == b::bpf_prog_type_BPF_PROG_TYPE_XDP }
+    }
+
     /// Whether what the CPU only guesses is the program's business alone: its indices
     /// need no mask.
     pub(super) fn bypasses_masks(&self) -> bool {

@@ -403,7 +403,8 @@ impl Work<'_> {
             }
             // Of a program's own function, which nobody has called.
             let own = part.function == 0 && index < self.functions[0].end as usize;
-            if own && rewrite::exits_behind(self.known.insns(), index) {
+            let halves = self.known.returns_verdict();
+            if own && rewrite::exits_behind(self.known.insns(), index, halves) {
                 site::ends(&mut site);
             }
             push(&mut self.sites, site)?;

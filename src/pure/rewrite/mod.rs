@@ -439,9 +439,9 @@ fn call(insn: &Insn, known: &Known) -> Result<Action, Refusal> {
 const WAY_TO_EXIT: u32 = 12;
 
 /// Whether a program does nothing more behind the call at `index` than to exit with its
-/// result: jumps, and moves of it from register to register, whole or its low half. A
-/// verdict has 32 bits (`bpf_prog_run()`, include/linux/filter.h).
-pub fn exits_behind(insns: &[Insn], index: usize) -> bool {
+/// result: jumps, and moves of it from register to register. `halves`: its low half is
+/// all that counts, and may be moved alone.
+pub fn exits_behind(insns: &[Insn], index: usize, halves: bool) -> bool {
     let mut at = index as i64 + 1;
     // One bit for each register that has the result.
     let mut has = 1u16 << REG_0;
@@ -453,7 +453,7 @@ pub fn exits_behind(insns: &[Insn], index: usize) -> bool {
             return has & (1 << REG_0) != 0;
         }
         at += 1;
-        let is_move = matches!(insn.class(), class::ALU | class::ALU64)
+        let is_move = (insn.class() == class::ALU64 || halves && insn.class() == class::ALU)
             && insn.op() == alu::MOV
             && insn.code & X != 0
             && (insn.off, insn.imm) == (0, 0);
@@ -1048,7 +1048,8 @@ mod tests {
         let (keep, take) = (Insn::mov64_reg(6, 0), Insn::mov64_reg(0, 6));
         let low = Insn::alu32_reg(alu::MOV, 0, 6);
         let extended = Insn::new(class::ALU64 | alu::MOV | X, 0, 6, 8, 0);
-        let behind = |insns: &[Insn]| exits_behind(insns, 0);
+        let behind = |insns: &[Insn]| exits_behind(insns, 0, true);
+        let whole = |insns: &[Insn]| exits_behind(insns, 0, false);
         assert!(behind(&[call, Insn::exit()]));
         assert!(behind(&[call, Insn::ja(1), set, Insn::exit()]));
         assert!(behind(&[
@@ -1060,6 +1061,8 @@ mod tests {
         ]));
         assert!(behind(&[call, keep, Insn::ja(1), set, low, Insn::exit()]));
         assert!(behind(&[call, keep, take, Insn::exit()]));
+        assert!(whole(&[call, keep, take, Insn::exit()]));
+        assert!(!whole(&[call, keep, low, Insn::exit()]));
         assert!(!behind(&[call, set, Insn::exit()]));
         // Another register's, and half of it with its sign.
         assert!(!behind(&[call, take, Insn::exit()]));
