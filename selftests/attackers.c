@@ -723,16 +723,11 @@ static void new_lock(__u32 who)
 static __u64 victim_harm(void)
 {
 	__u64 words[VICTIM_WORDS], harm = 0;
-	__u32 key = 0;
 
-	if (bpf_map_lookup_elem(victim_map, &key, words))
-		die("victim: %s", strerror(errno));
-	for (int i = 0; i < VICTIM_WORDS; i++) {
+	read_victim(victim_map, words);
+	for (int i = 0; i < VICTIM_WORDS; i++)
 		harm += words[i] != 0x4141414141414141;
-		words[i] = 0x4141414141414141;
-	}
-	if (bpf_map_update_elem(victim_map, &key, words, BPF_ANY))
-		die("victim: %s", strerror(errno));
+	fill_victim(victim_map, 0x4141414141414141);
 	return harm;
 }
 

@@ -57,24 +57,16 @@ static int width(const char *name)
 
 static void set_victim(__u64 word)
 {
-	__u64 words[VICTIM_WORDS];
-	__u32 key = 0;
-
-	for (int i = 0; i < VICTIM_WORDS; i++)
-		words[i] = word;
-	if (bpf_map_update_elem(victim_map, &key, words, BPF_ANY))
-		die("victim: %s", strerror(errno));
+	fill_victim(victim_map, word);
 }
 
 /* How many of the victim's words are not what they were. */
 static int victim_harm(__u64 word)
 {
 	__u64 words[VICTIM_WORDS];
-	__u32 key = 0;
 	int harm = 0;
 
-	if (bpf_map_lookup_elem(victim_map, &key, words))
-		die("victim: %s", strerror(errno));
+	read_victim(victim_map, words);
 	for (int i = 0; i < VICTIM_WORDS; i++)
 		harm += words[i] != word;
 	return harm;

@@ -54,6 +54,26 @@ static inline int program_of(struct bpf_object *obj, const char *name)
 	return bpf_program__fd(prog);
 }
 
+/* The oracle's value, which programs of other domains go for: all words the same. */
+static inline void fill_victim(int victim, __u64 word)
+{
+	__u64 words[VICTIM_WORDS];
+	__u32 key = 0;
+
+	for (int i = 0; i < VICTIM_WORDS; i++)
+		words[i] = word;
+	if (bpf_map_update_elem(victim, &key, words, BPF_ANY))
+		die("victim: %s", strerror(errno));
+}
+
+static inline void read_victim(int victim, __u64 words[VICTIM_WORDS])
+{
+	__u32 key = 0;
+
+	if (bpf_map_lookup_elem(victim, &key, words))
+		die("victim: %s", strerror(errno));
+}
+
 static inline int pass_record(void *ctx, void *data, size_t size)
 {
 	(void)ctx;

@@ -127,22 +127,14 @@ static void load_victim(void)
 
 static void set_victim(__u64 word)
 {
-	__u64 all[VICTIM_WORDS];
-	__u32 key = 0;
-
-	for (int i = 0; i < VICTIM_WORDS; i++)
-		all[i] = word;
-	if (bpf_map_update_elem(victim_map, &key, all, BPF_ANY))
-		die("victim: %s", strerror(errno));
+	fill_victim(victim_map, word);
 }
 
 static __u64 victim_word(int n)
 {
 	__u64 all[VICTIM_WORDS];
-	__u32 key = 0;
 
-	if (bpf_map_lookup_elem(victim_map, &key, all))
-		die("victim: %s", strerror(errno));
+	read_victim(victim_map, all);
 	return all[n];
 }
 
