@@ -32,6 +32,9 @@ SIZES = 5
 WORD = (1 << 64) - 1
 # Seconds to the next look at where the CPU is.
 SOON, LATER, LONGEST, TRIES = 0.0005, 0.02, 0.1, 600
+# After so many looks, some three seconds, a run that is at its own instructions goes
+# round for ever.
+ROUND = 40
 # Of an event without an address: #GP, and #SS where the base is rbp.
 NO_ADDRESS = {0xd, 0xc}
 EVENTS_KEY = 1
@@ -39,6 +42,9 @@ EVENTS_KEY = 1
 ARGUMENTS = 0.3
 # R1 to R5.
 ARGUMENT_REGISTERS = ["rdi", "rsi", "rdx", "rcx", "r8"]
+# All that a program has addresses in but its frame pointer, and no address.
+OWN_REGISTERS = [*ARGUMENT_REGISTERS, "rax", "rbx", "r13", "r14", "r15"]
+NO_PLACE = 1 << 63
 # What the file `calls` says of arguments (docs/usage.md): those that are looked at, of
 # these those that the kernel reads or writes as they are, those of which the run has
 # but one thing that fits, or none, and those that may be absent.
@@ -82,6 +88,9 @@ class Program:
 
     def in_domain(self, address):
         return any(start <= address < start + size for start, size in self.domains)
+
+    def has_code_at(self, address):
+        return any(start <= address < start + size for start, size in self.images.items())
 
     def may_go_on(self, ran):
         """Whether the run that was ended need not be the packet's. A timer's callback is a
@@ -336,13 +345,18 @@ class Campaign(threading.Thread):
         wait, tries = SOON, 0
         while not self.port.has_line(wait):
             self.debugger.stop()
-            site = self.traps.get(self.debugger.pc())
+            pc = self.debugger.pc()
+            site = self.traps.get(pc)
             if site:
                 last, wait = at(self.debugger, site)
                 self.debugger.go(*last)
                 tries = 0
             else:
-                self.debugger.go()
+                # A look-up in chains that are not where it reads has no end of its own. Its
+                # next access ends it.
+                round_and_round = tries >= ROUND and self.program.has_code_at(pc)
+                self.debugger.go(*(write_of(name, NO_PLACE) for name in OWN_REGISTERS
+                                   if round_and_round))
                 wait, tries = min(2 * wait, LONGEST), tries + 1
                 if tries > TRIES:
                     raise Late
