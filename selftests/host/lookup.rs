@@ -16,7 +16,7 @@ use bailey::pure::rewrite::functions::{Function, Leaps, Origin};
 use bailey::pure::rewrite::lookup::chains::KEY_STRIDE;
 use bailey::pure::rewrite::lookup::{Chains, Lookup, Map, Row};
 use bailey::pure::store::hash::hash;
-use bailey::pure::store::{Index, ELEMENT, LOSSES, NEXT};
+use bailey::pure::store::{Index, ELEMENT, HASH, LOSSES, NEXT};
 use machine::Machine;
 use program::{config, lay_out, lay_out_with, Laid};
 use proptest::collection::{hash_set, vec};
@@ -122,6 +122,7 @@ impl Shown {
             let first = shown.get(bucket, 4) as u32;
             let element = (chains.index.elements + ELEMENT * u64::from(number)) as usize;
             shown.put(element + NEXT, first);
+            shown.put(element + HASH, shown.hash(key));
             shown.put(bucket, number);
         }
         shown
@@ -292,6 +293,21 @@ fn a_chain_that_lost_one_meanwhile_is_left_to_the_helper() {
             .all(|(id, args)| *id == id::MAP_LOOKUP_ELEM && args[1] == at));
         assert_eq!(made.len(), calls);
         assert_eq!(reads.get(), calls as u64);
+    }
+}
+
+#[test]
+fn an_element_that_is_being_filled_is_not_found() {
+    // Its key is there already, its hash is another's: so may its value be.
+    let mut shown = Shown::new(&[1, 2, 3], 8, 1, 7, 0);
+    let element = (shown.chains.index.elements + ELEMENT) as usize;
+    shown.put(element + HASH, shown.hash(2) ^ 1);
+    let read = |address, len| shown.read(address, len);
+    for (key, found) in [(1, VALUES_AT), (2, 0), (3, VALUES_AT + 48)] {
+        let laid = lay(&looking_for(key), 3, Map::Chains(shown.chains));
+        let image = laid.insns();
+        let outcome = Machine::image(&image, laid.stack).beside(&read).run();
+        assert_eq!(outcome.expect("the image").verdict, found);
     }
 }
 

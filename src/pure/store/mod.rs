@@ -127,6 +127,8 @@ pub struct Index {
 pub const ELEMENT: u64 = size_of::<Element<u32>>() as u64;
 #[allow(missing_docs)]
 pub const NEXT: usize = offset_of!(Element<u32>, next);
+/// Where in it the hash of its key is, which is written when key and value are.
+pub const HASH: usize = offset_of!(Element<u32>, hash);
 /// Where in a bucket's word the count of what it has lost is.
 pub const LOSSES: usize = 4;
 

@@ -5,23 +5,26 @@
 //! instructions.
 //!
 //! ```text
-//!     w5 = hash of the key, & mask    (crate::pure::store::hash)
+//!     w5 = hash of the key            (crate::pure::store::hash)
 //!     r4 = the keys
-//!     r0 = *(u64 *)(r4 + buckets + 8 * r5)
+//!     r0 = *(u64 *)(r4 + buckets + 8 * (w5 & mask))
 //!     r5 |= r0 & losses
 //!     w0 = w0                         the first element
 //!     r3 = *(r2 + 0)                  the key
 //! next:
 //!     if w0 >= elements goto end
+//!     w1 = *(u32 *)(r4 + elements + 12 * r0 + 4)
+//!     if w1 != w5 goto other
 //!     r1 = *(r4 + stride * r0)
 //!     if r1 == r3 goto found
+//! other:
 //!     r0 = *(u32 *)(r4 + elements + 12 * r0)
 //!     goto next
 //! found:
 //!     r0 = values + stride * r0
 //!     goto done
 //! end:
-//!     r1 = losses of bucket w5
+//!     r1 = losses of bucket w5 & mask
 //!     r5 >>= 32
 //!     r0 = 0
 //!     if r1 == r5 goto done
@@ -29,14 +32,12 @@
 //! done:
 //! ```
 //!
-//! Two things differ. The hashes of elements are not compared, since keys as short are
-//! written and read at once, and none is half another's. And it does not begin again
-//! itself: the helper does. R2 stays the key's address for that.
+//! It does not begin again itself: the helper does. R2 stays the key's address for that.
 
 use super::{plain, Emit, Part};
 use crate::pure::insn::{alu, class, jmp, size, Insn, K, REG_0, REG_1, REG_2, X};
 use crate::pure::store::hash::START;
-use crate::pure::store::{Index, ELEMENT, LOSSES, NEXT};
+use crate::pure::store::{Index, ELEMENT, HASH, LOSSES, NEXT};
 
 const REG_3: u8 = 3;
 const REG_4: u8 = 4;
@@ -167,10 +168,10 @@ impl Chains {
         let [values_low, values_high] = Insn::ld_imm64(REG_1, self.values);
         self.hash(emit)?;
         let begin = [
-            op32_imm(alu::AND, REG_5, self.buckets.wrapping_sub(1)),
             keys_low,
             keys_high,
-            op(alu::MOV, REG_1, REG_5),
+            op32(alu::MOV, REG_1, REG_5),
+            op32_imm(alu::AND, REG_1, self.buckets.wrapping_sub(1)),
             op_imm(alu::LSH, REG_1, 3),
             op(alu::ADD, REG_1, REG_4),
             op_imm(alu::ADD, REG_1, self.index.buckets as u32),
@@ -188,9 +189,15 @@ impl Chains {
                 class::JMP32 | jmp::JGE | K,
                 REG_0,
                 0,
-                15,
+                21,
                 self.elements as i32,
             ),
+            op(alu::MOV, REG_1, REG_0),
+            op_imm(alu::MUL, REG_1, ELEMENT as u32),
+            op(alu::ADD, REG_1, REG_4),
+            op_imm(alu::ADD, REG_1, self.index.elements as u32),
+            Insn::ldx(size::W, REG_1, REG_1, HASH as i16),
+            Insn::new(class::JMP32 | jmp::JNE | X, REG_1, REG_5, 5, 0),
             op(alu::MOV, REG_1, REG_0),
             op_imm(alu::MUL, REG_1, KEY_STRIDE),
             op(alu::ADD, REG_1, REG_4),
@@ -200,7 +207,7 @@ impl Chains {
             op(alu::ADD, REG_0, REG_4),
             op_imm(alu::ADD, REG_0, self.index.elements as u32),
             Insn::ldx(size::W, REG_0, REG_0, NEXT as i16),
-            Insn::ja(-11),
+            Insn::ja(-17),
         ];
         plain(emit, next)?;
         let found = [
@@ -208,11 +215,12 @@ impl Chains {
             values_low,
             values_high,
             op(alu::ADD, REG_0, REG_1),
-            Insn::ja(9),
+            Insn::ja(10),
         ];
         plain(emit, found)?;
         let end = [
             op32(alu::MOV, REG_1, REG_5),
+            op32_imm(alu::AND, REG_1, self.buckets.wrapping_sub(1)),
             op_imm(alu::LSH, REG_1, 3),
             op(alu::ADD, REG_1, REG_4),
             op_imm(alu::ADD, REG_1, self.index.buckets as u32),
