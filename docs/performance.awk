@@ -174,6 +174,8 @@ END {
         each("on", "loan_value_10", "loan_1", 10), keys("loan_value_10", "loan_1", 10), "")
     if (("on", "hash_10") in least) {
         map_lines("hash", "a hash map, preallocated")
+        map_lines("hash_12", "one with keys of 12 bytes")
+        map_lines("hash_36", "one with keys of 36 bytes")
         map_lines("on_demand", "one whose elements come as they are needed")
         map_lines("lru", "one that forgets")
         map_lines("local", "one that is per CPU")

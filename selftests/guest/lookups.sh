@@ -24,6 +24,11 @@ head -c 64 /dev/zero >/tmp/packet
 bpftool prog loadall lookups.bpf.o /sys/fs/bpf/progs
 check "the keys that stay are put there" run_on 0 begin 1
 calls=$(counter helper_calls)
+equal "many look-ups, over which a jump goes, are isolated" isolated "$(state many)"
+check "they find what there is" sh -c \
+    'bpftool prog run pinned /sys/fs/bpf/progs/many data_in /tmp/packet | grep "Return value: 6,"'
+equal "without crossing the gate" "$calls" "$(counter helper_calls)"
+calls=$(counter helper_calls)
 check "they are looked up" run_on 0 find 1000
 equal "that crosses no gate" "$calls" "$(counter helper_calls)"
 for cpu in 1 2; do

@@ -13,15 +13,16 @@ mod program;
 use bailey::pure::catalog::id;
 use bailey::pure::insn::{alu, jmp, size, Insn, REG_0, REG_1, REG_2};
 use bailey::pure::rewrite::functions::{Function, Leaps, Origin};
-use bailey::pure::rewrite::lookup::chains::KEY_STRIDE;
+use bailey::pure::rewrite::lookup::chains::LONGEST;
 use bailey::pure::rewrite::lookup::{Chains, Lookup, Map, Row};
 use bailey::pure::store::hash::hash;
 use bailey::pure::store::{Index, ELEMENT, HASH, LOSSES, NEXT};
 use machine::Machine;
 use program::{config, lay_out, lay_out_with, Laid};
-use proptest::collection::{hash_set, vec};
+use proptest::collection::vec;
 use proptest::prelude::*;
 use std::cell::Cell;
+use std::collections::HashSet;
 
 const SUM: u8 = 6;
 const KEY: u8 = 7;
@@ -92,32 +93,32 @@ const INDEX_AT: u64 = 0x5000_0000_0000;
 const VALUES_AT: u64 = 0x4fff_fff0_0000;
 
 impl Shown {
-    fn new(keys: &[u64], key_size: u32, buckets: u32, seed: u32, losses: u32) -> Self {
+    fn new(keys: &[Vec<u8>], key_size: u32, buckets: u32, seed: u32, losses: u32) -> Self {
         let elements = keys.len() as u32 + 2;
+        let key_stride = key_size.next_multiple_of(8);
         let chains = Chains {
             at: INDEX_AT,
-            index: Index::new(elements.into(), KEY_STRIDE, buckets.into()).unwrap(),
+            index: Index::new(elements.into(), key_stride, buckets.into()).unwrap(),
             values: VALUES_AT,
             value_stride: 24,
             key_size,
+            key_stride,
             elements,
             buckets,
             seed,
         };
         let mut shown = Self {
             chains,
+            // What is behind a key is not zero.
             bytes: vec![0xa5; chains.index.len as usize],
         };
         for bucket in 0..buckets {
             shown.put(shown.bucket(bucket), u32::MAX);
             shown.put(shown.bucket(bucket) + LOSSES, losses);
         }
-        for (number, &key) in (0u32..).zip(keys) {
-            let at = KEY_STRIDE as usize * number as usize;
-            shown.put(at, key as u32);
-            if key_size == 8 {
-                shown.put(at + 4, (key >> 32) as u32);
-            }
+        for (number, key) in (0u32..).zip(keys) {
+            let at = key_stride as usize * number as usize;
+            shown.bytes[at..at + key.len()].copy_from_slice(key);
             let bucket = shown.bucket(shown.hash(key) & (buckets - 1));
             let first = shown.get(bucket, 4) as u32;
             let element = (chains.index.elements + ELEMENT * u64::from(number)) as usize;
@@ -128,9 +129,15 @@ impl Shown {
         shown
     }
 
-    fn hash(&self, key: u64) -> u32 {
-        let words = self.chains.key_size / 4;
-        hash(words, self.chains.seed, |at| (key >> (32 * at)) as u32)
+    fn hash(&self, key: &[u8]) -> u32 {
+        let word = |at: u32| {
+            let mut bytes = [0; 4];
+            let rest = &key[4 * at as usize..];
+            let len = rest.len().min(4);
+            bytes[..len].copy_from_slice(&rest[..len]);
+            u32::from_le_bytes(bytes)
+        };
+        hash(self.chains.key_size.div_ceil(4), self.chains.seed, word)
     }
 
     fn bucket(&self, number: u32) -> usize {
@@ -147,22 +154,64 @@ impl Shown {
         u64::from_le_bytes(value)
     }
 
+    /// What an image finds in it, which has crossed no gate.
+    fn found(&self, key: &[u8]) -> u64 {
+        let laid = laid_for(key, self.chains);
+        let read = |address, len| self.read(address, len);
+        let image = laid.insns();
+        let machine = Machine::image(&image, laid.stack).beside(&read);
+        let outcome = machine.run().expect("the image");
+        assert!(outcome.calls.is_empty());
+        outcome.verdict
+    }
+
     fn read(&self, address: u64, len: usize) -> Option<u64> {
         let at = usize::try_from(address.checked_sub(INDEX_AT)?).ok()?;
         (at + len <= self.bytes.len()).then(|| self.get(at, len))
     }
 }
 
-/// Looks one key up, which lies in the packet.
-fn looking_for(key: u64) -> Vec<Insn> {
-    let [low, high] = Insn::ld_imm64(KEY, key);
-    vec![
-        low,
-        high,
-        Insn::stx(size::DW, REG_2, KEY, 0),
-        Insn::call(id::MAP_LOOKUP_ELEM as i32),
-        Insn::exit(),
-    ]
+/// The value of the key that is one of these; 0 if it is none.
+fn value_of(keys: &[Vec<u8>], key: &[u8]) -> u64 {
+    let number = keys.iter().position(|k| k == key);
+    number.map_or(0, |number| VALUES_AT + 24 * number as u64)
+}
+
+/// Looks one key up, which lies in the packet, with something behind it.
+fn looking_for(key: &[u8]) -> Vec<Insn> {
+    let mut insns = Vec::new();
+    for (at, piece) in (0..).step_by(8).zip(key.chunks(8)) {
+        let mut bytes = [0x5a; 8];
+        bytes[..piece.len()].copy_from_slice(piece);
+        insns.extend(Insn::ld_imm64(KEY, u64::from_le_bytes(bytes)));
+        insns.push(Insn::stx(size::DW, REG_2, KEY, at));
+    }
+    insns.push(Insn::call(id::MAP_LOOKUP_ELEM as i32));
+    insns.push(Insn::exit());
+    insns
+}
+
+/// The image of that, in this map.
+fn laid_for(key: &[u8], chains: Chains) -> Laid {
+    let insns = looking_for(key);
+    lay(&insns, insns.len() - 2, Map::Chains(chains))
+}
+
+/// Keys of `size` bytes, often the same but for a byte.
+fn key(size: usize) -> impl Strategy<Value = Vec<u8>> {
+    let alike = (0..size, any::<u8>()).prop_map(move |(at, byte)| {
+        let mut key = vec![7; size];
+        key[at] = byte;
+        key
+    });
+    prop_oneof![vec(any::<u8>(), size), alike]
+}
+
+/// Sizes, some of whose keys are in the map and some that are not.
+fn keys() -> impl Strategy<Value = (usize, HashSet<Vec<u8>>, Vec<Vec<u8>>)> {
+    prop_oneof![Just(4usize), Just(8), 1..=LONGEST as usize]
+        .prop_flat_map(|size| (Just(size), vec(key(size), 0..60), vec(key(size), 0..6)))
+        .prop_map(|(size, keys, others)| (size, keys.into_iter().collect(), others))
 }
 
 /// Arrays of all sizes, and keys around their ends.
@@ -212,27 +261,27 @@ proptest! {
 
     #[test]
     fn a_hash_maps_keys_are_found(
-        keys in hash_set(prop_oneof![any::<u64>(), 0u64..50], 0..60),
-        others in vec(prop_oneof![any::<u64>(), 0u64..50], 0..6),
-        wide in any::<bool>(),
+        (size, keys, others) in keys(),
         shift in 0u32..6,
         (seed, losses) in any::<(u32, u32)>(),
     ) {
-        let key_size = if wide { 8 } else { 4 };
-        let cut = |key: &u64| if wide { *key } else { u64::from(*key as u32) };
-        let mut keys: Vec<u64> = keys.iter().map(cut).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        let shown = Shown::new(&keys, key_size, 1 << shift, seed, losses);
-        let read = |address, len| shown.read(address, len);
+        let keys: Vec<Vec<u8>> = keys.into_iter().collect();
+        let shown = Shown::new(&keys, size as u32, 1 << shift, seed, losses);
         for key in others.iter().chain(&keys) {
-            let laid = lay(&looking_for(*key), 3, Map::Chains(shown.chains));
-            let image = laid.insns();
-            let outcome = Machine::image(&image, laid.stack).beside(&read).run().expect("the image");
-            let number = keys.iter().position(|k| *k == cut(key));
-            let found = number.map_or(0, |number| VALUES_AT + 24 * number as u64);
-            prop_assert_eq!(outcome.verdict, found);
-            prop_assert!(outcome.calls.is_empty());
+            prop_assert_eq!(shown.found(key), value_of(&keys, key));
+        }
+    }
+
+    #[test]
+    fn keys_with_the_same_hash_are_told_apart((size, keys, others) in keys()) {
+        let keys: Vec<Vec<u8>> = keys.into_iter().collect();
+        let mut shown = Shown::new(&keys, size as u32, 1, 0, 0);
+        for key in others.iter().chain(&keys) {
+            for number in 0..keys.len() {
+                let element = shown.chains.index.elements as usize + ELEMENT as usize * number;
+                shown.put(element + HASH, shown.hash(key));
+            }
+            prop_assert_eq!(shown.found(key), value_of(&keys, key));
         }
     }
 }
@@ -271,43 +320,54 @@ fn the_first_instruction_stands_for_the_call() {
     }
 }
 
+/// Keys of `size` bytes that begin with these.
+fn beginning<const N: usize>(size: usize, first: [u8; N]) -> Vec<Vec<u8>> {
+    let key = |byte| {
+        let mut key = vec![0; size];
+        key[0] = byte;
+        key
+    };
+    first.into_iter().map(key).collect()
+}
+
 #[test]
 fn a_chain_that_lost_one_meanwhile_is_left_to_the_helper() {
-    let shown = Shown::new(&[1, 2, 3], 4, 1, 7, 41);
-    let losses = shown.chains.at + shown.bucket(0) as u64 + LOSSES as u64;
-    for (key, calls) in [(2, 0), (9, 1)] {
-        let reads = Cell::new(0);
-        let read = |address, len| {
-            let more = u64::from(address == losses);
-            reads.set(reads.get() + more);
-            Some(shown.read(address, len)? + more)
-        };
-        let laid = lay(&looking_for(key), 3, Map::Chains(shown.chains));
-        let image = laid.insns();
-        let outcome = Machine::image(&image, laid.stack).beside(&read).run();
-        let made = outcome.expect("the image").calls;
-        // With the key where it was: the helper begins again.
-        let at = machine::PACKET_AT + 64;
-        assert!(made
-            .iter()
-            .all(|(id, args)| *id == id::MAP_LOOKUP_ELEM && args[1] == at));
-        assert_eq!(made.len(), calls);
-        assert_eq!(reads.get(), calls as u64);
+    for size in [1, 4, 8, 13, 64] {
+        let shown = Shown::new(&beginning(size, [1, 2, 3]), size as u32, 1, 7, 41);
+        let losses = shown.chains.at + shown.bucket(0) as u64 + LOSSES as u64;
+        for (key, calls) in beginning(size, [2, 9]).iter().zip([0, 1]) {
+            let reads = Cell::new(0);
+            let read = |address, len| {
+                let more = u64::from(address == losses);
+                reads.set(reads.get() + more);
+                Some(shown.read(address, len)? + more)
+            };
+            let laid = laid_for(key, shown.chains);
+            let image = laid.insns();
+            let outcome = Machine::image(&image, laid.stack).beside(&read).run();
+            let made = outcome.expect("the image").calls;
+            // With the key where it was: the helper begins again.
+            let at = machine::PACKET_AT + 64;
+            assert!(made
+                .iter()
+                .all(|(id, args)| *id == id::MAP_LOOKUP_ELEM && args[1] == at));
+            assert_eq!(made.len(), calls);
+            assert_eq!(reads.get(), calls as u64);
+        }
     }
 }
 
 #[test]
 fn an_element_that_is_being_filled_is_not_found() {
-    // Its key is there already, its hash is another's: so may its value be.
-    let mut shown = Shown::new(&[1, 2, 3], 8, 1, 7, 0);
-    let element = (shown.chains.index.elements + ELEMENT) as usize;
-    shown.put(element + HASH, shown.hash(2) ^ 1);
-    let read = |address, len| shown.read(address, len);
-    for (key, found) in [(1, VALUES_AT), (2, 0), (3, VALUES_AT + 48)] {
-        let laid = lay(&looking_for(key), 3, Map::Chains(shown.chains));
-        let image = laid.insns();
-        let outcome = Machine::image(&image, laid.stack).beside(&read).run();
-        assert_eq!(outcome.expect("the image").verdict, found);
+    for size in [3, 4, 8, 40] {
+        let keys = beginning(size, [1, 2, 3]);
+        // Its key is there already, its hash is another's: so may its value be.
+        let mut shown = Shown::new(&keys, size as u32, 1, 7, 0);
+        let element = (shown.chains.index.elements + ELEMENT) as usize;
+        shown.put(element + HASH, shown.hash(&keys[1]) ^ 1);
+        for (key, found) in keys.iter().zip([VALUES_AT, 0, VALUES_AT + 48]) {
+            assert_eq!(shown.found(key), found);
+        }
     }
 }
 
@@ -327,11 +387,21 @@ fn what_does_not_fit_keeps_its_gate() {
     assert_eq!(row(1 << 31, 8, 0), None);
     assert_eq!(row(1, 1 << 31, 0), None);
     assert_eq!(row(1, 8, 1 << 31), None);
-    let chains = Shown::new(&[1], 4, 1, 0, 0).chains;
+    let chains = Shown::new(&beginning(4, [1]), 4, 1, 0, 0).chains;
     let with = |chains| Lookup::new(0, Map::Chains(chains));
     assert!(with(chains).is_some());
-    for key_size in [0, 2, 5, 12, 16] {
-        assert_eq!(with(Chains { key_size, ..chains }), None);
+    for (key_size, key_stride, fits) in [
+        (0, 8, false),
+        (16, 8, false),
+        (64, 64, true),
+        (65, 72, false),
+    ] {
+        let chains = Chains {
+            key_size,
+            key_stride,
+            ..chains
+        };
+        assert_eq!(with(chains).is_some(), fits);
     }
     let elements = 1 << 31;
     assert_eq!(with(Chains { elements, ..chains }), None);

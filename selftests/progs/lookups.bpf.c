@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Look-ups in hash maps that others change meanwhile, with keys of four and of eight
- * bytes. `change` replaces the values of some keys, and puts in and takes out others,
+ * bytes and of a connection. `change` replaces the values of some keys, and puts in and takes out others,
  * all in few chains. To `find` the first are always there, and a third kind never is.
  */
 #include <vmlinux.h>
+#include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
 /* Keys that stay, that come and go, and that never come. */
@@ -20,18 +21,42 @@
 		__type(value, __u64);                                                              \
 	} name SEC(".maps")
 
+struct connection {
+	__be32 from, to;
+	__be16 from_port, to_port;
+	__u8 protocol;
+} __attribute__((packed));
+
 TABLE(narrow, __u32);
 TABLE(wide, __u64);
+TABLE(connections, struct connection);
 
 /* Keys that were not found though there, and found though not; and all look-ups. */
 __u64 missed, invented, looked;
 
-#define CHANGE(map, type, r)                                                                       \
+/* Key number `n`, which goes into its first word and its last byte. */
+static __always_inline struct connection connection(__u32 n)
+{
+	return (struct connection){ .from = n, .to = bpf_htonl(0x0a000002), .protocol = n };
+}
+
+static __always_inline __u32 narrow_key(__u32 n)
+{
+	return n;
+}
+
+static __always_inline __u64 wide_key(__u32 n)
+{
+	return n;
+}
+
+#define CHANGE(map, type, of, r)                                                                   \
 	do {                                                                                       \
 		__u64 value = r;                                                                   \
-		type key = (r >> 8) % PASSING;                                                     \
+		__u32 n = (r >> 8) % PASSING;                                                      \
+		type key = of(n);                                                                  \
                                                                                                    \
-		if (key >= STAYING && r & 1)                                                       \
+		if (n >= STAYING && r & 1)                                                         \
 			bpf_map_delete_elem(map, &key);                                            \
 		else                                                                               \
 			bpf_map_update_elem(map, &key, &value, BPF_ANY);                           \
@@ -41,10 +66,16 @@ SEC("xdp") int change(struct xdp_md *ctx)
 {
 	__u32 r = bpf_get_prandom_u32();
 
-	if (r & 2)
-		CHANGE(&narrow, __u32, r);
-	else
-		CHANGE(&wide, __u64, r);
+	switch ((r >> 1) % 3) {
+	case 0:
+		CHANGE(&narrow, __u32, narrow_key, r);
+		break;
+	case 1:
+		CHANGE(&wide, __u64, wide_key, r);
+		break;
+	default:
+		CHANGE(&connections, struct connection, connection, r);
+	}
 	return XDP_PASS;
 }
 
@@ -54,28 +85,60 @@ SEC("xdp") int begin(struct xdp_md *ctx)
 	for (__u32 n = 0; n < STAYING; n++) {
 		__u64 value = n, key = n;
 		__u32 short_key = n;
+		struct connection long_key = connection(n);
 
 		bpf_map_update_elem(&narrow, &short_key, &value, BPF_ANY);
 		bpf_map_update_elem(&wide, &key, &value, BPF_ANY);
+		bpf_map_update_elem(&connections, &long_key, &value, BPF_ANY);
 	}
 	return XDP_PASS;
 }
 
-#define FIND(map, type)                                                                            \
-	for (type n = 0; n < STAYING; n++) {                                                       \
-		type key = n;                                                                      \
+#define FIND(map, type, of)                                                                        \
+	for (__u32 n = 0; n < STAYING; n++) {                                                      \
+		type key = of(n);                                                                  \
                                                                                                    \
 		missed += !bpf_map_lookup_elem(map, &key);                                         \
-		key += ABSENT;                                                                     \
+		key = of(n + ABSENT);                                                              \
 		invented += !!bpf_map_lookup_elem(map, &key);                                      \
 		looked += 2;                                                                       \
 	}
 
 SEC("xdp") int find(struct xdp_md *ctx)
 {
-	FIND(&narrow, __u32);
-	FIND(&wide, __u64);
+	FIND(&narrow, __u32, narrow_key);
+	FIND(&wide, __u64, wide_key);
+	FIND(&connections, struct connection, connection);
 	return XDP_PASS;
+}
+
+#define LOOK                                                                                       \
+	do {                                                                                       \
+		__u64 *value = bpf_map_lookup_elem(&connections, &key);                            \
+                                                                                                   \
+		if (value)                                                                         \
+			sum += *value;                                                             \
+		key.from++;                                                                        \
+		key.protocol++;                                                                    \
+	} while (0)
+#define LOOK_4 LOOK; LOOK; LOOK; LOOK
+#define LOOK_16 LOOK_4; LOOK_4; LOOK_4; LOOK_4
+#define LOOK_64 LOOK_16; LOOK_16; LOOK_16; LOOK_16
+#define LOOK_256 LOOK_64; LOOK_64; LOOK_64; LOOK_64
+
+/*
+ * More look-ups than an ordinary jump reaches over: each becomes some 160 instructions.
+ * 0 and 1 and 2 and 3 is found, and then nothing.
+ */
+SEC("xdp") int many(struct xdp_md *ctx)
+{
+	struct connection key = connection(0);
+	__u64 sum = 0;
+
+	if (ctx->data_end - ctx->data > 1) {
+		LOOK_256;
+	}
+	return sum;
 }
 
 char _license[] SEC("license") = "GPL";

@@ -197,7 +197,7 @@ impl Store {
 
     /// Where keys, elements and buckets are, and how a program of a domain that can read
     /// them looks a key up; the domain's addresses are left 0. `None` where it has to be
-    /// the kernel that looks: it notes what was used, or the keys are of another size.
+    /// the kernel that looks: it notes what was used, or the keys are long.
     fn chains(&self) -> Option<(u64, Chains)> {
         let chains = Chains {
             index: self.index,
@@ -206,6 +206,7 @@ impl Store {
             elements: self.element_count,
             buckets: self.bucket_count,
             seed: self.seed,
+            key_stride: self.key_stride,
             ..Chains::default()
         };
         (chains.fits() && !self.recent.is_kept()).then_some((self.keys as u64, chains))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Look-ups in a hash map with a store (`crate::pure::store`), of keys of four or eight
-//! bytes, where the domain can read keys, elements and buckets ([`Index`]): what
+//! Look-ups in a hash map with a store (`crate::pure::store`), where the domain can read
+//! keys, elements and buckets ([`Index`]): what
 //! [`Table::find`](crate::pure::store::Table::find) does, in the program's own
 //! instructions.
 //!
@@ -10,13 +10,11 @@
 //!     r0 = *(u64 *)(r4 + buckets + 8 * (w5 & mask))
 //!     r5 |= r0 & losses
 //!     w0 = w0                         the first element
-//!     r3 = *(r2 + 0)                  the key
 //! next:
 //!     if w0 >= elements goto end
 //!     w1 = *(u32 *)(r4 + elements + 12 * r0 + 4)
 //!     if w1 != w5 goto other
-//!     r1 = *(r4 + stride * r0)
-//!     if r1 == r3 goto found
+//!     ...                             the keys
 //! other:
 //!     r0 = *(u32 *)(r4 + elements + 12 * r0)
 //!     goto next
@@ -30,6 +28,26 @@
 //!     if r1 == r5 goto done
 //!     call bpf_map_lookup_elem        another element was taken out meanwhile
 //! done:
+//! ```
+//!
+//! A key of four or eight bytes is kept in R3:
+//!
+//! ```text
+//!     r1 = *(r4 + key stride * r0)
+//!     if r1 == r3 goto found
+//! ```
+//!
+//! Others are compared piece by piece, which takes one register more:
+//!
+//! ```text
+//!     r1 = r4 + key stride * r0
+//!     r3 = *(r1 + 0)
+//!     r4 = *(r2 + 0)
+//!     if r3 != r4 goto differs
+//!     ...                             and so on, to the key's end
+//!     goto found
+//! differs:
+//!     r4 = the keys
 //! ```
 //!
 //! It does not begin again itself: the helper does. R2 stays the key's address for that.
@@ -54,8 +72,10 @@ pub struct Chains {
     pub values: u64,
     /// Bytes from one value to the next.
     pub value_stride: u32,
-    /// Bytes of a key: four or eight, with eight from one to the next.
+    /// Bytes of a key: at most [`LONGEST`].
     pub key_size: u32,
+    /// Bytes from one key to the next.
+    pub key_stride: u32,
     /// Elements.
     pub elements: u32,
     /// Buckets: a power of two.
@@ -64,8 +84,37 @@ pub struct Chains {
     pub seed: u32,
 }
 
-/// Bytes from one key to the next.
-pub const KEY_STRIDE: u32 = 8;
+/// Longer keys are left to the helper: the instructions for one of 64 bytes are some 330.
+pub const LONGEST: u32 = 64;
+
+/// The pieces of `len` bytes that loads are made of: each one's distance from the
+/// start, and its bytes.
+fn pieces(len: u32) -> impl Iterator<Item = (i16, u32)> {
+    let mut at = 0;
+    core::iter::from_fn(move || {
+        let left = len.checked_sub(at)?;
+        let bytes = match left {
+            0 => return None,
+            1 => 1,
+            2..=3 => 2,
+            4..=7 => 4,
+            _ => 8,
+        };
+        let piece = (i16::try_from(at).ok()?, bytes);
+        at += bytes;
+        Some(piece)
+    })
+}
+
+/// How a load of so many bytes is encoded.
+const fn size_of_load(bytes: u32) -> u8 {
+    match bytes {
+        1 => size::B,
+        2 => size::H,
+        4 => size::W,
+        _ => size::DW,
+    }
+}
 
 fn op(op: u8, dst: u8, src: u8) -> Insn {
     Insn::alu64_reg(op, dst, src)
@@ -83,21 +132,52 @@ fn op32_imm(op: u8, dst: u8, imm: u32) -> Insn {
     Insn::alu32_imm(op, dst, imm as i32)
 }
 
-/// `x = (x ^ y) - rol(y, by)`: a step of the hash's end.
-fn step((x, y, by): (u8, u8, u32)) -> [Insn; 7] {
+/// Instructions that go on to a chain's next element.
+const OTHER: i16 = 5;
+
+/// The hash's three words.
+const STATE: [u8; 3] = [REG_3, REG_4, REG_5];
+
+/// `R0 = rol(y, by)`, with R1.
+fn rotated(y: u8, by: u32) -> [Insn; 5] {
     [
         op32(alu::MOV, REG_0, y),
         op32_imm(alu::LSH, REG_0, by),
         op32(alu::MOV, REG_1, y),
         op32_imm(alu::RSH, REG_1, 32 - by),
         op32(alu::OR, REG_0, REG_1),
-        op32(alu::XOR, x, y),
-        op32(alu::SUB, x, REG_0),
     ]
 }
 
-/// The steps; those before the third are of constants where the key is one word.
-const STEPS: [(u8, u8, u32); 7] = [
+/// `x = (x - y) ^ rol(y, by); y += z`: a step of mixing three words in.
+fn mix<E>(emit: Emit<'_, E>, (x, y, by, z): (u8, u8, u32, u8)) -> Result<(), E> {
+    plain(emit, rotated(y, by))?;
+    let rest = [
+        op32(alu::SUB, x, y),
+        op32(alu::XOR, x, REG_0),
+        op32(alu::ADD, y, z),
+    ];
+    plain(emit, rest)
+}
+
+/// The steps of that.
+const MIX: [(u8, u8, u32, u8); 6] = [
+    (REG_3, REG_5, 4, REG_4),
+    (REG_4, REG_3, 6, REG_5),
+    (REG_5, REG_4, 8, REG_3),
+    (REG_3, REG_5, 16, REG_4),
+    (REG_4, REG_3, 19, REG_5),
+    (REG_5, REG_4, 4, REG_3),
+];
+
+/// `x = (x ^ y) - rol(y, by)`: a step of the hash's end.
+fn last<E>(emit: Emit<'_, E>, (x, y, by): (u8, u8, u32)) -> Result<(), E> {
+    plain(emit, rotated(y, by))?;
+    plain(emit, [op32(alu::XOR, x, y), op32(alu::SUB, x, REG_0)])
+}
+
+/// The steps of that; those before the third are of constants where the key is one word.
+const LAST: [(u8, u8, u32); 7] = [
     (REG_5, REG_4, 14),
     (REG_3, REG_5, 11),
     (REG_4, REG_3, 25),
@@ -112,7 +192,9 @@ impl Chains {
     /// are for.
     pub fn fits(&self) -> bool {
         let fits = |number: u64| i32::try_from(number).is_ok();
-        matches!(self.key_size, 4 | 8)
+        (1..=LONGEST).contains(&self.key_size)
+            && self.key_size <= self.key_stride
+            && fits(self.key_stride.into())
             && self.buckets.is_power_of_two()
             && self.elements > 0
             && fits(self.elements.into())
@@ -120,14 +202,34 @@ impl Chains {
             && fits(self.index.len)
     }
 
-    /// The key's hash to R5, with R3 and R4.
+    /// Word number `at` of the key to `to`, filled up with zeroes, with R1.
+    fn word<E>(&self, emit: Emit<'_, E>, to: u8, at: u32) -> Result<(), E> {
+        let here = (4 * at) as i16;
+        match self.key_size.saturating_sub(4 * at) {
+            1 => plain(emit, [Insn::ldx(size::B, to, REG_2, here)]),
+            2 => plain(emit, [Insn::ldx(size::H, to, REG_2, here)]),
+            3 => {
+                let word = [
+                    Insn::ldx(size::H, to, REG_2, here),
+                    Insn::ldx(size::B, REG_1, REG_2, here + 2),
+                    op32_imm(alu::LSH, REG_1, 16),
+                    op32(alu::OR, to, REG_1),
+                ];
+                plain(emit, word)
+            }
+            _ => plain(emit, [Insn::ldx(size::W, to, REG_2, here)]),
+        }
+    }
+
+    /// The key's hash to R5, with R0, R1, R3 and R4.
     fn hash<E>(&self, emit: Emit<'_, E>) -> Result<(), E> {
-        let start = START.wrapping_add(self.key_size).wrapping_add(self.seed);
-        if self.key_size == 4 {
+        let words = self.key_size.div_ceil(4);
+        let start = START.wrapping_add(words << 2).wrapping_add(self.seed);
+        if words == 1 {
             // The first step leaves this of two equal words.
             let third = 0u32.wrapping_sub(start.rotate_left(14));
+            self.word(emit, REG_3, 0)?;
             let first = [
-                Insn::ldx(size::W, REG_3, REG_2, 0),
                 op32_imm(alu::ADD, REG_3, start),
                 op32_imm(alu::XOR, REG_3, third),
                 op32_imm(alu::SUB, REG_3, third.rotate_left(11)),
@@ -135,17 +237,72 @@ impl Chains {
                 op32_imm(alu::MOV, REG_5, third),
             ];
             plain(emit, first)?;
-            return plain(emit, STEPS.into_iter().skip(2).flat_map(step));
+            return LAST
+                .into_iter()
+                .skip(2)
+                .try_for_each(|step| last(emit, step));
         }
-        let first = [
-            Insn::ldx(size::W, REG_3, REG_2, 0),
-            Insn::ldx(size::W, REG_4, REG_2, 4),
-            op32_imm(alu::ADD, REG_3, start),
-            op32_imm(alu::ADD, REG_4, start),
-            op32_imm(alu::MOV, REG_5, start),
+        for (at, to) in (0..).zip(STATE) {
+            if at < words {
+                self.word(emit, to, at)?;
+                plain(emit, [op32_imm(alu::ADD, to, start)])?;
+            } else {
+                plain(emit, [op32_imm(alu::MOV, to, start)])?;
+            }
+        }
+        let mut done = 3;
+        while done < words {
+            MIX.into_iter().try_for_each(|step| mix(emit, step))?;
+            for (at, to) in (done..words).zip(STATE) {
+                self.word(emit, REG_0, at)?;
+                plain(emit, [op32(alu::ADD, to, REG_0)])?;
+            }
+            done += 3;
+        }
+        LAST.into_iter().try_for_each(|step| last(emit, step))
+    }
+
+    /// The load by which a key of this size is compared, if it is one.
+    fn whole(&self) -> Option<u8> {
+        matches!(self.key_size, 4 | 8).then(|| size_of_load(self.key_size))
+    }
+
+    /// Instructions that compare keys.
+    fn compare_len(&self) -> i16 {
+        match self.whole() {
+            Some(_) => 5,
+            None => 6 + 3 * pieces(self.key_size).count() as i16,
+        }
+    }
+
+    /// Compares the key of element R0 with the one that is looked up: jumps over what
+    /// `OTHER` instructions do behind it if they are the same, and ends there if not.
+    fn compare<E>(&self, emit: Emit<'_, E>) -> Result<(), E> {
+        let address = [
+            op(alu::MOV, REG_1, REG_0),
+            op_imm(alu::MUL, REG_1, self.key_stride),
+            op(alu::ADD, REG_1, REG_4),
         ];
-        plain(emit, first)?;
-        plain(emit, STEPS.into_iter().flat_map(step))
+        plain(emit, address)?;
+        if let Some(load) = self.whole() {
+            let whole = [
+                Insn::ldx(load, REG_1, REG_1, 0),
+                Insn::new(class::JMP | jmp::JEQ | X, REG_1, REG_3, OTHER, 0),
+            ];
+            return plain(emit, whole);
+        }
+        let mut left = 3 * pieces(self.key_size).count() as i16;
+        for (at, bytes) in pieces(self.key_size) {
+            left -= 3;
+            let piece = [
+                Insn::ldx(size_of_load(bytes), REG_3, REG_1, at),
+                Insn::ldx(size_of_load(bytes), REG_4, REG_2, at),
+                Insn::new(class::JMP | jmp::JNE | X, REG_3, REG_4, left + 1, 0),
+            ];
+            plain(emit, piece)?;
+        }
+        let [keys_low, keys_high] = Insn::ld_imm64(REG_4, self.at);
+        plain(emit, [Insn::ja(2 + OTHER), keys_low, keys_high])
     }
 
     pub(super) fn slots(&self) -> u32 {
@@ -159,11 +316,6 @@ impl Chains {
     }
 
     pub(super) fn emit<E>(&self, emit: Emit<'_, E>) -> Result<(), E> {
-        let word = if self.key_size == 4 {
-            size::W
-        } else {
-            size::DW
-        };
         let [keys_low, keys_high] = Insn::ld_imm64(REG_4, self.at);
         let [values_low, values_high] = Insn::ld_imm64(REG_1, self.values);
         self.hash(emit)?;
@@ -181,15 +333,19 @@ impl Chains {
             op_imm(alu::LSH, REG_1, 32),
             op(alu::OR, REG_5, REG_1),
             op32(alu::MOV, REG_0, REG_0),
-            Insn::ldx(word, REG_3, REG_2, 0),
         ];
         plain(emit, begin)?;
+        plain(
+            emit,
+            self.whole().map(|load| Insn::ldx(load, REG_3, REG_2, 0)),
+        )?;
+        let compare = self.compare_len();
         let next = [
             Insn::new(
                 class::JMP32 | jmp::JGE | K,
                 REG_0,
                 0,
-                21,
+                compare + 16,
                 self.elements as i32,
             ),
             op(alu::MOV, REG_1, REG_0),
@@ -197,19 +353,18 @@ impl Chains {
             op(alu::ADD, REG_1, REG_4),
             op_imm(alu::ADD, REG_1, self.index.elements as u32),
             Insn::ldx(size::W, REG_1, REG_1, HASH as i16),
-            Insn::new(class::JMP32 | jmp::JNE | X, REG_1, REG_5, 5, 0),
-            op(alu::MOV, REG_1, REG_0),
-            op_imm(alu::MUL, REG_1, KEY_STRIDE),
-            op(alu::ADD, REG_1, REG_4),
-            Insn::ldx(word, REG_1, REG_1, 0),
-            Insn::new(class::JMP | jmp::JEQ | X, REG_1, REG_3, 5, 0),
+            Insn::new(class::JMP32 | jmp::JNE | X, REG_1, REG_5, compare, 0),
+        ];
+        plain(emit, next)?;
+        self.compare(emit)?;
+        let other = [
             op_imm(alu::MUL, REG_0, ELEMENT as u32),
             op(alu::ADD, REG_0, REG_4),
             op_imm(alu::ADD, REG_0, self.index.elements as u32),
             Insn::ldx(size::W, REG_0, REG_0, NEXT as i16),
-            Insn::ja(-17),
+            Insn::ja(-12 - compare),
         ];
-        plain(emit, next)?;
+        plain(emit, other)?;
         let found = [
             op_imm(alu::MUL, REG_0, self.value_stride),
             values_low,
