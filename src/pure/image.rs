@@ -171,7 +171,8 @@ pub fn is_start(starts: &[u8], offset: u32) -> bool {
 /// Finds the direct calls in an image, by decoding from its start; a search
 /// for the byte `e8` would find operands. Returns how many there are.
 ///
-/// `sites` sees each call in order and ends the scan with an error of its own.
+/// `sites` sees each call in order and ends the scan with an error of its own. What is
+/// found is good for nothing before [`check`] has looked at the image.
 pub fn scan<D: Decoder + ?Sized>(
     code: &[u8],
     base: u64,
@@ -179,7 +180,7 @@ pub fn scan<D: Decoder + ?Sized>(
     sites: &mut dyn FnMut(SiteHit) -> Result<(), ImageError>,
 ) -> Result<u32, ImageError> {
     let mut found = 0u32;
-    let mut walk = Walk::new(code, decoder)?;
+    let mut walk = Walk::new(code, decoder, true)?;
     while let Some((offset, insn)) = walk.next()? {
         if insn.map == OpcodeMap::OneByte && insn.opcode == 0xe8 {
             let next = offset.saturating_add(u32::from(insn.len));
@@ -235,7 +236,7 @@ pub fn check<D: Decoder + ?Sized>(
     // First every instruction and the order of things, then, with all starts
     // known, the jumps.
     let mut shape = Shape::new(expect);
-    let mut walk = Walk::new(code, decoder)?;
+    let mut walk = Walk::new(code, decoder, false)?;
     while let Some((offset, insn)) = walk.next()? {
         let part = shape
             .take(offset, &insn)
@@ -249,7 +250,7 @@ pub fn check<D: Decoder + ?Sized>(
     }
     let mut report = shape.report(walk.at)?;
 
-    let mut walk = Walk::new(code, decoder)?;
+    let mut walk = Walk::new(code, decoder, true)?;
     while let Some((offset, insn)) = walk.next()? {
         if offset < report.body || offset >= report.end {
             continue;
@@ -295,11 +296,13 @@ pub fn check<D: Decoder + ?Sized>(
 struct Walk<'a, D: ?Sized> {
     code: &'a [u8],
     decoder: &'a D,
+    /// Another walk goes the same way and asks for all that the decoder has to say.
+    again: bool,
     at: u32,
 }
 
 impl<'a, D: Decoder + ?Sized> Walk<'a, D> {
-    fn new(code: &'a [u8], decoder: &'a D) -> Result<Self, ImageError> {
+    fn new(code: &'a [u8], decoder: &'a D, again: bool) -> Result<Self, ImageError> {
         // Distances within an image fit 32 bits.
         if code.len() > i32::MAX as usize {
             return Err(ImageError {
@@ -310,6 +313,7 @@ impl<'a, D: Decoder + ?Sized> Walk<'a, D> {
         Ok(Self {
             code,
             decoder,
+            again,
             at: 0,
         })
     }
@@ -324,7 +328,12 @@ impl<'a, D: Decoder + ?Sized> Walk<'a, D> {
             offset,
             fault: Fault::Unknown,
         };
-        let insn = self.decoder.decode(rest).ok_or(unknown)?;
+        let insn = if self.again {
+            self.decoder.decode_again(rest)
+        } else {
+            self.decoder.decode(rest)
+        };
+        let insn = insn.ok_or(unknown)?;
         let len = usize::from(insn.len);
         if len == 0 || len > rest.len() {
             return Err(unknown);

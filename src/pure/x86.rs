@@ -164,6 +164,12 @@ impl X86Insn {
 pub trait Decoder {
     /// The instruction at the start of `bytes`.
     fn decode(&self, bytes: &[u8]) -> Option<X86Insn>;
+
+    /// The same, where [`decode`](Self::decode) has been or will be asked about these
+    /// bytes, so that a second opinion need not be had twice.
+    fn decode_again(&self, bytes: &[u8]) -> Option<X86Insn> {
+        self.decode(bytes)
+    }
 }
 
 /// Decodes the opcodes that the JIT emits and refuses all others.
