@@ -160,6 +160,7 @@ extern const struct bpf_map_ops *bailey_htab_map_ops, *bailey_htab_lru_map_ops;
 extern const struct bpf_map_ops *bailey_trie_map_ops;
 extern int *bailey_btf_bpf_map_id;
 extern int bailey_stores;
+extern unsigned int bailey_no_prealloc_mib;
 /* rqspinlock_t, asserted in store.c */
 typedef u32 bailey_bucket_lock_t;
 int bailey_bucket_lock(bailey_bucket_lock_t *lock, unsigned long *flags);

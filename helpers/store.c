@@ -26,6 +26,11 @@ module_param_named(stores, bailey_stores, int, 0644);
 MODULE_PARM_DESC(stores,
 		 "1: hash maps and tries that are created get a store and per-CPU maps pages of their own, whose values isolated programs reach directly; 0: the kernel's");
 
+unsigned int bailey_no_prealloc_mib = 16;
+module_param_named(no_prealloc_mib, bailey_no_prealloc_mib, uint, 0644);
+MODULE_PARM_DESC(no_prealloc_mib,
+		 "of maps with BPF_F_NO_PREALLOC and of tries, those get a store that take at most so many MiB with all their elements, which they have from the start; others are the kernel's");
+
 static_assert(sizeof(rqspinlock_t) == sizeof(bailey_bucket_lock_t));
 
 int bailey_bucket_lock(bailey_bucket_lock_t *lock, unsigned long *flags)

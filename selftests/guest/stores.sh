@@ -161,6 +161,17 @@ bpftool map create /sys/fs/bpf/sparse type lpm_trie key 8 value 8 entries 100000
 equal "a small trie has a store" "1000 0x1" \
     "$(column stores entries name small) $(bpftool map show name small | sed -n 's/.*flags \(0x[0-9]*\).*/\1/p')"
 deny "a large trie has none" grep -q ' sparse ' "$bailey/stores"
+echo 400 >/sys/module/bailey/parameters/no_prealloc_mib
+for kind in hash lpm_trie; do
+    bpftool map create /sys/fs/bpf/allowed type $kind key 8 value 8 entries 1000000 \
+        name allowed flags 1
+    equal "with room for it a large one has: $kind" 1000000 "$(column stores entries name allowed)"
+    check "and it works" sh -c '
+        bpftool map update pinned /sys/fs/bpf/allowed key hex 20 0 0 0 0a 0 0 1 value 7 0 0 0 0 0 0 0 &&
+        bpftool map lookup pinned /sys/fs/bpf/allowed key hex 20 0 0 0 0a 0 0 1 | grep "value: 07"'
+    rm /sys/fs/bpf/allowed
+done
+echo 16 >/sys/module/bailey/parameters/no_prealloc_mib
 bpftool map create /sys/fs/bpf/either type array_of_maps key 4 value 4 entries 2 name either \
     inner_map pinned /sys/fs/bpf/sparse
 check "an outer map takes both tries" sh -c '

@@ -54,8 +54,11 @@ const MOST: u64 = 1 << 26;
 /// kernel if they would take more bytes than this: they have everything from the
 /// start. A page that a domain is to see must be mapped there before, and neither
 /// whole pages nor a mapping is to be had where programs add elements. Who asks for a
-/// large map like that expects it to be sparse.
-const MOST_UNASKED: u64 = 16 << 20;
+/// large map like that may expect it to be sparse, so the limit is the user's.
+fn most_unasked() -> u64 {
+    // SAFETY: an int, read whole.
+    u64::from(unsafe { (&raw const b::bailey_no_prealloc_mib).read_volatile() }) << 20
+}
 
 /// A store, in the kernel's eyes a `struct bpf_map`. What pointers point to is
 /// its own, zeroed when allocated, and stays where it is while it lives.
@@ -203,10 +206,10 @@ impl Store {
             index: self.index,
             value_stride: self.value_stride,
             key_size: self.map.key_size,
+            key_stride: self.key_stride,
             elements: self.element_count,
             buckets: self.bucket_count,
             seed: self.seed,
-            key_stride: self.key_stride,
             ..Chains::default()
         };
         (chains.fits() && !self.recent.is_kept()).then_some((self.keys as u64, chains))
@@ -338,7 +341,7 @@ impl Store {
             + rounded(create.value_size);
         ops::for_type(create.map_type).is_some()
             && keys <= MOST
-            && (create.map_flags & b::BPF_F_NO_PREALLOC == 0 || keys * each <= MOST_UNASKED)
+            && (create.map_flags & b::BPF_F_NO_PREALLOC == 0 || keys * each <= most_unasked())
     }
 
     /// A store for a map that is to be as `attr` says.

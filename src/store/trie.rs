@@ -16,7 +16,7 @@
 //! It stays empty: its operations are never called, and where it has its root it leads
 //! to the store.
 
-use super::{area, copy, create, ops, Locked, Made, Unfinished, MOST_UNASKED};
+use super::{area, copy, create, ops, Locked, Made, Unfinished, MOST};
 use crate::bindings as b;
 use crate::pure::region::PAGE;
 use crate::pure::store::trie::{self as pure, Key, Node, Refusal, Shape, State, WIDEST};
@@ -398,8 +398,7 @@ fn shape(map: &b::bpf_map) -> Option<Shape> {
     let bits = map.key_size.checked_sub(DATA)?.checked_mul(8)?;
     let value_stride = map.value_size.checked_next_multiple_of(8)?;
     let most = u64::from(map.max_entries);
-    // With nothing of it free it is too large already.
-    if most > MOST_UNASKED || bits.div_ceil(64) as usize > WIDEST {
+    if most > MOST || bits.div_ceil(64) as usize > WIDEST {
         return None;
     }
     let one = Shape {
@@ -414,7 +413,7 @@ fn shape(map: &b::bpf_map) -> Option<Shape> {
         spare: most.clamp(least, SPARE_MOST) as u32,
         bits,
     };
-    (bytes(shape, value_stride) <= MOST_UNASKED).then_some(shape)
+    (bytes(shape, value_stride) <= super::most_unasked()).then_some(shape)
 }
 
 impl From<Refusal> for Error {
