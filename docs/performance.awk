@@ -160,6 +160,8 @@ END {
         each("on", "redirect_then", "empty", 1), keys("redirect_then", "empty", 1), "")
     line("look-up in a per-CPU array", each("off", "per_cpu_10", "per_cpu_1", 9),
         each("on", "per_cpu_10", "per_cpu_1", 9), keys("per_cpu_10", "per_cpu_1", 9), "")
+    line("checksum of 20 bytes", each("off", "checksum_10", "checksum_1", 9),
+        each("on", "checksum_10", "checksum_1", 9), keys("checksum_10", "checksum_1", 9), "")
     line("access to an array's value", each("off", "array_value_10", "array_1", 10),
         each("on", "array_value_10", "array_1", 10), keys("array_value_10", "array_1", 10), "")
     line("access to a hash's value", each("off", "hash_value_10", "hash_1", 10),

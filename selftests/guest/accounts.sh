@@ -82,6 +82,7 @@ bpftool map update name ports key hex 00 00 00 00 value hex 01 00 00 00
 equal "a run without helpers writes the key twice" "0 20" "$(crossings empty)"
 equal "ten look-ups in an array cross no gate" "0 20" "$(crossings array_10)"
 equal "ten look-ups in a per-CPU array cross no gate" "0 20" "$(crossings per_cpu_10)"
+equal "ten checksums cross no gate" "0 20" "$(crossings checksum_10)"
 equal "ten look-ups in a hash map cross no gate" "0 20" "$(crossings hash_10)"
 equal "one in a map whose values are loans crosses it there and back" "10 40" "$(crossings loan_1)"
 equal "a redirect that the program ends with crosses it once" "10 20" "$(crossings redirect_last)"

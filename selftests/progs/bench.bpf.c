@@ -113,6 +113,19 @@ SEC("xdp") int per_cpu_value_10(struct xdp_md *ctx) { return look_up(&per_cpu, 1
 SEC("xdp") int loan_1(struct xdp_md *ctx) { return look_up(&loan, 1, 0); }
 SEC("xdp") int loan_value_10(struct xdp_md *ctx) { return look_up(&loan, 1, 10); }
 
+static __always_inline int checksums(int times)
+{
+	__u32 header[5] = { 0x45000014, 1, 2, 3, 4 };
+	volatile __u64 sum = 0;
+
+	for (int i = 0; i < times; i++)
+		sum = bpf_csum_diff(NULL, 0, header, sizeof(header), sum);
+	return XDP_PASS;
+}
+
+SEC("xdp") int checksum_1(struct xdp_md *ctx) { return checksums(1); }
+SEC("xdp") int checksum_10(struct xdp_md *ctx) { return checksums(10); }
+
 static __always_inline int records(int times, int touches)
 {
 	volatile __u64 *record;

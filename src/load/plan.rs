@@ -24,7 +24,7 @@ use crate::pure::insn::{Insn, REG_1, REG_FP};
 use crate::pure::rewrite::functions::{
     self, Function, Layout, Leaps, Origin, Scratch, MAX_FUNCTIONS,
 };
-use crate::pure::rewrite::lookup::{self, Chains, Lookup, Row};
+use crate::pure::rewrite::inline::{Chains, Inline, Row, What};
 use crate::pure::rewrite::{
     self, blinding, survey, timed_may_goto, Known, MayGoto, PtrKind, Refusal,
     FUNCTION_PROLOGUE_LEN, PROLOGUE_LEN,
@@ -105,12 +105,12 @@ pub(super) fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
         }
     }
     let domain = domain::for_maps(known.maps()).map_err(Reason::Domain)?;
-    let lookups = lookups(known, &helpers, &domain)?;
+    let inlined = inlined(known, &helpers, &domain)?;
     let lay_out = |switches| -> Result<_, Reason> {
         let mut work = Work {
             known,
             helpers: &helpers,
-            lookups: &lookups,
+            inlined: &inlined,
             ctx: facts.reads_data(),
             code: Code::default(),
             sites: KVVec::new(),
@@ -201,7 +201,7 @@ struct Work<'a> {
     known: &'a Knowledge,
     helpers: &'a Helpers,
     /// The calls that need no gate.
-    lookups: &'a [Lookup],
+    inlined: &'a [Inline],
     /// Whether anything looks at the context.
     ctx: bool,
     code: Code,
@@ -300,7 +300,7 @@ impl Work<'_> {
                 landing: landing.is_some(),
                 gated: image != 0,
                 places: tables.places(),
-                lookups: self.lookups,
+                inlined: self.inlined,
             };
             let layout = Layout::new(insns, &mut functions, entry, leaps, blinded, scratch)?;
             part.stack = layout.stack();
@@ -390,7 +390,7 @@ impl Work<'_> {
         if facts.throws {
             return push(&mut self.sites, site::throw(index));
         }
-        if Lookup::at(self.lookups, index).is_some_and(Lookup::asks_for_cpu) {
+        if Inline::at(self.inlined, index).is_some_and(Inline::asks_for_cpu) {
             return push(&mut self.sites, site::cpu_number(index));
         }
         if let Some(id) = helper_of(&self.known.insns()[index], &facts) {
@@ -456,32 +456,33 @@ impl Work<'_> {
     }
 }
 
-/// The look-ups that need no gate: of a key in one map, always the same, whose values
-/// are the domain's.
-fn lookups(known: &Knowledge, helpers: &Helpers, domain: &Member) -> Result<KVVec<Lookup>, Reason> {
-    let mut lookups = KVVec::new();
+/// The calls that need no gate.
+fn inlined(known: &Knowledge, helpers: &Helpers, domain: &Member) -> Result<KVVec<Inline>, Reason> {
+    let mut inlined = KVVec::new();
     for index in 0..known.insns().len() {
-        if facts_of(known, helpers, index).helper != Some(catalog::id::MAP_LOOKUP_ELEM) {
-            continue;
-        }
-        let looked_up = known.map_argument(index, 1).and_then(|map| {
-            domain.with_values(|values| looked_up(known, map, values.of_map(map)?))
-        });
-        if let Some(lookup) = looked_up.and_then(|map| Lookup::new(index as u32, map)) {
-            push(&mut lookups, lookup)?;
+        let what = match facts_of(known, helpers, index).helper {
+            // Of a key in one map, always the same, whose values are the domain's.
+            Some(catalog::id::MAP_LOOKUP_ELEM) => known.map_argument(index, 1).and_then(|map| {
+                domain.with_values(|values| looked_up(known, map, values.of_map(map)?))
+            }),
+            Some(catalog::id::CSUM_DIFF) => Some(What::Checksum),
+            _ => None,
+        };
+        if let Some(inline) = what.and_then(|what| Inline::new(index as u32, what)) {
+            push(&mut inlined, inline)?;
         }
     }
-    Ok(lookups)
+    Ok(inlined)
 }
 
 /// How a key is looked up in `map`, whose values the domain shows, without a gate.
-fn looked_up(known: &Knowledge, map: *mut b::bpf_map, shown: &Mapped) -> Option<lookup::Map> {
+fn looked_up(known: &Knowledge, map: *mut b::bpf_map, shown: &Mapped) -> Option<What> {
     let (at, len) = shown.index();
     if len != 0 {
         // SAFETY: a map that `env` holds a reference to.
         let (_, chains) = unsafe { store::chains(map) }?;
         let (values, _) = shown.place();
-        return Some(lookup::Map::Chains(Chains {
+        return Some(What::Chains(Chains {
             at,
             values,
             ..chains
@@ -490,7 +491,7 @@ fn looked_up(known: &Knowledge, map: *mut b::bpf_map, shown: &Mapped) -> Option<
     let (values, each) = shown.row()?;
     // SAFETY: as above.
     let (entries, value_size) = unsafe { ((*map).max_entries, (*map).value_size) };
-    Some(lookup::Map::Row(Row {
+    Some(What::Row(Row {
         values,
         entries,
         stride: value_size.checked_next_multiple_of(8)?,

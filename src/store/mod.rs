@@ -36,7 +36,7 @@ pub(crate) use ops::{chains, layout, reads_keys_once};
 use crate::bindings as b;
 use crate::hw::cpus;
 use crate::pure::region::PAGE;
-use crate::pure::rewrite::lookup::Chains;
+use crate::pure::rewrite::inline::Chains;
 use crate::pure::store::hash::hash;
 use crate::pure::store::{Element, Index, Table};
 use core::mem::size_of;

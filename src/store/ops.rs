@@ -6,7 +6,7 @@
 
 use super::{batch, copy, seq, trie, Made, Store, Trie};
 use crate::bindings as b;
-use crate::pure::rewrite::lookup::Chains;
+use crate::pure::rewrite::inline::Chains;
 use crate::pure::store::{Refusal, Updated, When};
 use core::ptr::{self, NonNull};
 use kernel::prelude::*;

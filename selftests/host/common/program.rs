@@ -66,7 +66,7 @@ impl Beyond {
             landing: false,
             gated: false,
             places: Places::new(&self.places).unwrap(),
-            lookups: &[],
+            inlined: &[],
         }
     }
 }

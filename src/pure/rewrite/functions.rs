@@ -40,8 +40,8 @@
 //! is not the program's own, and has no callback, it stays a call.
 //!
 //! A jump through a table is a search among its places ([`jump_table`]); a
-//! function has one search for each register by which it jumps. A look-up that needs
-//! no gate is a few instructions in the place of its call ([`super::lookup`]).
+//! function has one search for each register by which it jumps. A call that needs
+//! no gate is a few instructions in the place of its call ([`super::inline`]).
 //!
 //! Functions stay in order, the entry first, so line info stays in order too.
 //!
@@ -60,8 +60,8 @@
 
 use super::super::insn::{alu, class, jmp, mode, size, Insn, REG_1, REG_AX, REG_FP, REG_PARAMS, X};
 use super::blinding;
+use super::inline::{self, Inline};
 use super::jump_table::{self, Places, DEAD_END};
-use super::lookup::{self, Lookup};
 use super::Refusal;
 
 /// Most functions of a program (`BPF_MAX_SUBPROGS`, include/linux/bpf_verifier.h).
@@ -248,8 +248,8 @@ pub struct Leaps<'a> {
     pub gated: bool,
     /// Where its jump tables lead.
     pub places: Places<'a>,
-    /// Its calls that are look-ups without a gate, in order.
-    pub lookups: &'a [Lookup],
+    /// Its calls that become instructions, in order.
+    pub inlined: &'a [Inline],
 }
 
 impl Leaps<'_> {
@@ -258,10 +258,10 @@ impl Leaps<'_> {
         insn.is_kfunc_call() && insn.off == 0 && Some(insn.imm) == self.throw
     }
 
-    /// What the instruction at `index` is to look up without a gate, if that.
-    fn lookup(&self, index: usize, insn: &Insn) -> Option<&Lookup> {
+    /// What the call at `index` becomes, if it is one that needs no gate.
+    fn inline(&self, index: usize, insn: &Insn) -> Option<&Inline> {
         insn.is_helper_call()
-            .then(|| Lookup::at(self.lookups, index))
+            .then(|| Inline::at(self.inlined, index))
             .flatten()
     }
 
@@ -855,8 +855,8 @@ impl<'a> Layout<'a> {
                 1
             });
         }
-        if let Some(lookup) = self.leaps.lookup(index, insn) {
-            return Ok(lookup.slots());
+        if let Some(inline) = self.leaps.inline(index, insn) {
+            return Ok(inline.slots());
         }
         if insn.is_exit() && !self.is_root(number) {
             // The last one needs no jump: the way back follows.
@@ -1016,13 +1016,13 @@ impl<'a> Layout<'a> {
                 &mut |insn| emit(core::mem::replace(&mut origin, Origin::Added), insn),
             );
         }
-        if let Some(lookup) = self.leaps.lookup(index, &insn) {
+        if let Some(inline) = self.leaps.inline(index, &insn) {
             let mut origin = Origin::For(index);
-            return lookup.emit(&mut |part| match part {
-                lookup::Part::Plain(new) => {
+            return inline.emit(&mut |part| match part {
+                inline::Part::Plain(new) => {
                     emit(core::mem::replace(&mut origin, Origin::Added), new)
                 }
-                lookup::Part::Call => emit(Origin::Kept(index), insn),
+                inline::Part::Call => emit(Origin::Kept(index), insn),
             });
         }
         if insn.is_exit() && !self.is_root(number) {

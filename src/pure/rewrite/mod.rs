@@ -27,8 +27,8 @@
 
 pub mod blinding;
 pub mod functions;
+pub mod inline;
 pub mod jump_table;
-pub mod lookup;
 
 use super::catalog;
 use super::insn::{

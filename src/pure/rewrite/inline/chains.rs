@@ -52,7 +52,7 @@
 //!
 //! It does not begin again itself: the helper does. R2 stays the key's address for that.
 
-use super::{plain, Emit, Part};
+use super::{op, op32, op32_imm, op_imm, plain, Emit, Part};
 use crate::pure::insn::{alu, class, jmp, size, Insn, K, REG_0, REG_1, REG_2, X};
 use crate::pure::store::hash::START;
 use crate::pure::store::{Index, ELEMENT, HASH, LOSSES, NEXT};
@@ -114,22 +114,6 @@ const fn size_of_load(bytes: u32) -> u8 {
         4 => size::W,
         _ => size::DW,
     }
-}
-
-fn op(op: u8, dst: u8, src: u8) -> Insn {
-    Insn::alu64_reg(op, dst, src)
-}
-
-fn op_imm(op: u8, dst: u8, imm: u32) -> Insn {
-    Insn::alu64_imm(op, dst, imm as i32)
-}
-
-fn op32(op: u8, dst: u8, src: u8) -> Insn {
-    Insn::alu32_reg(op, dst, src)
-}
-
-fn op32_imm(op: u8, dst: u8, imm: u32) -> Insn {
-    Insn::alu32_imm(op, dst, imm as i32)
 }
 
 /// Instructions that go on to a chain's next element.
@@ -303,16 +287,6 @@ impl Chains {
         }
         let [keys_low, keys_high] = Insn::ld_imm64(REG_4, self.at);
         plain(emit, [Insn::ja(2 + OTHER), keys_low, keys_high])
-    }
-
-    pub(super) fn slots(&self) -> u32 {
-        let mut slots = 0;
-        // Counted by what is emitted, which cannot fail here.
-        let _ = self.emit::<()>(&mut |_| {
-            slots += 1;
-            Ok(())
-        });
-        slots
     }
 
     pub(super) fn emit<E>(&self, emit: Emit<'_, E>) -> Result<(), E> {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! A look-up that needs no gate finds what is in the map, and what is around it goes on
-//! as it did.
+//! A call that needs no gate gives what the helper does: a look-up finds what is in the
+//! map, a checksum is the kernel's. What is around it goes on as it did.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 #[path = "common/machine.rs"]
@@ -13,8 +13,8 @@ mod program;
 use bailey::pure::catalog::id;
 use bailey::pure::insn::{alu, jmp, size, Insn, REG_0, REG_1, REG_2};
 use bailey::pure::rewrite::functions::{Function, Leaps, Origin};
-use bailey::pure::rewrite::lookup::chains::LONGEST;
-use bailey::pure::rewrite::lookup::{Chains, Lookup, Map, Row};
+use bailey::pure::rewrite::inline::chains::LONGEST;
+use bailey::pure::rewrite::inline::{Chains, Inline, Row, What};
 use bailey::pure::store::hash::hash;
 use bailey::pure::store::{Index, ELEMENT, HASH, LOSSES, NEXT};
 use machine::Machine;
@@ -60,11 +60,11 @@ fn found(row: &Row, cpu: u64, key: u32) -> u64 {
 }
 
 /// The image with this look-up at `call`.
-fn lay(insns: &[Insn], call: usize, map: Map) -> Laid {
+fn lay(insns: &[Insn], call: usize, what: What) -> Laid {
     let functions = [Function::new(0, insns.len() as u32, 0)];
-    let lookups = [Lookup::new(call as u32, map).unwrap()];
+    let inlined = [Inline::new(call as u32, what).unwrap()];
     let leaps = Leaps {
-        lookups: &lookups,
+        inlined: &inlined,
         ..Leaps::default()
     };
     lay_out_with(insns, &functions, leaps).unwrap()
@@ -72,7 +72,7 @@ fn lay(insns: &[Insn], call: usize, map: Map) -> Laid {
 
 /// The image on CPU number `cpu`, which a stub answers.
 fn laid_out(insns: &[Insn], row: Row, cpu: i32) -> (Laid, Vec<Insn>) {
-    let laid = lay(insns, CALL, Map::Row(row));
+    let laid = lay(insns, CALL, What::Row(row));
     let answered = laid.code.iter().map(|(origin, insn)| match origin {
         Origin::Kept(CALL) => Insn::mov64_imm(REG_0, cpu),
         _ => *insn,
@@ -159,7 +159,7 @@ impl Shown {
         let laid = laid_for(key, self.chains);
         let read = |address, len| self.read(address, len);
         let image = laid.insns();
-        let machine = Machine::image(&image, laid.stack).beside(&read);
+        let mut machine = Machine::image(&image, laid.stack).beside(&read);
         let outcome = machine.run().expect("the image");
         assert!(outcome.calls.is_empty());
         outcome.verdict
@@ -194,7 +194,7 @@ fn looking_for(key: &[u8]) -> Vec<Insn> {
 /// The image of that, in this map.
 fn laid_for(key: &[u8], chains: Chains) -> Laid {
     let insns = looking_for(key);
-    lay(&insns, insns.len() - 2, Map::Chains(chains))
+    lay(&insns, insns.len() - 2, What::Chains(chains))
 }
 
 /// Keys of `size` bytes, often the same but for a byte.
@@ -286,6 +286,116 @@ proptest! {
     }
 }
 
+/// `csum_partial()` (arch/x86/lib/csum-partial_64.c): words of 64 bits, the carry added at
+/// the end of each.
+fn csum_partial(bytes: &[u8], sum: u32) -> u32 {
+    let mut total = u64::from(sum);
+    for piece in bytes.chunks(8) {
+        let mut word = [0; 8];
+        word[..piece.len()].copy_from_slice(piece);
+        let (added, carry) = total.overflowing_add(u64::from_le_bytes(word));
+        total = added + u64::from(carry);
+    }
+    (total.wrapping_add(total.rotate_right(32)) >> 32) as u32
+}
+
+/// `bpf_csum_diff()` (net/core/filter.c).
+fn csum_diff(from: &[u8], to: &[u8], seed: u32) -> u64 {
+    let sum = match (from.is_empty(), to.is_empty()) {
+        (true, true) => seed,
+        (true, false) => csum_partial(to, seed),
+        (false, true) => !csum_partial(from, !seed),
+        (false, false) => {
+            let less = !csum_partial(from, 0);
+            let (sum, carry) = csum_partial(to, seed).overflowing_add(less);
+            sum + u32::from(carry)
+        }
+    };
+    u64::from(sum.wrapping_add(sum.rotate_right(16)) >> 16)
+}
+
+const FROM_AT: u64 = 0x5000_0000_0000;
+const TO_AT: u64 = 0x5100_0000_0000;
+
+/// Calls the helper, with numbers above those of 32 bits in what it takes 32 of.
+fn summing(from: u32, to: u32, seed: u32, high: u32) -> Vec<Insn> {
+    let wide = |low: u32| (u64::from(high) << 32) | u64::from(low);
+    let args = [FROM_AT, wide(from), TO_AT, wide(to), wide(seed)];
+    let mut insns = Vec::new();
+    for (reg, arg) in (REG_1..).zip(args) {
+        insns.extend(Insn::ld_imm64(reg, arg));
+    }
+    insns.push(Insn::call(id::CSUM_DIFF as i32));
+    insns.push(Insn::exit());
+    insns
+}
+
+/// What an image makes of them, and how often it has called the helper.
+fn summed(from: &[u8], to: &[u8], seed: u32, high: u32) -> (u64, usize) {
+    let insns = summing(from.len() as u32, to.len() as u32, seed, high);
+    let laid = lay(&insns, insns.len() - 2, What::Checksum);
+    let image = laid.insns();
+    let read = |address: u64, len: usize| {
+        let (bytes, at) = match address.checked_sub(TO_AT) {
+            Some(at) => (to, at),
+            None => (from, address - FROM_AT),
+        };
+        let mut value = [0; 8];
+        value[..len].copy_from_slice(bytes.get(at as usize..at as usize + len)?);
+        Some(u64::from_le_bytes(value))
+    };
+    let mut machine = Machine::image(&image, laid.stack).beside(&read);
+    let outcome = machine.run().expect("the image");
+    (outcome.verdict, outcome.calls.len())
+}
+
+/// Words, of which many are those where sums have two zeros.
+fn to_sum() -> impl Strategy<Value = Vec<u8>> {
+    let word = prop_oneof![
+        any::<u32>(),
+        Just(0),
+        Just(u32::MAX),
+        Just(1),
+        Just(0xffff),
+        Just(0xffff_0000)
+    ];
+    let words = prop_oneof![
+        vec(word, 0..40),
+        vec(Just(u32::MAX), 0..600),
+        vec(Just(0), 0..4)
+    ];
+    words.prop_map(|words| words.into_iter().flat_map(u32::to_le_bytes).collect())
+}
+
+proptest! {
+    #![proptest_config(config(4000))]
+
+    #[test]
+    fn a_checksum_is_the_kernels(
+        (from, to) in (to_sum(), to_sum()),
+        seed in prop_oneof![any::<u32>(), Just(0), Just(u32::MAX), Just(0xffff)],
+        high in prop_oneof![any::<u32>(), Just(0)],
+    ) {
+        prop_assert_eq!(summed(&from, &to, seed, high), (csum_diff(&from, &to, seed), 0));
+        prop_assert_eq!(summed(&to, &from, seed, high), (csum_diff(&to, &from, seed), 0));
+        prop_assert_eq!(summed(&to, &to, seed, high), (csum_diff(&to, &to, seed), 0));
+    }
+}
+
+#[test]
+fn sizes_that_are_not_words_are_left_to_the_helper() {
+    for (from, to, calls) in [
+        (3, 4, 1),
+        (4, 2, 1),
+        (1, 0, 1),
+        (0, 5, 1),
+        (6, 6, 1),
+        (8, 4, 0),
+    ] {
+        assert_eq!(summed(&vec![1; from], &vec![1; to], 7, 1).1, calls);
+    }
+}
+
 #[test]
 fn without_it_the_call_stays() {
     let insns = looking_up(0, 1);
@@ -305,7 +415,7 @@ fn the_first_instruction_stands_for_the_call() {
             masked,
             ..Row::default()
         };
-        let slots = Lookup::new(0, Map::Row(row)).unwrap().slots() as usize;
+        let slots = Inline::new(0, What::Row(row)).unwrap().slots() as usize;
         let (laid, _) = laid_out(&insns, row, 0);
         let count = |wanted| {
             laid.code
@@ -380,7 +490,7 @@ fn what_does_not_fit_keeps_its_gate() {
             each,
             ..Row::default()
         };
-        Lookup::new(0, Map::Row(row))
+        Inline::new(0, What::Row(row))
     };
     assert!(row(1, 8, 0).is_some());
     assert_eq!(row(0, 8, 0), None);
@@ -388,7 +498,7 @@ fn what_does_not_fit_keeps_its_gate() {
     assert_eq!(row(1, 1 << 31, 0), None);
     assert_eq!(row(1, 8, 1 << 31), None);
     let chains = Shown::new(&beginning(4, [1]), 4, 1, 0, 0).chains;
-    let with = |chains| Lookup::new(0, Map::Chains(chains));
+    let with = |chains| Inline::new(0, What::Chains(chains));
     assert!(with(chains).is_some());
     for (key_size, key_stride, fits) in [
         (0, 8, false),

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Helpers without leaving confinement: calls that become the program's own instructions.
+//!
+//! Loads are loads like any other, and what comes out is a number, which opens no page,
+//! whatever the program puts into the registers. So nothing is lent and nothing audited.
+//!
+//! - Where a program looks its key up in one map, always the same, whose values the
+//!   domain shows: of an array ([`row`]) and of a hash map with a store ([`chains`]). What
+//!   it has in R1, the map, is not looked at, since the map is known.
+//! - Checksums ([`checksum`]).
+
+pub mod chains;
+pub mod checksum;
+pub mod row;
+
+use super::super::insn::Insn;
+pub use chains::Chains;
+pub use row::Row;
+
+/// What a call does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// It looks up in an array.
+    Row(Row),
+    /// It looks up in a hash map.
+    Chains(Chains),
+    /// `bpf_csum_diff()`
+    Checksum,
+}
+
+/// A call of a helper that becomes instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inline {
+    /// Index of the call in the program.
+    index: u32,
+    what: What,
+}
+
+/// One of the instructions that stand for a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// It is the same in every image.
+    Plain(Insn),
+    /// A call of a site's stub: of the one that answers the CPU's number ([`row`]), or of
+    /// the helper itself.
+    Call,
+}
+
+/// Where the parts go, one after the other.
+type Emit<'a, E> = &'a mut dyn FnMut(Part) -> Result<(), E>;
+
+impl Inline {
+    /// The call at `index`. `None` if the instructions have no room for a map's numbers.
+    pub fn new(index: u32, what: What) -> Option<Self> {
+        let fits = match what {
+            What::Row(row) => row.fits(),
+            What::Chains(chains) => chains.fits(),
+            What::Checksum => true,
+        };
+        fits.then_some(Self { index, what })
+    }
+
+    /// The call at `index`, of `inlined` ones in the order of their indices.
+    pub fn at(inlined: &[Self], index: usize) -> Option<&Self> {
+        let number = inlined.binary_search_by_key(&index, |inline| inline.index as usize);
+        inlined.get(number.ok()?)
+    }
+
+    /// Whether its [`Part::Call`] asks for the CPU's number.
+    pub const fn asks_for_cpu(&self) -> bool {
+        matches!(self.what, What::Row(_))
+    }
+
+    /// Instructions, as slots.
+    pub fn slots(&self) -> u32 {
+        let mut slots = 0;
+        // Counted by what is emitted, which cannot fail here.
+        let _ = self.emit::<()>(&mut |_| {
+            slots += 1;
+            Ok(())
+        });
+        slots
+    }
+
+    /// Hands the instructions to `emit`, one after the other.
+    pub fn emit<E>(&self, emit: Emit<'_, E>) -> Result<(), E> {
+        match self.what {
+            What::Row(row) => row.emit(emit),
+            What::Chains(chains) => chains.emit(emit),
+            What::Checksum => checksum::emit(emit),
+        }
+    }
+}
+
+/// Hands instructions to `emit`, one after the other.
+fn plain<E>(emit: Emit<'_, E>, insns: impl IntoIterator<Item = Insn>) -> Result<(), E> {
+    insns
+        .into_iter()
+        .try_for_each(|insn| emit(Part::Plain(insn)))
+}
+
+fn op(op: u8, dst: u8, src: u8) -> Insn {
+    Insn::alu64_reg(op, dst, src)
+}
+
+fn op_imm(op: u8, dst: u8, imm: u32) -> Insn {
+    Insn::alu64_imm(op, dst, imm as i32)
+}
+
+fn op32(op: u8, dst: u8, src: u8) -> Insn {
+    Insn::alu32_reg(op, dst, src)
+}
+
+fn op32_imm(op: u8, dst: u8, imm: u32) -> Insn {
+    Insn::alu32_imm(op, dst, imm as i32)
+}
