@@ -17,6 +17,13 @@ use kernel::prelude::*;
 /// Alignment of the parts.
 pub(super) const LINE: u64 = 64;
 
+/// Bytes of the parts, in whole lines: the context; the receive queue; this and its device,
+/// and the same for sending.
+const CONTEXT: u64 = (size_of::<b::xdp_buff>() as u64).next_multiple_of(LINE);
+const RXQ: u64 = (size_of::<b::xdp_rxq_info>() as u64).next_multiple_of(LINE);
+const DEVICES: u64 = LINE + RXQ + 2 * LINE;
+const _: () = assert!(size_of::<b::xdp_txq_info>() as u64 <= LINE);
+
 /// The part of the real packet that a program can address directly.
 struct Extent {
     start: u64,
@@ -25,23 +32,28 @@ struct Extent {
 
 impl Run {
     /// The real context.
-    fn xdp(&self) -> &b::xdp_buff {
-        // SAFETY: the caller of the program passed it and keeps it until the program returns.
+    #[inline(always)]
+    fn xdp(&self) -> &'static b::xdp_buff {
+        // SAFETY: the caller of the program passed it and keeps it until the program returns; the
+        // reference is used within the run.
         unsafe { &*(self.raw.ctx as *const b::xdp_buff) }
     }
 
     /// What there is of the packet, if it lies in the buffer that enter saw.
+    #[inline(always)]
     fn extent(&self) -> Option<Extent> {
         let xdp = self.xdp();
         // data_meta is data + 1 where metadata is not supported (xdp_set_data_meta_invalid).
         let start = (xdp.data as u64).min(xdp.data_meta as u64);
         let end = xdp.data_end as u64;
         let low = self.raw.shadow.hard_start;
-        (low <= start && start <= end && end - low <= self.raw.shadow.packet_room)
-            .then_some(Extent { start, end })
+        // What lies below `low` is far behind the end.
+        let (first, last) = (start.wrapping_sub(low), end.wrapping_sub(low));
+        (first <= last && last <= self.raw.shadow.packet_room).then_some(Extent { start, end })
     }
 
     /// Distance from a real packet address to the shadow's.
+    #[inline(always)]
     fn distance(&self) -> u64 {
         self.raw
             .shadow
@@ -63,10 +75,15 @@ impl Run {
     /// Copies the packet into the frame, and the context's pointers to it.
     /// False if the packet has left the buffer that enter saw.
     pub(crate) fn sync_in(&mut self) -> bool {
-        let flags = self.image().flags;
-        if self.raw.shadow.ctx == 0 {
-            return true;
-        }
+        self.raw.shadow.ctx == 0
+            || self.image().flags & b::BAILEY_PROG_PACKET == 0
+            || self.fill().is_some()
+    }
+
+    /// The same, of a program that looks at the packet.
+    #[inline(always)]
+    fn fill(&mut self) -> Option<()> {
+        let extent = self.extent()?;
         let distance = self.distance();
         let xdp = self.xdp();
         let shadow = self.raw.shadow.ctx as *mut b::xdp_buff;
@@ -76,20 +93,16 @@ impl Run {
             (*shadow).data_end = (xdp.data_end as u64).wrapping_add(distance) as *mut c_void;
             (*shadow).data_meta = (xdp.data_meta as u64).wrapping_add(distance) as *mut c_void;
         }
-        if flags & b::BAILEY_PROG_PACKET != 0 {
-            let Some(extent) = self.extent() else {
-                return false;
-            };
-            copy(
-                extent.start.wrapping_add(distance),
-                extent.start,
-                extent.end - extent.start,
-            );
-        }
-        true
+        copy(
+            extent.start.wrapping_add(distance),
+            extent.start,
+            extent.end.wrapping_sub(extent.start),
+        );
+        Some(())
     }
 
     /// Copies the packet back to where it came from.
+    #[inline(always)]
     pub(crate) fn sync_back(&mut self) {
         if self.raw.work & b::BAILEY_WORK_PACKET == 0 {
             return;
@@ -99,80 +112,91 @@ impl Run {
             copy(
                 extent.start,
                 extent.start.wrapping_add(distance),
-                extent.end - extent.start,
+                extent.end.wrapping_sub(extent.start),
             );
         }
     }
 
     /// Carves this run's part of the frame and fills it. Returns what the
     /// program gets as its context, or `None` if the frame is too full.
+    ///
+    /// Whether it is, is asked once, of the lowest part: nothing has been written before.
+    /// What is taken together is less than 2^33 bytes, and a frame far above that.
+    #[inline(always)]
     pub(crate) fn carve(&mut self) -> Option<u64> {
         let flags = self.image().flags;
-        let bottom = self.frame().bottom;
-        let mut at = self.raw.cursor;
-        let mut take = |bytes: u64| -> Option<u64> {
-            at = at.checked_sub(bytes)? & !(LINE - 1);
-            (at >= bottom).then_some(at)
-        };
-        self.raw.shadow.ctx = 0;
-        self.raw.shadow.packet_room = 0;
         self.raw.work &= !b::BAILEY_WORK_PACKET;
-        if flags & b::BAILEY_PROG_CTX != 0 {
-            let xdp = self.raw.ctx as *const b::xdp_buff;
-            // SAFETY: as in `xdp`.
-            let real = unsafe { &*xdp };
+        if flags & b::BAILEY_PROG_CTX == 0 {
+            self.raw.shadow.ctx = 0;
+            self.raw.shadow.packet_room = 0;
+            self.carve_below(self.raw.cursor & !(LINE - 1))?;
+            return Some(0);
+        }
+        let real = self.xdp();
+        let mut room = 0;
+        if flags & b::BAILEY_PROG_PACKET != 0 {
             // SAFETY: frame_sz and flags share a union with their common initializer.
             let frame_sz = unsafe { real.__bindgen_anon_1.__bindgen_anon_1.frame_sz };
-            self.raw.shadow.hard_start = real.data_hard_start as u64;
-            let mut room = 0;
-            if flags & b::BAILEY_PROG_PACKET != 0 {
-                room = u64::from(frame_sz).checked_sub(u64::from(b::BAILEY_XDP_TAIL))?;
+            room = u64::from(frame_sz).checked_sub(u64::from(b::BAILEY_XDP_TAIL))?;
+        }
+        let packet = self.raw.cursor.wrapping_sub(room) & !(LINE - 1);
+        let devices = if flags & (b::BAILEY_PROG_RXQ | b::BAILEY_PROG_TXQ) != 0 {
+            DEVICES
+        } else {
+            0
+        };
+        let ctx = packet.wrapping_sub(devices + CONTEXT);
+        self.carve_below(ctx)?;
+        self.raw.shadow.ctx = ctx;
+        self.raw.shadow.packet = packet;
+        self.raw.shadow.packet_room = room;
+        self.raw.shadow.hard_start = real.data_hard_start as u64;
+        if devices != 0 {
+            self.show_devices(packet);
+        }
+        if flags & b::BAILEY_PROG_PACKET != 0 {
+            self.fill()?;
+            if flags & b::BAILEY_PROG_WRITES != 0 {
+                self.raw.work |= b::BAILEY_WORK_PACKET;
             }
-            self.raw.shadow.packet = take(room)?;
-            self.raw.shadow.packet_room = room;
-            let mut rxq = 0;
-            if flags & b::BAILEY_PROG_RXQ != 0 {
-                // SAFETY: a running XDP program has a receive queue and its device.
-                let (queue, ifindex) =
-                    unsafe { ((*real.rxq).queue_index, (*(*real.rxq).dev).ifindex) };
-                let dev = device(take(LINE)?, ifindex);
-                rxq = take(size_of::<b::xdp_rxq_info>() as u64)?;
-                // SAFETY: in this run's part of the frame, and large enough.
-                unsafe {
-                    let rxq = rxq as *mut b::xdp_rxq_info;
-                    (*rxq).dev = dev as *mut b::net_device;
-                    (*rxq).queue_index = queue;
-                }
+        }
+        Some(ctx)
+    }
+
+    /// Makes the stand-ins for what the program follows `rxq` and `txq` to, from `top`
+    /// downwards.
+    #[inline(never)]
+    fn show_devices(&mut self, top: u64) {
+        let flags = self.image().flags;
+        let real = self.xdp();
+        let shadow = self.raw.shadow.ctx as *mut b::xdp_buff;
+        let rxq = top - LINE - RXQ;
+        let txq = rxq - 2 * LINE;
+        if flags & b::BAILEY_PROG_RXQ != 0 {
+            // SAFETY: a running XDP program has a receive queue and its device.
+            let (queue, ifindex) = unsafe { ((*real.rxq).queue_index, (*(*real.rxq).dev).ifindex) };
+            let dev = device(rxq + RXQ, ifindex);
+            // SAFETY: `carve` has taken the room, and that of the shadow.
+            unsafe {
+                let rxq = rxq as *mut b::xdp_rxq_info;
+                (*rxq).dev = dev as *mut b::net_device;
+                (*rxq).queue_index = queue;
+                (*shadow).rxq = rxq;
             }
-            let mut txq = 0;
-            if flags & b::BAILEY_PROG_TXQ != 0 && !real.txq.is_null() {
+        }
+        if flags & b::BAILEY_PROG_TXQ != 0 {
+            let mut seen = core::ptr::null_mut();
+            if !real.txq.is_null() {
                 // SAFETY: devmap sets txq and its device before it runs a program.
                 let ifindex = unsafe { (*(*real.txq).dev).ifindex };
-                let dev = device(take(LINE)?, ifindex);
-                txq = take(size_of::<b::xdp_txq_info>() as u64)?;
-                // SAFETY: in this run's part of the frame, and large enough.
-                unsafe { (*(txq as *mut b::xdp_txq_info)).dev = dev as *mut b::net_device };
+                let dev = device(txq + LINE, ifindex);
+                seen = txq as *mut b::xdp_txq_info;
+                // SAFETY: as above.
+                unsafe { (*seen).dev = dev as *mut b::net_device };
             }
-            let ctx = take(size_of::<b::xdp_buff>() as u64)?;
-            // SAFETY: in this run's part of the frame, and large enough.
-            unsafe {
-                let shadow = ctx as *mut b::xdp_buff;
-                (*shadow).data_hard_start = self.raw.shadow.packet as *mut c_void;
-                (*shadow).rxq = rxq as *mut b::xdp_rxq_info;
-                (*shadow).txq = txq as *mut b::xdp_txq_info;
-                (*shadow).__bindgen_anon_1 = real.__bindgen_anon_1;
-            }
-            self.raw.shadow.ctx = ctx;
+            // SAFETY: as above.
+            unsafe { (*shadow).txq = seen };
         }
-        let rbp = take(0)?;
-        self.carve_below(rbp)?;
-        if !self.sync_in() {
-            return None;
-        }
-        if flags & b::BAILEY_PROG_WRITES != 0 {
-            self.raw.work |= b::BAILEY_WORK_PACKET;
-        }
-        Some(self.raw.shadow.ctx)
     }
 
     /// Whether what the program sees is all that one with `flags` looks at.
@@ -230,57 +254,125 @@ pub(super) unsafe fn copy_bytes(to: u64, from: u64, len: u64) {
     copy(to, from, len);
 }
 
-/// Copies `len` bytes. Plain moves, because for packets of usual size they
-/// beat the start-up cost of `rep movsb` (and emulators count every byte of it).
-fn copy(to: u64, from: u64, len: u64) {
-    this_cpu().bytes_copied += len;
-    let (mut to, mut from, mut left) = (to as *mut u64, from as *const u64, len);
-    // SAFETY: callers pass ranges inside the real buffer and the frame. The frame may be written
-    // by another CPU meanwhile, hence volatile; all values are valid. x86 needs no alignment.
+/// Adds to this CPU's count of bytes copied.
+#[inline(always)]
+fn count(len: u64) {
+    // SAFETY: one instruction on a word of this CPU's; the kernel's per-CPU base is in GS.
     unsafe {
-        while left >= 64 {
-            core::arch::asm!(
-                "mov {a}, [{from}]",
-                "mov {b}, [{from} + 8]",
-                "mov {c}, [{from} + 16]",
-                "mov {d}, [{from} + 24]",
-                "mov [{to}], {a}",
-                "mov [{to} + 8], {b}",
-                "mov [{to} + 16], {c}",
-                "mov [{to} + 24], {d}",
-                "mov {a}, [{from} + 32]",
-                "mov {b}, [{from} + 40]",
-                "mov {c}, [{from} + 48]",
-                "mov {d}, [{from} + 56]",
-                "mov [{to} + 32], {a}",
-                "mov [{to} + 40], {b}",
-                "mov [{to} + 48], {c}",
-                "mov [{to} + 56], {d}",
-                a = out(reg) _,
-                b = out(reg) _,
-                c = out(reg) _,
-                d = out(reg) _,
-                from = in(reg) from,
-                to = in(reg) to,
-                options(nostack, preserves_flags),
-            );
-            to = to.byte_add(64);
-            from = from.byte_add(64);
-            left -= 64;
+        core::arch::asm!(
+            "add qword ptr gs:[rip + bailey_cpu + {at}], {len}",
+            at = const offset_of!(b::bailey_cpu, bytes_copied),
+            len = in(reg) len,
+            options(nostack),
+        );
+    }
+}
+
+/// Moves 8 * N bytes, all read before any is written, if they fit the registers.
+macro_rules! moves {
+    ($to:expr, $from:expr, $($word:ident $at:literal),*) => {
+        core::arch::asm!(
+            $(concat!("mov {", stringify!($word), "}, [{from} + ", $at, "]"),)*
+            $(concat!("mov [{to} + ", $at, "], {", stringify!($word), "}"),)*
+            $($word = out(reg) _,)*
+            from = in(reg) $from,
+            to = in(reg) $to,
+            options(nostack, preserves_flags),
+        )
+    };
+}
+
+/// Copies `len` bytes between ranges that do not overlap. Plain moves, because for packets
+/// of usual size they beat the start-up cost of `rep movsb` (and emulators count every byte
+/// of it). The last ones begin where they end with the range, so no byte is moved alone.
+#[inline(always)]
+fn copy(to: u64, from: u64, len: u64) {
+    count(len);
+    // SAFETY: callers pass ranges inside the real buffer and the frame, and all moves are inside
+    // of them. The frame may be written by another CPU meanwhile; all values are valid, and of
+    // bytes that are moved twice either is. x86 needs no alignment.
+    unsafe {
+        if len > 64 {
+            copy_lines(to, from, len);
+        } else if len > 32 {
+            let rest = len - 32;
+            moves!(to, from, a 0, b 8, c 16, d 24);
+            moves!(to.wrapping_add(rest), from.wrapping_add(rest), a 0, b 8, c 16, d 24);
+        } else if len >= 16 {
+            let rest = len - 16;
+            moves!(to, from, a 0, b 8);
+            moves!(to.wrapping_add(rest), from.wrapping_add(rest), a 0, b 8);
+        } else {
+            copy_few(to, from, len);
         }
-        let (mut to, mut from) = (to.cast::<u8>(), from.cast::<u8>());
-        while left >= 8 {
-            to.cast::<u64>()
-                .write_unaligned(from.cast::<u64>().read_unaligned());
-            to = to.add(8);
-            from = from.add(8);
-            left -= 8;
+    }
+}
+
+/// The same for more than 64 bytes.
+///
+/// # Safety
+///
+/// `from` may be read and `to` be written, `len` bytes of each.
+#[inline(never)]
+unsafe fn copy_lines(to: u64, from: u64, len: u64) {
+    // Whole lines, but that of the last byte.
+    let lines = len.wrapping_sub(1) & !(LINE - 1);
+    let rest = len.wrapping_sub(LINE);
+    // SAFETY: promised by the caller; `lines` is neither 0 nor more than `len`.
+    unsafe {
+        core::arch::asm!(
+            "2:",
+            "mov {a}, [{from} + {at}]",
+            "mov {b}, [{from} + {at} + 8]",
+            "mov {c}, [{from} + {at} + 16]",
+            "mov {d}, [{from} + {at} + 24]",
+            "mov [{to} + {at}], {a}",
+            "mov [{to} + {at} + 8], {b}",
+            "mov [{to} + {at} + 16], {c}",
+            "mov [{to} + {at} + 24], {d}",
+            "mov {a}, [{from} + {at} + 32]",
+            "mov {b}, [{from} + {at} + 40]",
+            "mov {c}, [{from} + {at} + 48]",
+            "mov {d}, [{from} + {at} + 56]",
+            "mov [{to} + {at} + 32], {a}",
+            "mov [{to} + {at} + 40], {b}",
+            "mov [{to} + {at} + 48], {c}",
+            "mov [{to} + {at} + 56], {d}",
+            "add {at}, 64",
+            "jnz 2b",
+            a = out(reg) _,
+            b = out(reg) _,
+            c = out(reg) _,
+            d = out(reg) _,
+            at = inout(reg) lines.wrapping_neg() => _,
+            from = in(reg) from.wrapping_add(lines),
+            to = in(reg) to.wrapping_add(lines),
+            options(nostack),
+        );
+        let (to, from) = (to.wrapping_add(rest), from.wrapping_add(rest));
+        moves!(to, from, a 0, b 8, c 16, d 24);
+        moves!(to, from, a 32, b 40, c 48, d 56);
+    }
+}
+
+/// The same for less than 16 bytes.
+///
+/// # Safety
+///
+/// `from` may be read and `to` be written, `len` bytes of each.
+#[inline(never)]
+unsafe fn copy_few(to: u64, from: u64, len: u64) {
+    // SAFETY: promised by the caller.
+    unsafe {
+        if len >= 8 {
+            let rest = len - 8;
+            moves!(to, from, a 0);
+            moves!(to.wrapping_add(rest), from.wrapping_add(rest), a 0);
+            return;
         }
-        while left > 0 {
-            to.write_volatile(from.read_volatile());
-            to = to.add(1);
-            from = from.add(1);
-            left -= 1;
+        for at in 0..len {
+            let byte = (from.wrapping_add(at) as *const u8).read_volatile();
+            (to.wrapping_add(at) as *mut u8).write_volatile(byte);
         }
     }
 }
@@ -320,6 +412,18 @@ unsafe extern "C" fn bailey_first_frame(prog: *mut b::bailey_prog) -> *mut b::ba
 unsafe extern "C" fn bailey_exit(run: *mut b::bailey_run, verdict: u64) -> u64 {
     // SAFETY: promised by the caller.
     let run = unsafe { Run::from_raw(run) };
+    let ended = run.raw.action == b::BAILEY_ABORT;
+    if run.raw.work == b::BAILEY_WORK_PACKET && run.raw.calls == 0 && !ended {
+        // As nearly always.
+        run.sync_back();
+        return verdict;
+    }
+    exit(run, verdict)
+}
+
+/// The end of a run that is more than one program's own on its packet.
+#[inline(never)]
+fn exit(run: &mut Run, verdict: u64) -> u64 {
     if run.raw.calls > 0 {
         if run.raw.action != b::BAILEY_ABORT && super::function::leave(run) {
             return verdict;
