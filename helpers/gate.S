@@ -411,8 +411,10 @@ SYM_INNER_LABEL(bailey_helper_z_end, SYM_L_GLOBAL)
 	addq	PROG_SITES(%rax), %r9
 	movq	%r10, %rdx
 	movq	%r11, %rcx
-	cmpl	$BAILEY_SITE_SCALAR, SITE_CLASS(%r9)
-	jne	.Laudited
+	cmpl	$BAILEY_SITE_AUDITED, SITE_CLASS(%r9)
+	jae	.Lno_scalar
+.Lscalar:
+	HINT_RUN
 	movq	SITE_FUNC(%r9), %rax
 	testl	$X86_EFLAGS_IF, RUN_FLAGS(%rsp)
 	jz	.Lscalar_quiet
@@ -436,8 +438,26 @@ SYM_INNER_LABEL(bailey_helper_z_end, SYM_L_GLOBAL)
 	HINT_RUN
 	jmp	bailey_abort
 
-.Laudited:
+/* With a map, whatever the program says it is; or with nothing behind it. */
+.Lwith_map:
 	HINT_RUN
+	movq	SITE_MAP(%r9), %rax
+	testq	%rax, %rax
+	cmovneq	%rax, %rdi
+	cmpl	$BAILEY_SITE_LAST, SITE_CLASS(%r9)
+	jne	.Lscalar
+	movq	SITE_FUNC(%r9), %rax
+	testl	$X86_EFLAGS_IF, RUN_FLAGS(%rsp)
+	jz	1f
+	sti
+1:	CALL_NOSPEC rax
+	cli
+	movq	%rax, %r8
+	jmp	.Lend_of_run
+
+.Lno_scalar:
+	HINT_RUN
+	jne	.Lwith_map
 	movq	%r9, RUN_SITE(%rsp)
 	testl	$X86_EFLAGS_IF, RUN_FLAGS(%rsp)
 	jz	1f

@@ -88,10 +88,13 @@
 #define SITE_OUT		0x08
 #define SITE_CLASS		0x10
 #define SITE_RET		0x18
+#define SITE_MAP		0x28
 #define SITE_SHIFT		7	/* log2 of its size */
 
 #define BAILEY_SITE_SCALAR	0	/* no memory arguments, no context */
 #define BAILEY_SITE_AUDITED	1	/* through bailey_helper() */
+#define BAILEY_SITE_MAP		2	/* the site's map, then numbers */
+#define BAILEY_SITE_LAST	3	/* as the first or the last; the run ends behind it */
 
 /* struct bailey_site.helper: no helper but a function of the program, `func` */
 #define BAILEY_SITE_FUNCTION	0xffffffff

@@ -54,6 +54,7 @@ IS_AT(site, func, SITE_FUNC);
 IS_AT(site, out, SITE_OUT);
 IS_AT(site, class, SITE_CLASS);
 IS_AT(site, ret, SITE_RET);
+IS_AT(site, map, SITE_MAP);
 static_assert(sizeof(struct bailey_site) == 1 << SITE_SHIFT);
 
 IS_AT(run, prog, RUN_PROG);

@@ -442,7 +442,22 @@ pub(super) fn entry(
         site.effects |= effect::ACQUIRES;
         site.resource = resource::SOCKET;
     }
+    if takes_map_and_numbers(&site) {
+        site.class = b::BAILEY_SITE_MAP;
+    }
     Ok(site)
+}
+
+/// Whether all that there is to an audit of the call is that its first argument is the
+/// map, always the same: the gate itself puts that there.
+fn takes_map_and_numbers(site: &b::bailey_site) -> bool {
+    let [map, rest @ ..] = &site.args;
+    let is_number = |arg: &b::bailey_arg| matches!(arg.kind, kind::SCALAR | kind::UNUSED);
+    site.effects & !effect::READ_ONLY == 0
+        && site.returns == returns::SCALAR
+        && site.map != 0
+        && map.kind == kind::MAP
+        && rest.iter().all(is_number)
 }
 
 /// What the verifier found out of the objects that the call is about.
@@ -527,7 +542,9 @@ pub(super) fn ends(site: &mut b::bailey_site) {
         | effect::OBJECTS
         | effect::GRAPH;
     if site.effects & ELSEWHERE == 0 && site.returns == returns::SCALAR {
-        site.class = b::BAILEY_SITE_AUDITED;
+        if site.class != b::BAILEY_SITE_AUDITED {
+            site.class = b::BAILEY_SITE_LAST;
+        }
         site.effects |= effect::LAST;
     }
 }
