@@ -256,6 +256,9 @@ struct bailey_prog {
 	u32 ctx_arg;		/* which argument is the real context, from 1; 0: none */
 	u32 is_global;		/* it is a global function: others may attach to it */
 	u32 loops;		/* it has a may_goto: entered by a gate of its own */
+	u32 sees;		/* bytes from data on that it looks at, or U32_MAX: all */
+	u32 writes_from;	/* of these, where those begin that it writes */
+	u32 writes_to;		/* and where they end */
 	struct bailey_site *landing;	/* where exceptions of other images come to, or NULL */
 	struct exception_table_entry *probes;	/* loads that may read what was not lent */
 	u32 probe_count;

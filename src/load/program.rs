@@ -20,6 +20,7 @@ use super::switch::Switch;
 use super::Reason;
 use crate::bindings as b;
 use crate::domain::Member;
+use crate::pure::reach::Reach;
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::ptr;
@@ -308,6 +309,7 @@ impl Program {
         aux: *mut b::bpf_prog_aux,
         prog_type: u32,
         flags: u32,
+        reach: Reach,
         isolation: Isolation,
     ) -> Result<Arc<Self>> {
         let program = Self::new(aux, prog_type, None, Some(isolation))?;
@@ -338,6 +340,8 @@ impl Program {
             // SAFETY: as above.
             let raw = unsafe { &mut *image.as_raw() };
             raw.flags = flags;
+            (raw.sees, raw.writes_from, raw.writes_to) =
+                (reach.sees, reach.writes_from, reach.writes_to);
             // A confined program never returns through its frame, so where the callee-saved
             // registers lie in it does not matter; room for what the JIT pushes does.
             raw.depth = part.stack.next_multiple_of(8) + 8 * (crate::run::JIT_PUSHES as u32);

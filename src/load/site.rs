@@ -13,6 +13,7 @@ use crate::domain::fields::Fields;
 use crate::pure::catalog::{id, name, ArgKind, ArgTypeTable, Gate, Gives, Resource, Special, Sync};
 use crate::pure::graph::Part;
 use crate::pure::objects::Step;
+use crate::pure::reach::Takes;
 use crate::pure::rewrite::Refusal;
 use core::mem::size_of;
 
@@ -446,6 +447,48 @@ pub(super) fn entry(
         site.class = b::BAILEY_SITE_MAP;
     }
     Ok(site)
+}
+
+/// What the call at `insn` of helper `called` does with memory that it is given.
+pub(super) fn takes(insn: usize, called: &Called, known: &Knowledge) -> [Takes; 5] {
+    if called.helper.special == Special::PrintkFormat {
+        // The format says which are addresses.
+        return [Takes::Unknown; 5];
+    }
+    let kind = |index| called.arg(index, &ARG_TYPES);
+    let map = (0..5)
+        .find(|&index| kind(index) == Ok(ArgKind::Map))
+        .and_then(|index| known.map_argument(insn, index + 1));
+    let bytes =
+        |len: Option<u32>, write| len.map_or(Takes::Unknown, |len| Takes::Bytes { len, write });
+    core::array::from_fn(|index| match kind(index) {
+        // SAFETY: a map that `env` holds a reference to.
+        Ok(ArgKind::MapKey) => bytes(map.map(|map| unsafe { (*map).key_size }), false),
+        Ok(ArgKind::MapValue { write }) => {
+            // SAFETY: as above.
+            bytes(map.map(|map| unsafe { (*map).value_size }), write)
+        }
+        Ok(ArgKind::MemFixed { size, write }) => bytes(Some(size), write),
+        Ok(ArgKind::Mem { write, .. }) => Takes::Counted { write },
+        // The verifier lets no address in the packet be one of these.
+        Ok(
+            ArgKind::Unused
+            | ArgKind::Scalar
+            | ArgKind::Size { .. }
+            | ArgKind::AllocSize
+            | ArgKind::Ctx
+            | ArgKind::Map
+            | ArgKind::SpinLock
+            | ArgKind::RingbufRecord
+            | ArgKind::Socket
+            | ArgKind::KernelObject
+            | ArgKind::ConstStr
+            | ArgKind::Timer
+            | ArgKind::Workqueue
+            | ArgKind::Callback,
+        ) => Takes::Nothing,
+        _ => Takes::Unknown,
+    })
 }
 
 /// Whether all that there is to an audit of the call is that its first argument is the

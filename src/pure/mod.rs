@@ -8,8 +8,8 @@
 //! eBPF interpreter, an x86 decoder, the `x86` crate's register bits).
 //!
 //! The way of a program load: [`insn`] and [`rewrite`] turn a verified program
-//! into one with gates, [`catalog`] says which helpers it may call, [`image`]
-//! checks the machine code that came out. The way of a packet: [`pkrs`],
+//! into one with gates, [`catalog`] says which helpers it may call, [`reach`] how much of
+//! the packet it uses, [`image`] checks the machine code that came out. The way of a packet: [`pkrs`],
 //! [`pool`] and [`region`] say what a domain may touch, [`loan`], [`access`]
 //! and [`x86`] mediate what it may not, [`ledger`] remembers what it holds,
 //! [`graph`] what it does with objects of its own, [`violation`] names what it
@@ -38,6 +38,7 @@ pub mod objects;
 pub mod pieces;
 pub mod pkrs;
 pub mod pool;
+pub mod reach;
 pub mod region;
 pub mod rewrite;
 pub mod shift;

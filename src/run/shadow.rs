@@ -11,6 +11,7 @@ use super::{this_cpu, Run};
 use crate::bindings as b;
 use crate::breach;
 use crate::load::Image;
+use crate::pure::reach;
 use core::mem::{offset_of, size_of};
 use kernel::prelude::*;
 
@@ -24,7 +25,8 @@ const RXQ: u64 = (size_of::<b::xdp_rxq_info>() as u64).next_multiple_of(LINE);
 const DEVICES: u64 = LINE + RXQ + 2 * LINE;
 const _: () = assert!(size_of::<b::xdp_txq_info>() as u64 <= LINE);
 
-/// The part of the real packet that a program can address directly.
+/// The part of the real packet that a program can address directly: with what stands in
+/// front of its data, unless it is known not to look there.
 struct Extent {
     start: u64,
     end: u64,
@@ -43,8 +45,11 @@ impl Run {
     #[inline(always)]
     fn extent(&self) -> Option<Extent> {
         let xdp = self.xdp();
-        // data_meta is data + 1 where metadata is not supported (xdp_set_data_meta_invalid).
-        let start = (xdp.data as u64).min(xdp.data_meta as u64);
+        let mut start = xdp.data as u64;
+        if self.image().sees == reach::ALL {
+            // data_meta is data + 1 where metadata is not supported (xdp_set_data_meta_invalid).
+            start = start.min(xdp.data_meta as u64);
+        }
         let end = xdp.data_end as u64;
         let low = self.raw.shadow.hard_start;
         // What lies below `low` is far behind the end.
@@ -80,10 +85,12 @@ impl Run {
             || self.fill().is_some()
     }
 
-    /// The same, of a program that looks at the packet.
+    /// The same, of a program that looks at the packet. No more of it is copied than the
+    /// program looks at.
     #[inline(always)]
     fn fill(&mut self) -> Option<()> {
         let extent = self.extent()?;
+        let sees = self.image().sees;
         let distance = self.distance();
         let xdp = self.xdp();
         let shadow = self.raw.shadow.ctx as *mut b::xdp_buff;
@@ -91,29 +98,37 @@ impl Run {
         unsafe {
             (*shadow).data = (xdp.data as u64).wrapping_add(distance) as *mut c_void;
             (*shadow).data_end = (xdp.data_end as u64).wrapping_add(distance) as *mut c_void;
-            (*shadow).data_meta = (xdp.data_meta as u64).wrapping_add(distance) as *mut c_void;
+            if sees == reach::ALL {
+                (*shadow).data_meta = (xdp.data_meta as u64).wrapping_add(distance) as *mut c_void;
+            }
         }
+        let len = extent.end.wrapping_sub(extent.start);
         copy(
             extent.start.wrapping_add(distance),
             extent.start,
-            extent.end.wrapping_sub(extent.start),
+            len.min(sees.into()),
         );
         Some(())
     }
 
-    /// Copies the packet back to where it came from.
+    /// Copies the packet back to where it came from, as far as the program may have written
+    /// it.
     #[inline(always)]
     pub(crate) fn sync_back(&mut self) {
         if self.raw.work & b::BAILEY_WORK_PACKET == 0 {
             return;
         }
         if let Some(extent) = self.extent() {
-            let distance = self.distance();
-            copy(
-                extent.start,
-                extent.start.wrapping_add(distance),
-                extent.end.wrapping_sub(extent.start),
+            let image = self.image();
+            let len = extent.end.wrapping_sub(extent.start);
+            let (from, to) = (
+                u64::from(image.writes_from),
+                len.min(image.writes_to.into()),
             );
+            if from < to {
+                let at = extent.start.wrapping_add(from);
+                copy(at, at.wrapping_add(self.distance()), to.wrapping_sub(from));
+            }
         }
     }
 
@@ -202,7 +217,9 @@ impl Run {
     /// Whether what the program sees is all that one with `flags` looks at.
     pub(crate) fn shows(&self, flags: u32) -> bool {
         let looks = flags & !(b::BAILEY_PROG_WRITES | b::BAILEY_PROG_TAIL);
-        looks & !self.image().flags == 0 && (self.raw.shadow.ctx != 0 || looks == 0)
+        looks & !self.image().flags == 0
+            && (looks & b::BAILEY_PROG_PACKET == 0 || self.image().sees == reach::ALL)
+            && (self.raw.shadow.ctx != 0 || looks == 0)
     }
 
     /// Carves no more than the stack of a program with `flags`, which sees what
@@ -368,6 +385,20 @@ unsafe fn copy_few(to: u64, from: u64, len: u64) {
             let rest = len - 8;
             moves!(to, from, a 0);
             moves!(to.wrapping_add(rest), from.wrapping_add(rest), a 0);
+            return;
+        }
+        if len >= 4 {
+            let rest = len - 4;
+            for at in [0, rest] {
+                core::arch::asm!(
+                    "mov {half:e}, [{from}]",
+                    "mov [{to}], {half:e}",
+                    half = out(reg) _,
+                    from = in(reg) from.wrapping_add(at),
+                    to = in(reg) to.wrapping_add(at),
+                    options(nostack, preserves_flags),
+                );
+            }
             return;
         }
         for at in 0..len {

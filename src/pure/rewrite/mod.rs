@@ -601,6 +601,11 @@ impl Facts {
         self.stores_packet || self.packet_dynptrs && self.stores_slices
     }
 
+    /// The program makes dynptrs of the packet.
+    pub const fn packet_dynptrs(&self) -> bool {
+        self.packet_dynptrs
+    }
+
     /// The program follows `rxq`, for the queue or the device's index.
     pub const fn reads_rxq(&self) -> bool {
         self.reads_rxq
