@@ -1,7 +1,8 @@
 #!/bin/bash
 # selftests.sh: compiles the guest tests' programs into build/selftests/, which
 # a guest gets as /files: every selftests/progs/*.bpf.c as <name>.bpf.o, every
-# selftests/*.c as <name>, selftests/guest/ as guest/.
+# selftests/*.c as <name>, selftests/guest/ as guest/, selftests/bench/ as bench/,
+# and the demo's network as demo/network.sh.
 # shellcheck source=scripts/common.sh
 . "$(dirname "$0")/common.sh"
 
@@ -26,3 +27,7 @@ sed '/mod tests/q' "$TOP/src/pure/catalog/kfuncs.rs" | grep -oE '"[a-z_][a-z0-9_
     tr -d '"' >"$out/kfuncs.list"
 echo bpf_throw >>"$out/kfuncs.list"
 [ ! -d "$TOP/selftests/guest" ] || cp -a "$TOP/selftests/guest/." "$out/guest/"
+# The benchmark's traffic is the demo's, and one of the guest tests is a short benchmark.
+mkdir -p "$out/bench" "$out/demo"
+cp -a "$TOP"/selftests/bench/. "$out/bench/"
+cp -a "$TOP/qemu/demo/network.sh" "$out/demo/"

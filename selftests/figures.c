@@ -13,6 +13,8 @@
  *   figures images OBJECT...
  *       a line `object/program xlated jited stubs images state` for each
  *       program: BPF instructions, bytes, bytes, images
+ *   figures loop INSTRUCTIONS SLEEPS
+ *       executes so many, asleep for 20 ms so often between them
  */
 #include "runner.h"
 
@@ -285,6 +287,18 @@ static void images(char **paths)
 	}
 }
 
+/* The control of what counts instructions: two a round, and nothing else. */
+static void loop(__u64 instructions, int sleeps)
+{
+	for (int part = 0; part <= sleeps; part++) {
+		__u64 rounds = instructions / 2 / (sleeps + 1);
+
+		if (part)
+			usleep(20000);
+		asm volatile("1: dec %0; jnz 1b" : "+r"(rounds) : : "cc");
+	}
+}
+
 int main(int argc, char **argv)
 {
 	pin_to_cpu(0);
@@ -297,6 +311,8 @@ int main(int argc, char **argv)
 		events(argv[2], argv[3], atoi(argv[4]), strtoull(argv[5], NULL, 0));
 	else if (argc > 2 && !strcmp(argv[1], "images"))
 		images(argv + 2);
+	else if (argc == 4 && !strcmp(argv[1], "loop") && strtoull(argv[2], NULL, 0) >= 1000000)
+		loop(strtoull(argv[2], NULL, 0), atoi(argv[3]));
 	else
 		die("figures: see the top of its source");
 	return 0;

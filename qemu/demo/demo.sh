@@ -85,6 +85,7 @@ title "client - forwarder - server, memcached at the server"
 network_up
 ip netns exec server memcached -u root -l 10.2.0.2 -p 11211 -U 11211 -m 64 -t 1 -d
 forwarder_load
+pass_load
 expect "ICMP goes through the forwarder's kernel" \
     ip netns exec client ping -q -c 3 -i 0.2 10.2.0.2
 bpftool prog show pinned /sys/fs/bpf/demo/forwarder | sed 's/^/  /'

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by the demo: three network namespaces in a row,
+# Sourced by the demo and by the benchmark: three network namespaces in a row,
 #
 #   client          forwarder          server
 #   c0 10.1.0.2 --- f0 10.1.0.1
@@ -55,7 +55,6 @@ forwarder_load() {
     local pin=/sys/fs/bpf/demo
     mkdir -p $pin
     bpftool prog load forwarder.bpf.o $pin/forwarder pinmaps $pin
-    bpftool prog load demo_pass.bpf.o $pin/pass
 
     # Device map slots: 0 towards the client, 1 towards the server. An interface
     # index means something in its namespace only.
@@ -73,10 +72,17 @@ forwarder_load() {
     bpftool map update pinned $pin/routes key $(bytes 10.2.0.2 "") \
         value hex $(bytes "$(mac server s0)" "") $(bytes "$(mac forwarder f1)" "") 01 00 00 00
 
-    in_net client ip link set dev c0 xdpdrv pinned $pin/pass
-    in_net server ip link set dev s0 xdpdrv pinned $pin/pass
     in_net forwarder ip link set dev f0 xdpdrv pinned $pin/forwarder
     in_net forwarder ip link set dev f1 xdpdrv pinned $pin/forwarder
+}
+
+# A veth takes what XDP sends to it if it has a program itself, or GRO: which of the
+# two its ends at client and server have is the caller's choice.
+pass_load() {
+    local pin=/sys/fs/bpf/demo
+    bpftool prog load demo_pass.bpf.o $pin/pass
+    in_net client ip link set dev c0 xdpdrv pinned $pin/pass
+    in_net server ip link set dev s0 xdpdrv pinned $pin/pass
 }
 
 forwarder_unload() {
