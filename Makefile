@@ -8,7 +8,7 @@ SHELL := /bin/bash
 
 # Settings reach the scripts through the environment.
 export KERNEL RUN FILES MODULE MODULE_DIR SMP MEM TIMEOUT ICOUNT NMI STOPS APPEND LOG BOOT_LIMIT QEMU_ARGS EMULATOR
-export DEBIAN_MIRROR TESTS JOBS N SEED CAMPAIGN
+export DEBIAN_MIRROR TESTS JOBS PARTS N SEED CAMPAIGN
 unexport MAKEFLAGS
 
 .DEFAULT_GOAL := help
@@ -39,7 +39,7 @@ host-test: ## the pure logic's tests, with cargo
 guest-test: ## the tests in the guest [KERNEL=..] [TESTS="name name"] [JOBS=2]
 	@scripts/guest-test.sh
 
-bench: ## instructions for each gate and copy, counted by QEMU
+bench: ## memcached off and on, and each gate: build/bench/report.html [PARTS="memcached scale"]
 	@scripts/bench.sh
 
 setup: ## everything that the other targets need (they do it themselves, too)
@@ -55,7 +55,7 @@ shell: ## an interactive guest with the module installed
 	@RUN= scripts/vm.sh
 
 clean: ## remove what was built from this tree; keep chroots, kernels and images
-	@rm -rf build/module-* build/check-* build/selftests build/demo build/host build/host-check build/results build/log build/vm-*/run build/vm-*/index*
+	@rm -rf build/module-* build/check-* build/selftests build/demo build/bench build/host build/host-check build/results build/log build/vm-*/run build/vm-*/index*
 
 distclean: ## remove everything that was made
 	@rm -rf build

@@ -65,7 +65,8 @@ module_clippy() {
 
 check "shell scripts pass shellcheck" shell_scripts
 check "Python scripts compile" in_root trixie python3 -c \
-    'import ast,sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' qemu/{run,bochs,debugger,decode,stops,campaign}.py
+    'import ast,sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' qemu/{run,bochs,debugger,decode,stops,campaign}.py scripts/report.py
+check "the benchmark's model counts its examples right" in_root trixie python3 -m doctest scripts/report.py
 check "the splat lists judge their cases right" "$TOP/scripts/splats.sh" --test
 check "no path of the author's machine is in the tree" no_host_paths
 check "C and BPF tests compile without a warning" "$TOP/scripts/selftests.sh"

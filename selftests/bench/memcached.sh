@@ -9,9 +9,10 @@
 # requests. A line for each run:
 #
 #   memcached STATE ROUND PROTOCOL SIZE CONNECTIONS REQUESTS NS BUSY_NS USER_NS ERRORS
-#       PACKETS RUNS KEY_WRITES BYTES_COPIED HELPER_CALLS
+#       PACKETS RUNS KEY_WRITES BYTES_COPIED HELPER_CALLS FORWARDER_NS FORWARDER_RUNS
 #
-# USER_NS is the load generator's own, in user space. Also `control SLEEPS INSTRUCTIONS NS
+# USER_NS is the load generator's own, in user space; FORWARDER_NS what the kernel's
+# statistics have for the forwarder's runs, some 70 for reading the clock in each. Also `control SLEEPS INSTRUCTIONS NS
 # BUSY_NS`, of a loop that is known to execute so many.
 #
 # `rep movs` counts as an instruction for each byte there. Without the two flags the
@@ -46,6 +47,12 @@ account() {
 	done | paste -sd' '
 }
 
+# Of the forwarder, as the kernel's statistics have it: nanoseconds, runs.
+forwarder() {
+	bpftool prog show pinned /sys/fs/bpf/demo/forwarder |
+		sed -n 's/.*run_time_ns \([0-9]*\) run_cnt \([0-9]*\).*/\1 \2/p'
+}
+
 packets() { counters | awk '$1 == "packets" { print $2 }'; }
 
 # Wrong answers, answers that did not come, and complaints of the load generator.
@@ -69,9 +76,9 @@ since() {
 
 # run STATE ROUND PROTOCOL SIZE CONNECTIONS REQUESTS
 run() {
-	local before counted sent user option=
+	local before counted ran sent user option=
 	[[ $3 == tcp ]] || option=-U
-	sent=$(packets) counted=$(account)
+	sent=$(packets) counted=$(account) ran=$(forwarder)
 	clock
 	before=$now
 	# shellcheck disable=SC2086 # the option may be none
@@ -80,7 +87,7 @@ run() {
 	clock
 	[[ $(errors) == 0 ]] || sed 's/^/# /' /tmp/load
 	echo memcached "$@" "$(since "$before" "$now")" $((10#${user/./} * 1000000)) "$(errors)" \
-		$(($(packets) - sent)) "$(since "$counted" "$(account)")"
+		$(($(packets) - sent)) "$(since "$counted" "$(account)")" "$(since "${ran:-0 0}" "$(forwarder)")"
 }
 
 # cases STATE NUMBER SIZES CONNECTIONS: each with few requests and with many
@@ -143,11 +150,14 @@ control() {
 	echo control "$1" 500000000 "$(since "$(since "$start" "$begin")" "$(since "$begin" "$now")")"
 }
 
+sysctl -qw kernel.bpf_stats_enabled=1
 network_up
 in_net client ethtool -K c0 gro on
 in_net server ethtool -K s0 gro on
 controls() {
 	local sleeps
+	# Found on its disk, and unpacked.
+	./figures loop 1000000 0
 	for sleeps in 0 50 0 50 0 50; do control $sleeps; done
 }
 
