@@ -358,10 +358,10 @@ class Gates:
 
     def whole_runs(self):
         rows = [[program, packet, show(self.run["off", program, packet]), show(self.run["on", program, packet]),
-                 show(self.writes.get(("on", program, packet), 0), 3)]
+                 f"{self.writes['on', program, packet]:g}" if ("on", program, packet) in self.writes else "-"]
                 for state, program, packet in self.run if state == "off" and program != "load_thousand"]
         rows += [[program, "64", show(self.round["off", program]), show(self.round["on", program]),
-                  show(self.round_writes["on", program], 2)] for state, program in self.round if state == "off"]
+                  f"{self.round_writes['on', program]:g}"] for state, program in self.round if state == "off"]
         if rows:
             yield Table("As counted, whole runs", ["program", "packet", "off", "on", "key writes a run"], rows)
 
