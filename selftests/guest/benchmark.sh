@@ -41,7 +41,8 @@ for state in off on beside; do
     check "$state: each request is two packets, the rest of a connection apart" \
         every $state "packets >= 2 * requests && packets <= 2 * requests + 50"
 done
-check "with the module each packet is a confined run" every on "runs == packets"
+# One of another protocol may come between the two readings.
+check "with the module each packet is a confined run" every on "runs >= packets - 2 && runs <= packets + 2"
 # An interrupt while confined has two more: there is one in a few hundred runs.
 check "a packet is two key writes" every on "writes >= 2 * runs && writes <= 2.02 * runs + 4"
 check "packets are copied" every on "bytes > 100 * requests"
