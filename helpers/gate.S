@@ -46,7 +46,7 @@ SYM_CODE_START(bailey_enter)
 	movq	%rdi, RUN_CTX(%rsp)
 	movq	%rdx, RUN_FRAME(%rsp)
 	movq	%rcx, RUN_CURSOR(%rsp)
-	movq	$0, RUN_WORK(%rsp)		/* and RUN_HELPERS */
+	movl	$0, RUN_WORK(%rsp)
 	movq	$0, RUN_ACTION(%rsp)		/* and the calls */
 
 	/* It may run (state 0) and uses nothing of the context: carve the stack here. */
@@ -317,10 +317,8 @@ SYM_INNER_LABEL(bailey_exit_z_end, SYM_L_GLOBAL)
 	movq	%rax, PCPU(CPU_RUN)
 	subq	$SLOT_STRIDE, PCPU(CPU_SLOT)
 	movq	RUN_PROG(%rsp), %rdx
-	movq	PROG_STATS(%rdx), %rdx
-	movl	RUN_HELPERS(%rsp), %eax
-	incq	%gs:STATS_RUNS(%rdx)
-	addq	%rax, %gs:STATS_HELPER_CALLS(%rdx)
+	movq	PROG_RUNS(%rdx), %rdx
+	incq	%gs:(%rdx)
 	decl	PER_CPU_VAR(__preempt_count)
 	movq	%r8, %rax
 	testl	$X86_EFLAGS_IF, RUN_SAVED(%rsp)
@@ -397,7 +395,6 @@ SYM_INNER_LABEL(bailey_helper_z_end, SYM_L_GLOBAL)
 	movl	$BAILEY_PHASE_NONE, PCPU(CPU_PHASE)
 	movq	%rbp, RUN_DOM_RBP(%rsp)
 	movq	RUN_KERNEL_RBP(%rsp), %rbp
-	incl	RUN_HELPERS(%rsp)
 	movq	RUN_PROG(%rsp), %rax
 	/*
 	 * Direct jumps alone lead here with a site's offset; but an event's
@@ -411,13 +408,15 @@ SYM_INNER_LABEL(bailey_helper_z_end, SYM_L_GLOBAL)
 	addq	PROG_SITES(%rax), %r9
 	movq	%r10, %rdx
 	movq	%r11, %rcx
-	cmpl	$BAILEY_SITE_AUDITED, SITE_CLASS(%r9)
-	jae	.Lno_scalar
+	movq	SITE_CALLS(%r9), %rax
+	incq	%gs:(%rax)
+	/* Numbers alone with interrupts off go the long way, too: one test for both. */
+	movl	SITE_CLASS(%r9), %eax
+	testl	%eax, RUN_FLAGS(%rsp)
+	jz	.Lno_scalar
 .Lscalar:
 	HINT_RUN
 	movq	SITE_FUNC(%r9), %rax
-	testl	$X86_EFLAGS_IF, RUN_FLAGS(%rsp)
-	jz	.Lscalar_quiet
 	sti
 	pushq	SITE_OUT(%r9)
 	HINT_RUN 8
@@ -426,13 +425,6 @@ SYM_INNER_LABEL(bailey_helper_z_end, SYM_L_GLOBAL)
 	HINT_RUN
 	cli
 	jmp	.Ltail_clean
-
-.Lscalar_quiet:
-	HINT_RUN
-	movq	%r9, RUN_SITE(%rsp)
-	CALL_NOSPEC rax
-	movq	RUN_SITE(%rsp), %rdx
-	jmp	.Lquiet
 
 .Lbad_site:
 	HINT_RUN
@@ -445,7 +437,12 @@ SYM_INNER_LABEL(bailey_helper_z_end, SYM_L_GLOBAL)
 	testq	%rax, %rax
 	cmovneq	%rax, %rdi
 	cmpl	$BAILEY_SITE_LAST, SITE_CLASS(%r9)
-	jne	.Lscalar
+	je	.Llast
+	testl	$X86_EFLAGS_IF, RUN_FLAGS(%rsp)
+	jnz	.Lscalar
+	jmp	.Laudited
+.Llast:
+	HINT_RUN
 	movq	SITE_FUNC(%r9), %rax
 	testl	$X86_EFLAGS_IF, RUN_FLAGS(%rsp)
 	jz	1f
@@ -457,7 +454,10 @@ SYM_INNER_LABEL(bailey_helper_z_end, SYM_L_GLOBAL)
 
 .Lno_scalar:
 	HINT_RUN
-	jne	.Lwith_map
+	testb	$BAILEY_SITE_MAP, %al
+	jnz	.Lwith_map
+.Laudited:
+	HINT_RUN
 	movq	%r9, RUN_SITE(%rsp)
 	testl	$X86_EFLAGS_IF, RUN_FLAGS(%rsp)
 	jz	1f
@@ -519,10 +519,8 @@ SYM_INNER_LABEL(bailey_helper_z_end, SYM_L_GLOBAL)
 	movq	%rax, PCPU(CPU_RUN)
 	subq	$SLOT_STRIDE, PCPU(CPU_SLOT)
 	movq	RUN_PROG(%rsp), %rdx
-	movq	PROG_STATS(%rdx), %rdx
-	movl	RUN_HELPERS(%rsp), %eax
-	incq	%gs:STATS_RUNS(%rdx)
-	addq	%rax, %gs:STATS_HELPER_CALLS(%rdx)
+	movq	PROG_RUNS(%rdx), %rdx
+	incq	%gs:(%rdx)
 	decl	PER_CPU_VAR(__preempt_count)
 	movq	RUN_CTX(%rsp), %rdi
 	movq	%r8, %rsi

@@ -62,7 +62,7 @@
 #define PROG_SITES		0x10
 #define PROG_SITE_BYTES		0x18
 #define PROG_DEPTH		0x1c
-#define PROG_STATS		0x20
+#define PROG_RUNS		0x20
 #define PROG_ENTER_OUT		0x28
 
 /* struct bailey_prog.flags: what enter and exit have to do for this program */
@@ -79,22 +79,19 @@
 #define BAILEY_CALL_FUNCTION	0x4	/* the program calls it, by a gate */
 #define BAILEY_CALL_LATER	0x8	/* the kernel calls it later, in a run of its own */
 
-/* struct bailey_stats, per CPU and program */
-#define STATS_RUNS		0x00
-#define STATS_HELPER_CALLS	0x08
-
 /* struct bailey_site */
 #define SITE_FUNC		0x00
 #define SITE_OUT		0x08
 #define SITE_CLASS		0x10
 #define SITE_RET		0x18
+#define SITE_CALLS		0x20
 #define SITE_MAP		0x28
 #define SITE_SHIFT		7	/* log2 of its size */
 
-#define BAILEY_SITE_SCALAR	0	/* no memory arguments, no context */
-#define BAILEY_SITE_AUDITED	1	/* through bailey_helper() */
-#define BAILEY_SITE_MAP		2	/* the site's map, then numbers */
-#define BAILEY_SITE_LAST	3	/* as the first or the last; the run ends behind it */
+#define BAILEY_SITE_AUDITED	0	/* through bailey_helper() */
+#define BAILEY_SITE_MAP		1	/* the site's map, then numbers */
+#define BAILEY_SITE_LAST	3	/* as numbers or as that; the run ends behind it */
+#define BAILEY_SITE_SCALAR	0x200	/* numbers alone; RFLAGS.IF, for one test of both */
 
 /* struct bailey_site.helper: no helper but a function of the program, `func` */
 #define BAILEY_SITE_FUNCTION	0xffffffff
@@ -116,7 +113,6 @@
 #define RUN_SITE		0x38
 #define RUN_ACTION		0x40	/* and the number of calls */
 #define RUN_WORK		0x48	/* what bailey_exit() has to do */
-#define RUN_HELPERS		0x4c
 #define RUN_SHADOW		0x50	/* struct bailey_shadow, used by Rust */
 #define RUN_COUNT		0x88	/* with BAILEY_PROG_TAIL: where the tail calls are counted */
 #define RUN_FLAGS		0x90	/* IF set: the program runs with interrupts on */
@@ -214,12 +210,6 @@
 #ifndef __ASSEMBLY__
 #include <linux/types.h>
 
-struct bailey_stats {
-	u64 runs;
-	u64 helper_calls;
-	u64 violations;
-};
-
 /* One domain's memory on one CPU; the record itself is kernel memory. */
 struct bailey_frame {
 	u64 landing[4];
@@ -242,7 +232,7 @@ struct bailey_prog {
 	struct bailey_site *sites;
 	u32 site_bytes;		/* of the table: a site's number is its offset there */
 	u32 depth;		/* bytes of stack below rbp that a run gets */
-	struct bailey_stats __percpu *stats;
+	u64 __percpu *runs;	/* counts them (src/load/counts.rs) */
 	u64 enter_out;		/* sites[0].out */
 	/* below: Rust only */
 	u64 image;		/* first byte of the JITed image */
@@ -280,7 +270,7 @@ struct bailey_site {
 	u32 class;
 	u32 helper;		/* BPF_FUNC_*, 0 for enter, BAILEY_SITE_FUNCTION */
 	u64 ret;		/* where the stub's way back jumps to */
-	u64 stub;
+	u64 __percpu *calls;	/* counts them */
 	u64 map;		/* struct bpf_map *, if the verifier knew one */
 	struct bailey_arg args[5];
 	u32 insn;		/* BPF instruction, as the verifier numbers them */
@@ -322,7 +312,6 @@ struct bailey_run {
 	u32 action;
 	u32 calls;		/* of functions, under way in this run */
 	u32 work;
-	u32 helpers;
 	struct bailey_shadow shadow;
 	u64 thrown;		/* an exception's cookie, with BAILEY_THROWN */
 	u64 *count;		/* of tail calls, in the frame of the chain's first program */

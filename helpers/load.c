@@ -65,6 +65,12 @@ const char *bailey_kfunc_name(u32 id)
 	return type ? bailey_k_btf_name_by_offset(btf, type->name_off) : NULL;
 }
 
+/* The number that it has in the kernel's BTF, or an error. */
+s32 bailey_kfunc_number(const char *name)
+{
+	return bailey_k_btf_find_by_name_kind(bailey_k_bpf_get_btf_vmlinux(), name, BTF_KIND_FUNC);
+}
+
 /* Bytes of the struct that is number `id` in `btf`; 0 if that is no struct. */
 u32 bailey_struct_size(const struct btf *btf, u32 id)
 {
@@ -83,34 +89,29 @@ void bailey_attach_log(struct bpf_verifier_log *log, const char *why)
 	bpf_log(log, "bailey: %s\n", why);
 }
 
-struct bailey_stats __percpu *bailey_stats_alloc(void)
+u64 __percpu *bailey_counts_alloc(u32 number)
 {
-	return alloc_percpu(struct bailey_stats);
+	return __alloc_percpu(number * sizeof(u64), sizeof(u64));
 }
 
-void bailey_stats_free(struct bailey_stats __percpu *stats)
+void bailey_counts_free(u64 __percpu *counts)
 {
-	free_percpu(stats);
+	free_percpu(counts);
 }
 
-void bailey_stats_add(struct bailey_stats __percpu *stats, u64 runs, u64 helper_calls)
+void bailey_count_once(u64 __percpu *count)
 {
-	this_cpu_add(stats->runs, runs);
-	this_cpu_add(stats->helper_calls, helper_calls);
+	this_cpu_inc(*count);
 }
 
-void bailey_stats_sum(struct bailey_stats __percpu *stats, struct bailey_stats *sum)
+u64 bailey_count_sum(const u64 __percpu *count)
 {
 	unsigned int cpu;
+	u64 sum = 0;
 
-	memset(sum, 0, sizeof(*sum));
-	for_each_possible_cpu(cpu) {
-		const struct bailey_stats *one = per_cpu_ptr(stats, cpu);
-
-		sum->runs += READ_ONCE(one->runs);
-		sum->helper_calls += READ_ONCE(one->helper_calls);
-		sum->violations += READ_ONCE(one->violations);
-	}
+	for_each_possible_cpu(cpu)
+		sum += READ_ONCE(*per_cpu_ptr(count, cpu));
+	return sum;
 }
 
 /*

@@ -43,19 +43,21 @@ IS_AT(prog, frames, PROG_FRAMES);
 IS_AT(prog, sites, PROG_SITES);
 IS_AT(prog, site_bytes, PROG_SITE_BYTES);
 IS_AT(prog, depth, PROG_DEPTH);
-IS_AT(prog, stats, PROG_STATS);
+IS_AT(prog, runs, PROG_RUNS);
 IS_AT(prog, enter_out, PROG_ENTER_OUT);
 static_assert(PROG_FLAGS == PROG_STATE + 4);
-
-IS_AT(stats, runs, STATS_RUNS);
-IS_AT(stats, helper_calls, STATS_HELPER_CALLS);
 
 IS_AT(site, func, SITE_FUNC);
 IS_AT(site, out, SITE_OUT);
 IS_AT(site, class, SITE_CLASS);
 IS_AT(site, ret, SITE_RET);
+IS_AT(site, calls, SITE_CALLS);
 IS_AT(site, map, SITE_MAP);
 static_assert(sizeof(struct bailey_site) == 1 << SITE_SHIFT);
+static_assert(BAILEY_SITE_SCALAR == X86_EFLAGS_IF && BAILEY_SITE_AUDITED == 0);
+/* One bit tells those two that the gate tries next. */
+static_assert((BAILEY_SITE_LAST & BAILEY_SITE_MAP) && !(BAILEY_SITE_SCALAR & BAILEY_SITE_MAP));
+static_assert(!((BAILEY_SITE_LAST | BAILEY_SITE_MAP) & X86_EFLAGS_IF));
 
 IS_AT(run, prog, RUN_PROG);
 IS_AT(run, ctx, RUN_CTX);
@@ -71,7 +73,6 @@ IS_AT(run, count, RUN_COUNT);
 static_assert(SLOT_IRET + 9 * 8 == SLOT_REGS && SLOT_REGS + 4 * 8 == SLOT_STRIDE);
 IS_AT(run, flags, RUN_FLAGS);
 IS_AT(run, work, RUN_WORK);
-IS_AT(run, helpers, RUN_HELPERS);
 IS_AT(run, shadow, RUN_SHADOW);
 IS_AT(run, saved, RUN_SAVED);
 IS_AT(run, saved[5], RUN_KERNEL_RBP);

@@ -348,13 +348,14 @@ void bailey_table_move(struct bpf_map *map, u32 index, u32 insn);
 struct bpf_insn *bailey_prog_insns(struct bpf_prog *prog);
 u64 bailey_call_base(void);
 const char *bailey_kfunc_name(u32 id);
+s32 bailey_kfunc_number(const char *name);
 u32 bailey_struct_size(const struct btf *btf, u32 id);
 void bailey_verifier_log(struct bpf_verifier_env *env, const char *what, const char *why);
 void bailey_attach_log(struct bpf_verifier_log *log, const char *why);
-struct bailey_stats __percpu *bailey_stats_alloc(void);
-void bailey_stats_free(struct bailey_stats __percpu *stats);
-void bailey_stats_add(struct bailey_stats __percpu *stats, u64 runs, u64 helper_calls);
-void bailey_stats_sum(struct bailey_stats __percpu *stats, struct bailey_stats *sum);
+u64 __percpu *bailey_counts_alloc(u32 number);
+void bailey_counts_free(u64 __percpu *counts);
+void bailey_count_once(u64 __percpu *count);
+u64 bailey_count_sum(const u64 __percpu *count);
 void *bailey_work_create(void);
 void bailey_work_destroy(void *queue);
 void bailey_rounds_start(void);	/* no matter whether one is due already */

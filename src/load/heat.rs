@@ -25,8 +25,9 @@ unsafe extern "C" fn bailey_round() -> c_int {
             let Some(domain) = program.domain() else {
                 return;
             };
-            let stats = program.stats();
-            let add = stats.runs + stats.helper_calls;
+            let add = program
+                .counts()
+                .map_or(0, |counts| counts.runs() + counts.helper_calls());
             match crossings.iter_mut().find(|(id, _)| *id == domain.id()) {
                 Some((_, total)) => *total += add,
                 // A domain that came meanwhile waits for the next round.

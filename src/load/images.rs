@@ -16,6 +16,11 @@ use core::cell::UnsafeCell;
 use core::ops::Deref;
 use core::{ptr, slice};
 
+/// Where the site's stub begins.
+fn stub_of(site: &b::bailey_site) -> u64 {
+    site.out - stub::OUT as u64
+}
+
 /// The record of an image, which gates read and Rust writes during the load.
 #[repr(transparent)]
 pub(crate) struct Image(UnsafeCell<b::bailey_prog>);
@@ -109,7 +114,7 @@ impl Image {
     /// be run again from its start.
     pub(crate) fn stub_at(&self, rip: u64) -> Option<(u64, u64)> {
         let sites = self.sites();
-        let base = sites.first()?.stub;
+        let base = stub_of(sites.first()?);
         let offset = rip.checked_sub(base)?;
         let number = (offset / SLOT as u64) as usize;
         let site = sites.get(number)?;
@@ -120,6 +125,6 @@ impl Image {
             Kind::Enter if offset < stub::OUT as u64 => return None,
             Kind::Enter => offset,
         };
-        Some((site.stub, inside))
+        Some((stub_of(site), inside))
     }
 }

@@ -20,6 +20,7 @@
 //! was changed fails the load.
 
 mod attach;
+pub(crate) mod counts;
 pub(crate) mod decoder;
 mod harmless;
 mod heat;

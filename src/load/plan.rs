@@ -145,7 +145,6 @@ pub(super) fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
     } = work;
     let stubs = Stubs::new(sites.len())?;
     for (number, site) in sites.iter_mut().enumerate() {
-        site.stub = stubs.address(number);
         site.out = stubs.out(number);
     }
     // SAFETY: `env` is alive.

@@ -13,6 +13,7 @@
 //! it is a table of lists of which an element is freed an RCU grace period
 //! after it was taken out.
 
+use super::counts::Counts;
 use super::helpers::HelperSet;
 use super::images::Image;
 use super::stub::Stubs;
@@ -82,58 +83,6 @@ impl Drop for MapRef {
     }
 }
 
-/// Counters of a program, per CPU; the gates add to them.
-struct Stats(*mut b::bailey_stats);
-
-/// What programs that are gone had counted.
-struct Gone {
-    runs: Atomic<u64>,
-    helper_calls: Atomic<u64>,
-}
-
-static GONE: Gone = Gone {
-    runs: Atomic::new(0),
-    helper_calls: Atomic::new(0),
-};
-
-/// Runs and helper calls since the module was loaded. A program that goes
-/// while they are summed may be missed by that sum.
-pub(crate) fn totals() -> (u64, u64) {
-    let mut sum = (GONE.runs.load(Relaxed), GONE.helper_calls.load(Relaxed));
-    for_each(|program| {
-        let stats = program.stats();
-        sum.0 += stats.runs;
-        sum.1 += stats.helper_calls;
-    });
-    sum
-}
-
-impl Stats {
-    fn new() -> Result<Self> {
-        // SAFETY: process context.
-        let stats = unsafe { b::bailey_stats_alloc() };
-        if stats.is_null() {
-            return Err(ENOMEM);
-        }
-        Ok(Self(stats))
-    }
-
-    /// The sum over all CPUs.
-    fn sum(&self) -> b::bailey_stats {
-        let mut sum = b::bailey_stats::default();
-        // SAFETY: from bailey_stats_alloc().
-        unsafe { b::bailey_stats_sum(self.0, &mut sum) };
-        sum
-    }
-}
-
-impl Drop for Stats {
-    fn drop(&mut self) {
-        // SAFETY: from bailey_stats_alloc(); the program runs no more.
-        unsafe { b::bailey_stats_free(self.0) };
-    }
-}
-
 /// What an isolated program owns. Fields are dropped in this order: the stubs
 /// before the table that their numbers index, the maps after the domain that
 /// shows their values.
@@ -147,9 +96,7 @@ pub(super) struct Isolation {
     pub(super) parts: KVVec<Part>,
     /// Of each image, one bit a byte: an instruction starts here.
     pub(super) starts: UnsafeCell<KVVec<KVVec<u8>>>,
-    stats: Stats,
-    /// Of runs of its functions, nested in its own.
-    nested: Stats,
+    counts: Counts,
     domain: Member,
     maps: KVec<MapRef>,
 }
@@ -200,6 +147,7 @@ impl Isolation {
         stubs: Stubs,
         parts: KVVec<Part>,
     ) -> Result<Self> {
+        let counts = Counts::new(&sites)?;
         let mut refs = KVec::with_capacity(maps.len(), GFP_KERNEL)?;
         for &map in maps {
             // SAFETY: by this function's contract.
@@ -216,8 +164,7 @@ impl Isolation {
             images,
             starts: UnsafeCell::new(KVVec::with_capacity(parts.len(), GFP_KERNEL)?),
             parts,
-            stats: Stats::new()?,
-            nested: Stats::new()?,
+            counts,
             domain,
             maps: refs,
         })
@@ -321,6 +268,7 @@ impl Program {
         let sites = unsafe { &mut *isolation.sites.get() };
         isolation.domain.with_values(|values| {
             for site in sites.iter_mut() {
+                site.calls = isolation.counts.of_calls(site.helper);
                 if let Some(mapped) = values.of_map(site.map as *mut b::bpf_map) {
                     mapped.tell(site);
                 }
@@ -332,11 +280,6 @@ impl Program {
                 .ok_or(EINVAL)?;
             // The others' runs are part of those of these.
             let begins = number == 0 || part.calls == b::BAILEY_CALL_LATER;
-            let stats = if begins {
-                &isolation.stats
-            } else {
-                &isolation.nested
-            };
             // SAFETY: as above.
             let raw = unsafe { &mut *image.as_raw() };
             raw.flags = flags;
@@ -353,7 +296,7 @@ impl Program {
                 (Some(_), Some(site)) => site,
                 _ => core::ptr::null_mut(),
             };
-            raw.stats = stats.0;
+            raw.runs = isolation.counts.of_runs(begins);
             raw.record = address;
             raw.calls = part.calls;
             raw.ctx_arg = part.ctx_arg;
@@ -475,16 +418,14 @@ impl Program {
             .map_or(&[], |isolation| &isolation.maps)
     }
 
-    /// Its counters, summed over all CPUs. Runs of its functions that were
-    /// entered by themselves are part of its runs, their helper calls its own.
-    pub(crate) fn stats(&self) -> b::bailey_stats {
-        let mut sum = b::bailey_stats::default();
-        if let Some(isolation) = &self.isolation {
-            sum = isolation.stats.sum();
-            sum.helper_calls += isolation.nested.sum().helper_calls;
-        }
-        sum.violations = self.violations.load(Relaxed);
-        sum
+    /// How often it ran and called which helper, if it is isolated.
+    pub(crate) fn counts(&self) -> Option<&Counts> {
+        Some(&self.isolation.as_ref()?.counts)
+    }
+
+    /// How many violations it was stopped for.
+    pub(crate) fn violations(&self) -> u64 {
+        self.violations.load(Relaxed)
     }
 
     /// Turns every later run away at the gate.
@@ -631,9 +572,9 @@ pub(super) fn leave(aux: *mut b::bpf_prog_aux) {
         let Some(Entry::Program(program)) = entry else {
             return;
         };
-        let stats = program.stats();
-        GONE.runs.add(stats.runs, Relaxed);
-        GONE.helper_calls.add(stats.helper_calls, Relaxed);
+        if let Some(counts) = program.counts() {
+            counts.keep();
+        }
         unlist(&program);
         program
     };

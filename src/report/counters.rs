@@ -7,7 +7,7 @@
 
 use crate::bindings as b;
 use crate::hw::cpus;
-use crate::load::program;
+use crate::load::counts;
 use kernel::debugfs::Writer;
 use kernel::fmt;
 use kernel::prelude::*;
@@ -46,11 +46,11 @@ macro_rules! counters {
 pub(super) static DERIVED: &[Counter] = &[
     Counter {
         file: c"runs",
-        read: || program::totals().0,
+        read: counts::runs,
     },
     Counter {
         file: c"helper_calls",
-        read: || program::totals().1,
+        read: counts::helper_calls,
     },
     Counter {
         file: c"key_writes",

@@ -111,14 +111,14 @@ impl Writer for Status {
 }
 
 /// A name without blanks, so that columns stay columns.
-struct Word<'a>(&'a CStr);
+pub(super) struct Word<'a>(pub(super) &'a [u8]);
 
 impl core::fmt::Display for Word<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.to_bytes().is_empty() {
+        if self.0.is_empty() {
             return f.write_str("-");
         }
-        for &byte in self.0.to_bytes() {
+        for &byte in self.0 {
             let shown = if byte.is_ascii_graphic() { byte } else { b'_' };
             write!(f, "{}", char::from(shown))?;
         }
@@ -134,26 +134,24 @@ impl Writer for Programs {
         )?;
         let mut result = Ok(());
         program::for_each(|program| {
-            let stats = program.stats();
+            let (runs, calls) = program
+                .counts()
+                .map_or((0, 0), |counts| (counts.runs(), counts.helper_calls()));
             let line = (|| {
                 write!(
                     f,
                     "{} {} {} ",
                     program.id(),
-                    Word(program.name()),
+                    Word(program.name().to_bytes()),
                     program.type_name()
                 )?;
                 match program.domain() {
                     Some(domain) => write!(f, "{} {} ", domain.id(), domain.key().number())?,
                     None => write!(f, "- - ")?,
                 }
-                write!(
-                    f,
-                    "{} {} {} ",
-                    stats.runs, stats.helper_calls, stats.violations
-                )?;
+                write!(f, "{runs} {calls} {} ", program.violations())?;
                 match program.reason() {
-                    Some(reason) => writeln!(f, "{}", Word(reason)),
+                    Some(reason) => writeln!(f, "{}", Word(reason.to_bytes())),
                     None => writeln!(f, "{}", program.state().name()),
                 }
             })();
@@ -175,7 +173,7 @@ impl Writer for Maps {
                     f,
                     "{} {} {} {} {} {:#x} {} {}",
                     id,
-                    Word(name),
+                    Word(name.to_bytes()),
                     kind,
                     summary.id,
                     map.values_are(),
@@ -195,14 +193,14 @@ impl Writer for Stores {
         writeln!(f, "id name entries bytes")?;
         let mut result = Ok(());
         store::for_each(|id, name, entries, bytes| {
-            let line = writeln!(f, "{id} {} {entries} {bytes}", Word(name));
+            let line = writeln!(f, "{id} {} {entries} {bytes}", Word(name.to_bytes()));
             result = result.and(line);
         });
         arrays::for_each_per_cpu(|map, each| {
             let name = CStr::from_bytes_until_nul(&map.name).unwrap_or(c"");
             let (id, entries) = (map.id, map.max_entries);
             let bytes = each * cpus::possible().count() as u64;
-            let line = writeln!(f, "{id} {} {entries} {bytes}", Word(name));
+            let line = writeln!(f, "{id} {} {entries} {bytes}", Word(name.to_bytes()));
             result = result.and(line);
         });
         result
@@ -273,7 +271,7 @@ impl Writer for Violations {
                 f,
                 "{} {} {:#x} {:#x} {} {}",
                 record.time_ns,
-                Word(name),
+                Word(name.to_bytes()),
                 record.at,
                 record.addr,
                 record.kind.name(),

@@ -59,8 +59,6 @@ pub(super) fn call(
     kept: &Kept,
 ) -> Audited<u64> {
     if site.helper == b::BAILEY_SITE_FUNCTION {
-        // Not a helper.
-        run.raw.helpers -= 1;
         if !is_attached(site.func) {
             match run.program().images().get(site.size as usize) {
                 // One with a may_goto has a count of its own: a run.
@@ -274,7 +272,6 @@ unsafe extern "C" fn bailey_function(run: *mut b::bailey_run, args: *mut u64) ->
     run.raw.frame = core::ptr::null_mut();
     run.raw.action = b::BAILEY_GO_ON;
     run.raw.work = 0;
-    run.raw.helpers = 0;
     run.raw.count = core::ptr::null_mut();
     run.raw.calls = 0;
     run.raw.shadow = b::bailey_shadow::default();

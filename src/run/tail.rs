@@ -69,8 +69,7 @@ pub(super) fn call(run: &mut Run, args: &[u64; 5]) -> u64 {
         return 0;
     }
     // SAFETY: the counters of the program that goes; a run does not migrate.
-    unsafe { b::bailey_stats_add(run.image().stats, 1, run.raw.helpers.into()) };
-    run.raw.helpers = 0;
+    unsafe { b::bailey_count_once(run.image().runs) };
     // What the first program has carved is free again; of a function, what it has itself.
     let inner = run.raw.work & b::BAILEY_WORK_INNER != 0;
     let free = super::callers::low(run).filter(|_| inner);
