@@ -131,3 +131,19 @@ pub(crate) fn helper_calls() -> u64 {
     program::for_each(|program| sum += program.counts().map_or(0, Counts::helper_calls));
     sum
 }
+
+/// The same of each helper and kfunc, by number.
+pub(crate) fn calls() -> Result<KVec<u64>> {
+    let mut sums = KVec::from_elem(0, CALLEES, GFP_KERNEL)?;
+    for (sum, gone) in sums.iter_mut().zip(&GONE.calls) {
+        *sum = gone.load(Relaxed);
+    }
+    program::for_each(|program| {
+        for (id, calls) in program.counts().into_iter().flat_map(Counts::calls) {
+            if let Some(sum) = sums.get_mut(id as usize) {
+                *sum += calls;
+            }
+        }
+    });
+    Ok(sums)
+}

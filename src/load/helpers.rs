@@ -66,16 +66,8 @@ impl Called {
         if self.proto.is_null() || !self.args.is_empty() {
             return Ok(self.args.get(index).copied().unwrap_or(ArgKind::Unused));
         }
-        // SAFETY: prototypes are constants of the kernel. Of the second union `arg_size` is
-        // looked at only where the type says that it is a size.
-        let (arg_type, fixed) = unsafe {
-            let proto = &*self.proto;
-            (
-                proto.__bindgen_anon_1.arg_type[index],
-                proto.__bindgen_anon_2.arg_size[index] as u32,
-            )
-        };
-        types.arg_kind(arg_type, fixed)
+        // SAFETY: prototypes are constants of the kernel.
+        arg_of(unsafe { &*self.proto }, index, types)
     }
 
     /// The type in the kernel's BTF that argument `index` (from 0) points to, where
@@ -105,6 +97,23 @@ impl Called {
             (size != 0).then_some((id, size))
         }
     }
+}
+
+/// What argument `index` (from 0) is by the prototype.
+pub(super) fn arg_of(
+    proto: &b::bpf_func_proto,
+    index: usize,
+    types: &ArgTypeTable,
+) -> Result<ArgKind, UnknownArg> {
+    // SAFETY: of the first union one member has all types; of the second `arg_size` is looked at
+    // only where the type says that it is a size.
+    let (arg_type, fixed) = unsafe {
+        (
+            proto.__bindgen_anon_1.arg_type[index],
+            proto.__bindgen_anon_2.arg_size[index] as u32,
+        )
+    };
+    types.arg_kind(arg_type, fixed)
 }
 
 /// The helpers of one program, by address.

@@ -31,6 +31,7 @@ mod kfuncs;
 mod knowledge;
 mod plan;
 pub(crate) mod program;
+pub(crate) mod protos;
 mod replace;
 mod rewrite;
 pub(crate) mod site;

@@ -179,7 +179,7 @@ pub(crate) mod resource {
 }
 
 /// The running kernel's numbers of argument types.
-const ARG_TYPES: ArgTypeTable = ArgTypeTable {
+pub(super) const ARG_TYPES: ArgTypeTable = ArgTypeTable {
     base_mask: super::knowledge::BASE_TYPE,
     dontcare: b::bpf_arg_type_ARG_DONTCARE,
     const_map_ptr: b::bpf_arg_type_ARG_CONST_MAP_PTR,

@@ -6,6 +6,7 @@
 
 mod calls;
 mod counters;
+mod helpers;
 mod tables;
 
 use kernel::debugfs::{Dir, File};
@@ -17,6 +18,7 @@ pub(crate) struct Report {
     _status: Pin<KBox<File<tables::Status>>>,
     _programs: Pin<KBox<File<tables::Programs>>>,
     _calls: Pin<KBox<File<calls::Calls>>>,
+    _helpers: Pin<KBox<File<helpers::Helpers>>>,
     _maps: Pin<KBox<File<tables::Maps>>>,
     _stores: Pin<KBox<File<tables::Stores>>>,
     _domains: Pin<KBox<File<tables::Domains>>>,
@@ -46,6 +48,7 @@ impl Report {
             _status: file!(c"status", tables::Status),
             _programs: file!(c"programs", tables::Programs),
             _calls: file!(c"calls", calls::Calls),
+            _helpers: file!(c"helpers", helpers::Helpers),
             _maps: file!(c"maps", tables::Maps),
             _stores: file!(c"stores", tables::Stores),
             _domains: file!(c"domains", tables::Domains),

@@ -349,6 +349,12 @@ pub fn refusal(name: &str) -> Option<&'static str> {
     }
 }
 
+/// Whether `reason` is that it may sleep. Of those that are refused for another one nothing is
+/// known.
+pub fn sleeps(reason: &str) -> bool {
+    reason == SLEEPS
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{helper, name, Callee, Gate};

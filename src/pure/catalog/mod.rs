@@ -82,6 +82,7 @@ pub mod id {
     pub const TIMER_START: u32 = 171;
     pub const TIMER_CANCEL: u32 = 172;
     pub const TASK_PT_REGS: u32 = 175;
+    pub const TRACE_VPRINTK: u32 = 177;
     pub const SKC_TO_UNIX_SOCK: u32 = 178;
     pub const FIND_VMA: u32 = 180;
     pub const LOOP: u32 = 181;
