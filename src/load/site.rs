@@ -23,22 +23,26 @@ pub(crate) mod kind {
     pub(crate) const UNUSED: u8 = 0;
     /// A number.
     pub(crate) const SCALAR: u8 = 1;
-    /// The context.
-    pub(crate) const CTX: u8 = 2;
-    /// A map.
-    pub(crate) const MAP: u8 = 3;
-    /// A key of the site's map; `size` bytes.
-    pub(crate) const MAP_KEY: u8 = 4;
-    /// A value of the site's map; `size` bytes.
-    pub(crate) const MAP_VALUE: u8 = 5;
-    /// Memory whose length is in argument `size_arg`.
-    pub(crate) const MEM: u8 = 6;
-    /// Memory of `size` bytes.
-    pub(crate) const MEM_FIXED: u8 = 7;
     /// The length of the memory in the argument before.
-    pub(crate) const SIZE: u8 = 8;
+    pub(crate) const SIZE: u8 = 2;
     /// The length of what is to be allocated.
-    pub(crate) const ALLOC_SIZE: u8 = 9;
+    pub(crate) const ALLOC_SIZE: u8 = 3;
+    /// Up to here nothing is to be looked at.
+    pub(crate) const LAST_NUMBER: u8 = ALLOC_SIZE;
+    /// The site's map, whatever the program passes.
+    pub(crate) const KNOWN_MAP: u8 = 4;
+    /// Memory whose length is in argument `size_arg`.
+    pub(crate) const MEM: u8 = 5;
+    /// A key of the site's map; `size` bytes.
+    pub(crate) const MAP_KEY: u8 = 6;
+    /// A value of the site's map; `size` bytes.
+    pub(crate) const MAP_VALUE: u8 = 7;
+    /// Memory of `size` bytes.
+    pub(crate) const MEM_FIXED: u8 = 8;
+    /// From `MAP_KEY` up to here it is memory of `size` bytes, if the map is known.
+    pub(crate) const LAST_SIZED: u8 = MEM_FIXED;
+    /// The context.
+    pub(crate) const CTX: u8 = 9;
     /// A spin lock inside a map value.
     pub(crate) const SPIN_LOCK: u8 = 10;
     /// A ring-buffer record that the run holds.
@@ -70,6 +74,8 @@ pub(crate) mod kind {
     /// An object of the kernel's that is on loan to the run, whose type is number
     /// `size` in the kernel's BTF.
     pub(crate) const KERNEL_OBJECT: u8 = 23;
+    /// A map, which is not the same each time.
+    pub(crate) const MAP: u8 = 24;
     /// Of a call on allocated objects: the part number `size`
     /// (`crate::pure::graph::Part`).
     pub(crate) const GRAPH: u8 = 32;
@@ -265,7 +271,7 @@ pub(super) fn entry(
             ArgKind::Scalar => arg.kind = kind::SCALAR,
             ArgKind::Ctx => arg.kind = kind::CTX,
             ArgKind::Map => {
-                arg.kind = kind::MAP;
+                arg.kind = map.map_or(kind::MAP, |_| kind::KNOWN_MAP);
                 arg.size = map_types(helper.id);
                 // SAFETY: a map that `env` holds a reference to.
                 let fits = map.is_none_or(|map| is_of(arg.size, unsafe { (*map).map_type }));
@@ -354,11 +360,18 @@ pub(super) fn entry(
         }
     }
     // A memory argument without a length behind it would be audited with a
-    // length that is none.
+    // length that is none: the next argument is taken for it.
     for index in 0..site.args.len() {
         let length = site.args.get(index + 1).map(|arg| arg.kind);
         if site.args[index].kind == kind::MEM && length != Some(kind::SIZE) {
             return Err(Reason::Argument(helper.id, index as u8 + 1, ARG_TYPES.mem));
+        }
+        // The size of a key or value is known if the map before it is.
+        let of_map = matches!(site.args[index].kind, kind::MAP_KEY | kind::MAP_VALUE);
+        let mut before = site.args[..index].iter();
+        if of_map && !before.any(|arg| matches!(arg.kind, kind::MAP | kind::KNOWN_MAP)) {
+            let arg_type = ARG_TYPES.map_key;
+            return Err(Reason::Argument(helper.id, index as u8 + 1, arg_type));
         }
     }
 
@@ -498,8 +511,7 @@ fn takes_map_and_numbers(site: &b::bailey_site) -> bool {
     let is_number = |arg: &b::bailey_arg| matches!(arg.kind, kind::SCALAR | kind::UNUSED);
     site.effects & !effect::READ_ONLY == 0
         && site.returns == returns::SCALAR
-        && site.map != 0
-        && map.kind == kind::MAP
+        && map.kind == kind::KNOWN_MAP
         && rest.iter().all(is_number)
 }
 

@@ -38,6 +38,7 @@ pub mod objects;
 pub mod pieces;
 pub mod pkrs;
 pub mod pool;
+pub mod range;
 pub mod reach;
 pub mod region;
 pub mod rewrite;

@@ -27,12 +27,12 @@ fn name(site: &b::bailey_site) -> Option<&'static str> {
 }
 
 /// What an argument has to be, in one word.
-fn argument(site: &b::bailey_site, arg: &b::bailey_arg) -> &'static str {
+fn argument(arg: &b::bailey_arg) -> &'static str {
     match arg.kind {
         kind::UNUSED => "-",
         kind::SCALAR | kind::ALLOC_SIZE => "number",
         kind::CTX => "context",
-        kind::MAP if site.map != 0 => "known",
+        kind::KNOWN_MAP => "known",
         kind::MAP => "map",
         kind::MAP_KEY => "key",
         kind::MAP_VALUE => "value",
@@ -73,7 +73,7 @@ impl Writer for Calls {
                         write!(f, "{id} {offset:#x} {at:#x} {name} ")?;
                         for (n, arg) in site.args.iter().enumerate() {
                             let comma = if n == 0 { "" } else { "," };
-                            write!(f, "{comma}{}", argument(site, arg))?;
+                            write!(f, "{comma}{}", argument(arg))?;
                         }
                         writeln!(f)
                     })();

@@ -211,10 +211,11 @@ pub(super) fn reachable(run: &mut Run, addr: u64, len: u64, write: bool) -> bool
     if !breach::confines() {
         return true;
     }
+    if run.owns(addr, len) {
+        return true;
+    }
     let values = run.values();
-    if run.owns(addr, len)
-        || values.is_some_and(|v| v.contains(addr, len, write) || v.lends(addr, len, write))
-    {
+    if values.is_some_and(|v| v.contains(addr, len, write) || v.lends(addr, len, write)) {
         return true;
     }
     let Ok(len) = u32::try_from(len) else {
@@ -245,10 +246,82 @@ pub(super) fn fields_of(loan: &Loan) -> Fields {
     unsafe { Fields::of_tag(loan.tag) }
 }
 
-/// Replaces what must be replaced and refuses what is not the run's.
+/// Replaces what must be replaced and refuses what is not the run's. What most calls have
+/// is here: numbers, a map that the load knows, memory in the run's own part of its frame. From
+/// the first argument on that is none of these, the rest is audited by [`audit_from`].
+#[inline(always)]
 pub(super) fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Audited<()> {
-    let mut map: *const b::bpf_map = core::ptr::null();
     for n in 0..args.len() {
+        let arg = &site.args[n];
+        if arg.kind <= kind::LAST_NUMBER {
+            // Arguments are used from the first on.
+            if arg.kind == kind::UNUSED {
+                break;
+            }
+            continue;
+        }
+        if arg.kind == kind::KNOWN_MAP && !breach::without(b::BAILEY_WITHOUT_MAPS) {
+            args[n] = site.map;
+            continue;
+        }
+        let value = args[n];
+        if arg.kind == kind::MEM {
+            // The length is the next argument: the load takes no other site (src/load/site.rs).
+            let len = args.get(n + 1).copied().unwrap_or(0);
+            if !run.owns(value, len) {
+                audit_memory(run, arg, value, len)?;
+            }
+            continue;
+        }
+        if arg.kind <= kind::LAST_SIZED && run.owns(value, arg.size.into()) {
+            continue;
+        }
+        let is_ctx = arg.kind == kind::CTX && value == run.raw.shadow.ctx && value != 0;
+        if !is_ctx || breach::without(b::BAILEY_WITHOUT_SHADOW) {
+            return audit_from(run, site, args, n);
+        }
+        args[n] = run.raw.ctx;
+    }
+    Ok(())
+}
+
+/// Memory of `len` bytes that is not in the run's own part of its frame.
+#[inline(never)]
+fn audit_memory(run: &mut Run, arg: &b::bailey_arg, value: u64, len: u64) -> Audited<()> {
+    if len == 0 {
+        return Ok(());
+    }
+    // A length is a u32 to the verifier, an int to most helpers.
+    if len > i32::MAX as u64 {
+        return refuse(len);
+    }
+    // Nothing may be at 0 where the prototype has it so, but of no length: the helper goes by the
+    // length (check_helper_mem_access(), kernel/bpf/verifier.c).
+    let absent = value == 0 && arg.flags & flag::ABSENT != 0;
+    if !absent && !reachable(run, value, len, arg.flags & flag::WRITE != 0) {
+        return refuse(value);
+    }
+    Ok(())
+}
+
+fn is_map_kind(kind: u8) -> bool {
+    matches!(kind, kind::MAP | kind::KNOWN_MAP)
+}
+
+/// The same from argument `first` on, for arguments of any kind.
+#[inline(never)]
+fn audit_from(
+    run: &mut Run,
+    site: &b::bailey_site,
+    args: &mut [u64; 5],
+    first: usize,
+) -> Audited<()> {
+    let mut map: *const b::bpf_map = core::ptr::null();
+    let seen = site.args.iter().zip(args.iter()).take(first);
+    for (_, &known) in seen.filter(|(arg, _)| arg.kind == kind::KNOWN_MAP) {
+        map = known as *const b::bpf_map;
+    }
+    for n in first..args.len() {
         let arg = site.args[n];
         let value = args[n];
         let write = arg.flags & flag::WRITE != 0;
@@ -264,7 +337,7 @@ pub(super) fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -
                     args[n] = run.raw.ctx;
                 }
             }
-            kind::MAP => {
+            kind::MAP | kind::KNOWN_MAP => {
                 if breach::without(b::BAILEY_WITHOUT_MAPS) {
                     // The control: what the program says is a map.
                 } else if site.map != 0 {
@@ -298,16 +371,7 @@ pub(super) fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -
             }
             kind::MEM => {
                 let len = args.get(usize::from(arg.size_arg)).copied().unwrap_or(0);
-                // A length is a u32 to the verifier, an int to most helpers.
-                if len > i32::MAX as u64 {
-                    return refuse(len);
-                }
-                // Nothing may be at 0 where the prototype has it so, but of no length: the
-                // helper goes by the length (check_helper_mem_access(), kernel/bpf/verifier.c).
-                let absent = value == 0 && arg.flags & flag::ABSENT != 0;
-                if len != 0 && !absent && !reachable(run, value, len, write) {
-                    return refuse(value);
-                }
+                audit_memory(run, &arg, value, len)?;
             }
             kind::WORDS => {
                 // The helper takes as many as fit a word's half, and reads none at 0.
@@ -358,7 +422,7 @@ pub(super) fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -
                     return refuse(value);
                 };
                 // The map behind it must be the one whose value it is in.
-                let next = site.args.get(n + 1).filter(|arg| arg.kind == kind::MAP);
+                let next = site.args.get(n + 1).filter(|arg| is_map_kind(arg.kind));
                 if next.is_some_and(|next| !is_map_of(run, site, fields, args[n + 1], next.size)) {
                     return refuse(args[n + 1]);
                 }

@@ -21,6 +21,7 @@ use crate::bindings as b;
 use crate::breach;
 use crate::domain::values::Values;
 use crate::load::{Image, Program};
+use crate::pure::range;
 use level::Level;
 
 /// A run's record on the kernel stack (struct bailey_run in helpers/layout.h).
@@ -132,15 +133,24 @@ impl Run {
 
     /// Whether `len` bytes at `addr` are this run's own part of its frame, or,
     /// of a function's run, that of the program it is part of.
+    #[inline(always)]
     pub(crate) fn owns(&self, addr: u64, len: u64) -> bool {
-        let low = self.raw.dom_rsp - u64::from(b::BAILEY_STACK_ROOM);
-        let high = self.carved_top();
-        addr >= low && addr <= high && len <= high - addr
+        let low = self.raw.dom_rsp.wrapping_sub(b::BAILEY_STACK_ROOM.into());
+        range::holds(low, self.carved_top(), addr, len)
     }
 
     /// The end of what this run and those it shares with have carved, which lies
     /// without a gap.
+    #[inline(always)]
     fn carved_top(&self) -> u64 {
+        if self.raw.work & b::BAILEY_WORK_SHARED == 0 {
+            return self.raw.cursor;
+        }
+        self.shared_top()
+    }
+
+    #[inline(never)]
+    fn shared_top(&self) -> u64 {
         let mut lowest = &self.raw;
         while lowest.work & b::BAILEY_WORK_SHARED != 0 && !lowest.prev.is_null() {
             // SAFETY: nested runs end before the one below.
