@@ -17,7 +17,7 @@ use bailey::pure::access::{
 };
 use bailey::pure::insn::{class, mode, size, Insn};
 use bailey::pure::x86::{Decoder, JitForms};
-use decode::{iced, Agreed};
+use decode::{iced, likely, Agreed};
 use iced_x86::{Mnemonic, OpKind, Register};
 use jit::{x86_reg, Config};
 use proptest::prelude::*;
@@ -270,6 +270,21 @@ fn scaled_indices_and_wide_bases_are_read_right() {
                 let sib = (scale << 6) | ((index & 7) << 3) | (base & 7);
                 agreed(&[rex, 0x8b, 0x44, sib, 0x10]);
                 agreed(&[rex, 0x89, 0x84, sib, 0x10, 0x20, 0, 0x80]);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 200_000, failure_persistence: None, ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn whatever_is_mediated_iced_reads_the_same(bytes in likely()) {
+        if let Some(insn) = JitForms.decode(&bytes) {
+            if memory_access(&insn).is_some() {
+                agreed(&bytes[..usize::from(insn.len)]);
             }
         }
     }

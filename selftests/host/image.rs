@@ -7,6 +7,7 @@
 #[allow(dead_code)]
 mod calls;
 #[path = "common/decode.rs"]
+#[allow(dead_code)]
 mod decode;
 #[path = "common/jit.rs"]
 #[allow(dead_code)]

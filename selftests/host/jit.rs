@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 #[path = "common/decode.rs"]
+#[allow(dead_code)]
 mod decode;
 #[path = "common/jit.rs"]
 #[allow(dead_code)]
