@@ -454,7 +454,7 @@ SYM_INNER_LABEL(bailey_helper_z_end, SYM_L_GLOBAL)
 
 .Lno_scalar:
 	HINT_RUN
-	testb	$BAILEY_SITE_MAP, %al
+	testl	$BAILEY_SITE_MAP, %eax
 	jnz	.Lwith_map
 .Laudited:
 	HINT_RUN

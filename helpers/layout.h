@@ -89,9 +89,10 @@
 #define SITE_SHIFT		7	/* log2 of its size */
 
 #define BAILEY_SITE_AUDITED	0	/* through bailey_helper() */
-#define BAILEY_SITE_MAP		1	/* the site's map, then numbers */
-#define BAILEY_SITE_LAST	3	/* as numbers or as that; the run ends behind it */
 #define BAILEY_SITE_SCALAR	0x200	/* numbers alone; RFLAGS.IF, for one test of both */
+/* Bits that are never set in RFLAGS: no other class passes that test. */
+#define BAILEY_SITE_MAP		0x1000000	/* the site's map, then numbers */
+#define BAILEY_SITE_LAST	0x3000000	/* as numbers or as that; the run ends behind it */
 
 /* struct bailey_site.helper: no helper but a function of the program, `func` */
 #define BAILEY_SITE_FUNCTION	0xffffffff
