@@ -366,6 +366,42 @@ class Gates:
             yield Table("As counted, whole runs", ["program", "packet", "off", "on", "key writes a run"], rows)
 
 
+def audits(data):
+    """What the audit of an argument adds, by its kind: differences of programs of
+    bench_audits.bpf.c, each what the module adds to its shortest run."""
+    least = data.table("least", "instructions", "module", "program")
+    if ("on", "audit_comm") not in least:
+        return
+    def added(name):
+        return least["on", name] - least["off", name]
+    def a(name):
+        return added("audit_" + name)
+    number = (a("numbers") - a("comm")) / 2
+    key = a("update") - a("push")
+    known_map = a("output") - a("numbers") + number
+    way = a("delete") - known_map - key
+    value = a("peek") - known_map - way
+    memory = a("comm") - number - way
+    rows = [
+        ("the audited way itself, more than enter and exit", way - added("empty"), None),
+        ("number", number, 10),
+        ("map, the same each time", known_map, 10),
+        ("map, one of an outer map's, with key and value", a("inner") - a("inner_known") + known_map + key + value, None),
+        ("context", a("context") - a("context_comm") + memory + number, None),
+        ("key on the stack", key, 25),
+        ("value on the stack", value, 25),
+        ("memory on the stack", memory, 25),
+        ("value in the packet", value + a("packet") - a("packet_stack"), 25),
+        ("memory in an array's value", memory + a("value") - a("value_stack"), 25),
+        ("memory in a loan", memory + a("loan") - a("loan_stack"), 25),
+        ("string of 4 bytes in a map that is frozen", a("string") - a("comm"), None),
+        ("timer in an array's value", a("timer") - a("timer_comm") + memory + number, None),
+    ]
+    yield Table("What an audit adds, by the kind of the argument", ["argument", "instructions", "target"],
+                [[what, show(n), "" if target is None else f"<= {target}: {'met' if n <= target else 'not met'}"]
+                 for what, n, target in rows])
+
+
 def growth(data):
     off = {r["program"]: r for r in data.rows["image"] if r["module"] == "off"}
     on = [r for r in data.rows["image"] if r["module"] == "on" and r["isolation"] == "isolated"]
@@ -488,7 +524,7 @@ def main():
     data = Data(folder)
     data.save(folder)
     gates = Gates(data)
-    parts = [*memcached(data), *control(data), *gates.tables(), *growth(data), *scale(data), *gates.whole_runs()]
+    parts = [*memcached(data), *control(data), *gates.tables(), *audits(data), *growth(data), *scale(data), *gates.whole_runs()]
     (folder / "report.html").write_text("\n".join(page(data.machines, parts)) + "\n")
     print(f"bench: {folder / 'report.html'}")
     missing = [kind for kind in COLUMNS if kind not in data.rows or not data.rows[kind]]

@@ -111,6 +111,7 @@ static void cost(const char *path, const char *fentry, const char *function)
 		die("%s does not load", path);
 	fill(obj, "hash_100", 100);
 	fill(obj, "hash_200", 200);
+	fill(obj, "loan", 2);
 	bpf_object__for_each_program(prog, obj) {
 		const char *name = bpf_program__name(prog);
 		int fd = bpf_program__fd(prog);
