@@ -8,8 +8,9 @@
  * Registers by the BPF JIT's convention (arch/x86/net/bpf_jit_comp.c):
  * R0 rax, R1 rdi, R2 rsi, R3 rdx, R4 rcx, R5 r8, R6 rbx, R7 r13, R8 r14,
  * R9 r15, R10 rbp, AX r10, scratch r11. r9 and r12 are not named by the
- * programs that are isolated (no private stack, no arena, no exceptions): r9 is
- * the gates', r12 stays the kernel's, or holds the count of may_goto.
+ * programs that are isolated (no private stack, no exceptions): r9 is the gates', r12
+ * stays the kernel's, or holds the base of the program's arena, as its prologue has set
+ * it, or the count of may_goto.
  */
 #include "keyreg.h"
 #include <asm/processor-flags.h>
@@ -540,10 +541,14 @@ SYM_INNER_LABEL(bailey_helper_z_end, SYM_L_GLOBAL)
 	movl	$1, %r10d
 	RET
 
-/* In another program, in this run, whose r12 is that of a may_goto. */
+/* In another program, in this run, whose r12 is that of an arena or of a may_goto. */
 .Lafresh:
 	HINT_RUN
 	movl	$BAILEY_GO_ON, RUN_ACTION(%rsp)
+	movq	RUN_PROG(%rsp), %rdx
+	movq	PROG_ARENA(%rdx), %r12
+	testq	%r12, %r12
+	jnz	.Lgo_on
 	movl	$BAILEY_LOOPS, %r12d
 	jmp	.Lgo_on
 
@@ -568,15 +573,18 @@ SYM_CODE_END(bailey_enter)
  * enter and enter_function for an image with a may_goto. In confinement r12 is its
  * count, which only a stub of the site and the kernel change: no program names
  * the register. What they keep lies right above the run's record (struct
- * bailey_loops), and is how such a run is known (src/run/loops.rs).
+ * bailey_loops), and is how such a run is known (src/run/loops.rs). With an arena r12
+ * is that's, and the count lies where the verifier has put it, on the program's stack.
  */
-.macro ENTER_LOOPS name, gate
+.macro ENTER_LOOPS name, gate, arena=0
 SYM_FUNC_START(\name)
 	ANNOTATE_NOENDBR
 	pushq	%r12
 	pushq	$0
 	pushq	$0
+	.if !\arena
 	movl	$BAILEY_LOOPS, %r12d
+	.endif
 	call	\gate
 SYM_INNER_LABEL(\name\()_return, SYM_L_GLOBAL)
 	ANNOTATE_NOENDBR
@@ -588,6 +596,8 @@ SYM_FUNC_END(\name)
 
 	ENTER_LOOPS bailey_enter_loops, bailey_enter
 	ENTER_LOOPS bailey_enter_function_loops, bailey_enter_function
+	ENTER_LOOPS bailey_enter_arena_loops, bailey_enter, arena=1
+	ENTER_LOOPS bailey_enter_function_arena_loops, bailey_enter_function, arena=1
 
 /*
  * What a call site's stub is made from (src/load/stub.rs fills the holes and

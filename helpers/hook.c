@@ -96,6 +96,13 @@ static void notrace meta_freed(unsigned long ip, unsigned long parent_ip,
 	bailey_on_bpf_map_meta_free((struct bpf_map *)ftrace_regs_get_argument(fregs, 0));
 }
 
+static void notrace flushes(unsigned long ip, unsigned long parent_ip,
+			    struct ftrace_ops *ops, struct ftrace_regs *fregs)
+{
+	bailey_on_flush_tlb_kernel_range(ftrace_regs_get_argument(fregs, 0),
+					 ftrace_regs_get_argument(fregs, 1));
+}
+
 #define REDIRECTED (FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_PERMANENT)
 
 static struct hook {
@@ -134,6 +141,31 @@ static struct hook {
 	{ "bpf_jit_free",
 	  { .func = freed, .flags = FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_PERMANENT } },
 };
+
+/*
+ * The kernel frees pages of an arena behind this flush, of just their addresses. Hooked
+ * only as long as a domain sees an arena.
+ */
+static struct ftrace_ops flush_ops = {
+	.func = flushes, .flags = FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_PERMANENT,
+};
+
+int bailey_hook_flushes(int on)
+{
+	static char symbol[] = "flush_tlb_kernel_range";
+	int err = 0;
+
+	if (on) {
+		err = ftrace_set_filter(&flush_ops, (unsigned char *)symbol, strlen(symbol), 0);
+		if (!err)
+			err = register_ftrace_function(&flush_ops);
+	} else {
+		unregister_ftrace_function(&flush_ops);
+	}
+	if (err || !on)
+		ftrace_free_filter(&flush_ops);
+	return err;
+}
 
 void bailey_hook_open(void)
 {

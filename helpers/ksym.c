@@ -113,6 +113,9 @@ KSYM(struct bpf_rb_node *, bpf_rbtree_remove, (struct bpf_rb_root *root, struct 
      (root, node))
 KSYM(struct btf_struct_meta *, btf_find_struct_meta, (const struct btf *btf, u32 id), (btf, id))
 KSYM(void, flush_tlb_all, (void), ())
+KSYM(u64, bpf_arena_map_kern_vm_start, (struct bpf_map *map), (map))
+KSYM(void, bpf_prog_report_arena_violation,
+     (bool write, unsigned long addr, unsigned long fault_ip), (write, addr, fault_ip))
 KSYM(void, cr4_update_irqsoff, (unsigned long set, unsigned long clear), (set, clear))
 
 /*

@@ -64,6 +64,7 @@
 #define PROG_DEPTH		0x1c
 #define PROG_RUNS		0x20
 #define PROG_ENTER_OUT		0x28
+#define PROG_ARENA		0x30
 
 /* struct bailey_prog.flags: what enter and exit have to do for this program */
 #define BAILEY_PROG_CTX		0x1	/* it looks at its context: needs a shadow */
@@ -235,6 +236,7 @@ struct bailey_prog {
 	u32 depth;		/* bytes of stack below rbp that a run gets */
 	u64 __percpu *runs;	/* counts them (src/load/counts.rs) */
 	u64 enter_out;		/* sites[0].out */
+	u64 arena;		/* the base of its arena as its domain sees it, or 0 */
 	/* below: Rust only */
 	u64 image;		/* first byte of the JITed image */
 	u32 image_len;
@@ -355,6 +357,7 @@ struct bailey_cpu {
 	u64 aborts;
 	u64 violations;
 	u64 loan_accesses;
+	u64 arena_faults;	/* accesses to an arena's pages that were not seen yet, or are not there */
 	u64 events;		/* interrupts and exceptions while confined */
 	u64 replays;		/* events that hit a gate's tail */
 	u64 undone;		/* event stubs that an NMI interrupted and that were undone */

@@ -84,12 +84,26 @@ static pte_t region_pte(struct page *page, unsigned int key)
 	return __pte((val & ~(pteval_t)_PAGE_GLOBAL & ~KEY_MASK) | KEY_BITS(key));
 }
 
-/* Pages that are mapped in the region: of frames, and of maps' values. */
+/* Pages that are mapped in the region: of frames, of maps' values, of arenas. */
 static atomic_long_t mapped = ATOMIC_LONG_INIT(0);
 
 unsigned long bailey_region_pages(void)
 {
 	return atomic_long_read(&mapped);
+}
+
+/* `page`, with a reference of its own, in an entry of the region that has none. */
+void bailey_region_set_page(pte_t *pte, struct page *page, unsigned int key)
+{
+	get_page(page);
+	atomic_long_inc(&mapped);
+	set_pte(pte, region_pte(page, key));
+}
+
+/* So many pages are mapped no more. */
+void bailey_region_gone(unsigned int pages)
+{
+	atomic_long_sub(pages, &mapped);
 }
 
 struct map_args {

@@ -45,6 +45,7 @@ IS_AT(prog, site_bytes, PROG_SITE_BYTES);
 IS_AT(prog, depth, PROG_DEPTH);
 IS_AT(prog, runs, PROG_RUNS);
 IS_AT(prog, enter_out, PROG_ENTER_OUT);
+IS_AT(prog, arena, PROG_ARENA);
 static_assert(PROG_FLAGS == PROG_STATE + 4);
 
 IS_AT(site, func, SITE_FUNC);

@@ -60,6 +60,23 @@ void bailey_root_free(struct bailey_root *root)
 		free_page(root->tables[i]);
 }
 
+/*
+ * What lies at `addr` in the region, a whole entry of the third level, is in the root if
+ * `there`. It is of the row of the root's span (src/pure/region.rs), and so in the same
+ * table. A CPU that is on the root may go on seeing what goes, until it next comes there
+ * or every TLB is flushed.
+ */
+void bailey_root_show(struct bailey_root *root, unsigned long addr, int there)
+{
+	struct mm_struct *mm = (struct mm_struct *)bailey_init_mm;
+	p4d_t *p4d = p4d_offset(pgd_offset(mm, addr), addr);
+	pud_t *entry = (pud_t *)root->tables[1] + pud_index(addr);
+	pud_t pud = there && !p4d_none(*p4d) ? READ_ONCE(*pud_offset(p4d, addr)) : __pud(0);
+
+	if (pud_val(*entry) != pud_val(pud))
+		WRITE_ONCE(*entry, pud);
+}
+
 /* A root for the domain with the span at `span`, some of which is mapped. */
 int bailey_root_make(struct bailey_root *root, unsigned long span)
 {

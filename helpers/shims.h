@@ -95,6 +95,9 @@ BAILEY_KSYM(struct bpf_rb_node *, bpf_rbtree_remove,
 	    (struct bpf_rb_root *root, struct bpf_rb_node *node));
 BAILEY_KSYM(struct btf_struct_meta *, btf_find_struct_meta, (const struct btf *btf, u32 id));
 BAILEY_KSYM(void, flush_tlb_all, (void));
+BAILEY_KSYM(u64, bpf_arena_map_kern_vm_start, (struct bpf_map *map));
+BAILEY_KSYM(void, bpf_prog_report_arena_violation,
+	    (bool write, unsigned long addr, unsigned long fault_ip));
 BAILEY_KSYM(void, cr4_update_irqsoff, (unsigned long set, unsigned long clear));
 extern unsigned long bailey_init_mm;
 unsigned long bailey_find_kallsyms_lookup_name(void);
@@ -222,10 +225,21 @@ int bailey_region_map_page(unsigned long addr, void *kaddr, unsigned int key, in
 void bailey_region_unmap(unsigned long addr, unsigned long pages);
 unsigned long bailey_region_pages(void);	/* that are mapped */
 void bailey_region_set_key(unsigned long addr, unsigned long pages, unsigned int key);
+void bailey_region_set_page(pte_t *pte, struct page *page, unsigned int key);
+void bailey_region_gone(unsigned int pages);
 unsigned long bailey_cea_gdt(unsigned int cpu);
 unsigned long bailey_cea_tss(unsigned int cpu, unsigned int *pages);
 void *bailey_keyed_page(unsigned int key, void **page);
 void bailey_keyed_page_free(void *addr, void *page);
+
+/* arena.c */
+u64 bailey_arena_word(const struct bpf_map *map, unsigned int at);
+int bailey_arena_show(unsigned long kaddr, unsigned long addr, unsigned int key, u64 scratch);
+unsigned int bailey_arena_take(unsigned long addr, unsigned long pages, struct page **list,
+			       unsigned int room);
+void bailey_arena_put(struct page **list, unsigned int taken);
+int bailey_hook_flushes(int on);
+void bailey_on_flush_tlb_kernel_range(unsigned long start, unsigned long end);
 
 /* root.c: page tables for a domain that shares its key */
 struct bailey_root {
@@ -233,6 +247,7 @@ struct bailey_root {
 	u64 cr3;		/* to be written as it is: the root's PCID is flushed */
 };
 int bailey_root_make(struct bailey_root *root, unsigned long span);
+void bailey_root_show(struct bailey_root *root, unsigned long addr, int there);
 void bailey_root_free(struct bailey_root *root);
 
 /* user_tree.c: with page-table isolation, the page tables of user mode */
@@ -252,6 +267,10 @@ void bailey_enter_loops(void);
 void bailey_enter_loops_return(void);
 void bailey_enter_function_loops(void);
 void bailey_enter_function_loops_return(void);
+void bailey_enter_arena_loops(void);
+void bailey_enter_arena_loops_return(void);
+void bailey_enter_function_arena_loops(void);
+void bailey_enter_function_arena_loops_return(void);
 void bailey_exit_gate(void);
 void bailey_exit_w(void);
 void bailey_exit_z(void);

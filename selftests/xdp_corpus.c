@@ -131,6 +131,14 @@ static void print_map(const struct bpf_map *map, struct stream *stream)
 		perf_buffer__consume(stream->perf);
 		hash = stream->hash + stream->records;
 		break;
+	case BPF_MAP_TYPE_ARENA: {
+		size_t size;
+		const void *start = bpf_map__initial_value(map, &size);
+
+		/* User space sees the same. What is not there comes with this look at it. */
+		hash = hash_bytes(HASH_START, start, 32 * 4096);
+		break;
+	}
 	default:
 		/* Contents that are ids, or that no one can read. */
 		return;

@@ -233,6 +233,10 @@ static SYMBOLS: &[Symbol] = symbols! {
         "the fields of the object that a pointer in a value is to";
     flush_tlb_all, b::bailey_set_flush_tlb_all,
         "flushes every PCID before domain memory is reused";
+    bpf_arena_map_kern_vm_start, b::bailey_set_bpf_arena_map_kern_vm_start,
+        "where the kernel has an arena, of which a domain sees the same pages";
+    bpf_prog_report_arena_violation, b::bailey_set_bpf_prog_report_arena_violation,
+        "says in a program's stream that it has come to where its arena has nothing";
     cr4_update_irqsoff, b::bailey_set_cr4_update_irqsoff,
         "sets CR4.PKS so that the kernel's own shadow of CR4 knows it";
 };

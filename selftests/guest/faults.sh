@@ -81,6 +81,7 @@ else
     absorb ./faults --only tail_inside tail corpus_subtail.bpf.o
     absorb ./faults --only inside_of_change_packet --target attach_target.bpf.o:attached_to:change_packet \
         replacement attach_replace.bpf.o
+    absorb ./faults --only get arenas arenas.bpf.o
     absorb ./faults --onwards onwards stores.bpf.o
     absorb ./faults --beside --only second beside shares.bpf.o
 fi

@@ -232,6 +232,52 @@ fn a_fetching_and_or_xor_is_a_load_and_a_compare_and_exchange() {
     }
 }
 
+/// The same of an arena: with the base of it for an index.
+fn of_arena(code: &[u8], opcode: usize, base: u8) -> Vec<u8> {
+    let reg = code[opcode + 1] & 0x38;
+    let rex = 0x42 | (code[opcode - 1] & 0x0c) | (base >> 3);
+    let mut arena = code[..opcode - 1].to_vec();
+    arena.extend([rex, code[opcode], 0x44 | reg, 0x20 | (base & 7), 0x10]);
+    arena
+}
+
+#[test]
+fn accesses_to_an_arena_are_known_by_their_index() {
+    for base in (0..16).filter(|&base| base != 4) {
+        for reg in (0..16u8).filter(|&reg| reg != 4) {
+            let (rex, modrm) = (0x48 | ((reg & 8) >> 1), 0x40 | ((reg & 7) << 3));
+            for (op, code) in [
+                (Op::Load, vec![rex, 0x8b, modrm]),
+                (Op::Store, vec![rex, 0x89, modrm]),
+                (Op::Exchange, vec![rex, 0x87, modrm]),
+                (Op::Xor, vec![0xf0, rex, 0x31, modrm]),
+            ] {
+                let opcode = code.len() - 2;
+                let access = agreed(&of_arena(&code, opcode, base));
+                assert!(access.is_arena());
+                assert_eq!((access.op, access.base, access.reg), (op, base, reg));
+                let mut regs = [0; 16];
+                regs[usize::from(base)] = 0x1234_5678;
+                regs[12] = if base == 12 {
+                    0x1234_5678
+                } else {
+                    0xffff_0000_0000_0000
+                };
+                let at = regs[usize::from(base)] + regs[12] + 0x10;
+                assert_eq!(effective_address(&access, &regs), at);
+                let into = matches!(op, Op::Load | Op::Exchange).then_some(reg);
+                assert_eq!(access.reads_into(), into);
+            }
+        }
+    }
+    let swap = agreed(&[0xf0, 0x4a, 0x0f, 0xb1, 0x4c, 0x27, 0]);
+    assert!(swap.is_arena() && swap.reads_into() == Some(0));
+    // By another register, or by more than once it.
+    assert!(!agreed(&[0x4a, 0x8b, 0x44, 0x2f, 0]).is_arena());
+    assert!(!agreed(&[0x4a, 0x8b, 0x44, 0x67, 0]).is_arena());
+    assert!(!agreed(&[0x49, 0x8b, 0x44, 0x24, 0]).is_arena());
+}
+
 #[test]
 fn what_is_not_mediated_is_none() {
     for (name, code) in [

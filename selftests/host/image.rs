@@ -20,7 +20,7 @@ mod program;
 mod samples;
 
 use bailey::pure::image::{
-    bitmap_len, check, is_start, scan, Expect, Fault, ImageError, Report, SiteHit, Stub,
+    arena_base, bitmap_len, check, is_start, scan, Expect, Fault, ImageError, Report, SiteHit, Stub,
 };
 use bailey::pure::insn::{class, jmp, Insn, K, X};
 use bailey::pure::rewrite::{Action, Known};
@@ -599,6 +599,17 @@ const FORBIDDEN: &[(&str, &[u8])] = &[
     ("rep movsb", &[0xf3, 0xa4]),
     ("stosq", &[0x48, 0xab]),
     ("mov rax, [rax+rcx+0]", &[0x48, 0x8b, 0x44, 0x08, 0]),
+    ("mov rax, [rdi+r12*2+0]", &[0x4a, 0x8b, 0x44, 0x67, 0]),
+    ("mov rax, [rdi+r13+0]", &[0x4a, 0x8b, 0x44, 0x2f, 0]),
+    ("mov rax, [r12+0]", &[0x49, 0x8b, 0x44, 0x24, 0]),
+    ("mov rax, [rdi+r12]", &[0x4a, 0x8b, 0x04, 0x27]),
+    ("mov rax, [rsp+r12+0]", &[0x4a, 0x8b, 0x44, 0x24, 0]),
+    ("mov rsp, [rdi+r12+0]", &[0x4a, 0x8b, 0x64, 0x27, 0]),
+    ("rol rdi, 31", &[0x48, 0xc1, 0xc7, 31]),
+    ("rol edi, 32", &[0xc1, 0xc7, 32]),
+    ("rol rbp, 32", &[0x48, 0xc1, 0xc5, 32]),
+    ("cmove rsp, r11", &[0x49, 0x0f, 0x44, 0xe3]),
+    ("cmove rdi, [rax+0]", &[0x48, 0x0f, 0x44, 0x78, 0]),
     ("mov rax, [rip+0]", &[0x48, 0x8b, 0x05, 0, 0, 0, 0]),
     ("mov rax, [abs]", &[0x48, 0xa1, 0, 0, 0, 0, 0, 0, 0, 0]),
     ("mov eax, [eax+0]", &[0x67, 0x8b, 0x40, 0]),
@@ -658,6 +669,82 @@ fn forbidden_instructions_are_refused_in_a_body() {
             let error = finished.check_with(&code, decoder).expect_err(name);
             assert_eq!(error.offset as usize, room, "{name}: {error}");
         }
+    }
+}
+
+/// What the JIT emits for an arena: accesses by its base and a register, of every kind, and
+/// the cast to its addresses in user space.
+const ARENA: &[(&str, &[u8])] = &[
+    ("mov rax, [rdi+r12+0]", &[0x4a, 0x8b, 0x44, 0x27, 0]),
+    (
+        "movzx eax, byte [r8+r12+1]",
+        &[0x43, 0x0f, 0xb6, 0x44, 0x20, 1],
+    ),
+    ("movsxd rsi, [r13+r12-1]", &[0x4b, 0x63, 0x74, 0x25, 0xff]),
+    (
+        "mov [rsi+r12+4096], eax",
+        &[0x42, 0x89, 0x84, 0x26, 0, 0x10, 0, 0],
+    ),
+    (
+        "mov word [rbx+r12+0], 7",
+        &[0x66, 0x42, 0xc7, 0x44, 0x23, 0, 7, 0],
+    ),
+    ("mov byte [rbx+r12+0], 7", &[0x42, 0xc6, 0x44, 0x23, 0, 7]),
+    (
+        "lock or [r14+r12+0], rax",
+        &[0xf0, 0x4b, 0x09, 0x44, 0x26, 0],
+    ),
+    (
+        "lock xadd [rdi+r12+0], rax",
+        &[0xf0, 0x4a, 0x0f, 0xc1, 0x44, 0x27, 0],
+    ),
+    (
+        "lock cmpxchg [rdi+r12+0], ecx",
+        &[0xf0, 0x42, 0x0f, 0xb1, 0x4c, 0x27, 0],
+    ),
+    ("xchg [rdi+r12+0], rcx", &[0x4a, 0x87, 0x4c, 0x27, 0]),
+    ("rol rdi, 32", &[0x48, 0xc1, 0xc7, 32]),
+    ("cmove rdi, r11", &[0x49, 0x0f, 0x44, 0xfb]),
+];
+
+#[test]
+fn what_is_done_to_an_arena_is_taken() {
+    for (name, patch) in ARENA {
+        let (finished, code, room) = patched(patch);
+        for decoder in [&JitForms as &dyn Decoder, &Agreed] {
+            finished.check_with(&code, decoder).expect(name);
+            let insn = decoder.decode(&code[room..]).expect(name);
+            assert_eq!(usize::from(insn.len), patch.len(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_base_of_an_arena_is_found_in_the_prologue_alone() {
+    const KERNEL: u64 = 0xffff_c900_1234_0000;
+    let mut set = vec![0x49, 0xbc];
+    set.extend(KERNEL.to_le_bytes());
+    let prologue = [
+        0xf3, 0x0f, 0x1e, 0xfa, 0x55, 0x48, 0x89, 0xe5, 0x41, 0x54, 0x53,
+    ];
+    let call = [0xe8, 0, 0, 0, 0];
+    let image = |parts: &[&[u8]]| parts.concat();
+    let found = |code: &[u8], base| arena_base(code, base, &JitForms);
+
+    let good = image(&[&prologue, &set, &call]);
+    let at = found(&good, KERNEL).unwrap() as usize;
+    assert_eq!(good[at..at + 8], KERNEL.to_le_bytes());
+    assert_eq!(at, prologue.len() + 2);
+    assert_eq!(found(&good, KERNEL + 4096), None);
+    assert_eq!(found(&image(&[&prologue, &call, &set]), KERNEL), None);
+    assert_eq!(found(&image(&[&prologue, &call]), KERNEL), None);
+    assert_eq!(found(&good[..at], KERNEL), None);
+    assert_eq!(found(&[], KERNEL), None);
+    // Another register, and 32 bits of it.
+    for (byte, other) in [(1, 0xbd), (0, 0x48), (0, 0x41)] {
+        let mut code = good.clone();
+        code[prologue.len() + byte] = other;
+        assert_eq!(found(&code, KERNEL), None, "{:02x?}", code);
     }
 }
 

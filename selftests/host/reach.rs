@@ -168,6 +168,38 @@ fn loops_that_go_on_see_all() {
 }
 
 #[test]
+fn an_arena_is_not_the_packet() {
+    const ARENA: u8 = 6;
+    let of_arena = |code, dst, src, imm| Insn::new(code, dst, src, 8, imm);
+    let program = [
+        data(2),
+        // The cast to its addresses, loads, stores, atomics that fetch and that do not.
+        Insn::new(0xbf, ARENA, ARENA, 1, 1),
+        of_arena(0xb9, 3, ARENA, 0),
+        of_arena(0xd1, 4, ARENA, 0),
+        of_arena(0xbb, ARENA, 2, 0),
+        of_arena(0xba, ARENA, 0, 7),
+        of_arena(0xfb, ARENA, 3, 0x01),
+        of_arena(0xfb, ARENA, 3, 0x40),
+        of_arena(0xfb, ARENA, 3, 0xf1),
+        Insn::ldx(size::B, 5, 2, 11),
+        Insn::mov64_imm(0, 2),
+        Insn::exit(),
+    ];
+    assert_eq!(reach_of(&program), bounds(12, 0..0));
+    // What it reads there may be any number.
+    let mut added = program;
+    added[9] = Insn::alu64_reg(alu::ADD, 2, 3);
+    added[10] = Insn::ldx(size::B, 5, 2, 11);
+    assert_eq!(reach_of(&added), Reach::WHOLE);
+    // A pointer to the packet that a fetch writes over is none any more.
+    let mut fetched = program;
+    fetched[6] = of_arena(0xfb, ARENA, 2, 0xe1);
+    fetched[9] = Insn::mov64_imm(5, 0);
+    assert_eq!(reach_of(&fetched), bounds(0, 0..0));
+}
+
+#[test]
 fn what_is_not_followed_sees_all() {
     let end = Insn::exit();
     for program in [

@@ -11,6 +11,7 @@
 //! of the domain lives, and a map's values at least until every run is over that
 //! may have found them ([`values`]).
 
+pub(crate) mod arenas;
 pub(crate) mod arrays;
 pub(crate) mod fields;
 mod frames;
@@ -28,7 +29,8 @@ use crate::hw::root::Root;
 use crate::pure::heat::{Candidate, Heat, Move, Policy};
 use crate::pure::pkrs::{self, Key};
 use crate::pure::pool::{Counts, KeyPool, Lease, PoolError, State, OWN};
-use crate::pure::region::{Layout, Levels, SPAN};
+use crate::pure::region::{Layout, Levels, Window, SPAN};
+use arenas::Arena;
 use core::mem::ManuallyDrop;
 use core::ops::Deref;
 use core::ptr;
@@ -36,7 +38,7 @@ use frames::Frames;
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel::sync::{Arc, SetOnce};
-use values::Values;
+use values::{Place, Values};
 
 /// Landing pages of a frame: the four landing stacks share one.
 pub(crate) const LANDING_PAGES: u32 = 1;
@@ -157,6 +159,7 @@ impl Region {
         // SAFETY: called once, from the module's init.
         unsafe {
             REGISTRY.init();
+            arenas::init();
             inner::init();
         }
         let mut area = ptr::null_mut();
@@ -228,11 +231,20 @@ pub(crate) fn for_maps(maps: &[*mut b::bpf_map]) -> Result<Member> {
         }
     };
     let added = maps.iter().try_for_each(|&map| -> Result {
-        let elsewhere = is_elsewhere(&registry.entries, &domain, map);
-        let number = domain.values.add(&domain, map, elsewhere)?;
+        // SAFETY: the program that is being loaded holds its maps.
+        let window = match unsafe { Arena::is(map) } {
+            true => window(&registry.entries, &domain),
+            false => None,
+        };
+        let place = Place {
+            elsewhere: is_elsewhere(&registry.entries, &domain, map),
+            window,
+        };
+        let number = domain.values.add(&domain, map, place)?;
         // It has room for all of them.
         Ok(numbers.push(number, GFP_KERNEL)?)
     });
+    show_windows(&mut registry.entries, &domain);
     drop(guard);
     let member = Member {
         domain: ManuallyDrop::new(domain),
@@ -249,6 +261,40 @@ pub(crate) fn for_maps(maps: &[*mut b::bpf_map]) -> Result<Member> {
         unsafe { b::bailey_inner_changed() };
     }
     Ok(member)
+}
+
+/// Room for an arena of `domain`.
+fn window(entries: &[Entry], domain: &Domain) -> Option<Window> {
+    layout()
+        .ok()?
+        .window(domain.id, |span| is_taken(entries, span))
+}
+
+/// Whether the span of this number is a domain's or an arena's.
+fn is_taken(entries: &[Entry], span: u32) -> bool {
+    entries.iter().any(|entry| {
+        let values = &entry.domain.values;
+        let covers = |window: &Window| window.spans().contains(&span);
+        entry.domain.id == span || values.has_arenas() && values.kept_windows().any(covers)
+    })
+}
+
+/// Has the page tables of `domain`, if it has its own, show the arenas that its programs use,
+/// and no others.
+fn show_windows(entries: &mut [Entry], domain: &Domain) {
+    let entry = entries
+        .iter_mut()
+        .find(|entry| entry.domain.id == domain.id);
+    if let Some(root) = entry.and_then(|entry| entry.root.as_mut()) {
+        show_in(root, domain);
+    }
+}
+
+fn show_in(root: &mut Root, domain: &Domain) {
+    if domain.values.has_arenas() {
+        let shows = |span| domain.values.windows().any(|window| window.covers(span));
+        root.show(shows);
+    }
 }
 
 /// Whether the values of `map` are to stay mapped where they are, and not in `domain`.
@@ -306,7 +352,7 @@ fn create(registry: &mut Registry, alone: bool) -> Result<Entry> {
         KeyPool::acquire
     })?;
     let id = (0..)
-        .find(|id| registry.entries.iter().all(|entry| entry.domain.id != *id))
+        .find(|&id| !is_taken(&registry.entries, id))
         .ok_or(ENOSPC)?;
     let key = lease.key();
     let build = || -> Result<(Arc<Domain>, Option<Root>)> {
@@ -488,6 +534,7 @@ impl Drop for Member {
             // SAFETY: process context; it may sleep, and no lock is held that CPU hotplug takes.
             unsafe { b::bailey_cpu_wait_for_runs() };
             registry = REGISTRY.lock();
+            show_windows(&mut registry.entries, &domain);
             for &number in &self.maps {
                 // SAFETY: left above, by this member alone; every run of before is over.
                 unsafe { domain.values.clear(number) };

@@ -22,7 +22,8 @@ pub(super) fn promote(pool: &mut KeyPool, entry: &mut Entry) -> Result {
 /// Lets the domain of `entry` share the key for sharing.
 pub(super) fn demote(pool: &mut KeyPool, entry: &mut Entry) -> Result {
     let span = super::layout()?.span(entry.domain.id).ok_or(ENOSPC)?;
-    let root = Root::new(span.base())?;
+    let mut root = Root::new(span.base())?;
+    super::show_in(&mut root, &entry.domain);
     let shared = pool.get(KeyPool::acquire_shared)?;
     entry.root = Some(root);
     carry_out(entry, shared, pool, &TO_SHARED);

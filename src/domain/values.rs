@@ -15,6 +15,7 @@
 //! unmapped and every TLB is flushed. What other programs use in the meantime, or
 //! begin to, is theirs and stays.
 
+use super::arenas::Arena;
 use super::fields::Fields;
 use super::inner;
 use super::pieces::Pieces;
@@ -22,7 +23,7 @@ use super::{arrays, Domain};
 use crate::bindings as b;
 use crate::hw::cpus;
 use crate::pure::pkrs::Key;
-use crate::pure::region::{Part, PAGE};
+use crate::pure::region::{Part, Window, PAGE};
 use crate::pure::rewrite::jump_table::NOWHERE;
 use crate::store;
 use core::cell::UnsafeCell;
@@ -72,6 +73,8 @@ pub(crate) struct Mapped {
     /// What the domain shows in the place of a jump table's values: whole pages
     /// from [`VVec`], `None` for other maps.
     table: Option<NonNull<u64>>,
+    /// If it is one: what the domain sees of it.
+    arena: Option<Arena>,
     /// Whether the values would be mapped if the domain's span had room for them.
     lacks_room: bool,
 }
@@ -108,6 +111,7 @@ impl Mapped {
             stride: 0,
             fields: Fields::NONE,
             table: None,
+            arena: None,
             lacks_room: false,
         }
     }
@@ -148,7 +152,7 @@ impl Mapped {
 
     /// Whether the domain holds the map: its values have addresses here.
     fn is_held(&self) -> bool {
-        self.len != 0 || self.lent != 0
+        self.len != 0 || self.lent != 0 || self.arena.is_some()
     }
 
     /// The map's number, type and name, as they were when it became known.
@@ -160,10 +164,10 @@ impl Mapped {
     /// Where programs see the values, and how many bytes: (0, 0) if each value
     /// is a loan of its own.
     pub(crate) fn place(&self) -> (u64, u64) {
-        if self.is_mapped() {
-            (self.domain, self.len)
-        } else {
-            (0, 0)
+        match &self.arena {
+            Some(arena) => (arena.part().start, arena.part().len()),
+            None if self.is_mapped() => (self.domain, self.len),
+            None => (0, 0),
         }
     }
 
@@ -226,7 +230,7 @@ impl Mapped {
     /// Where programs find what is in the map, in a word: on pages of the domain, in
     /// the run's frame (src/run/records.rs), or on loan.
     pub(crate) fn values_are(&self) -> &'static str {
-        if self.is_mapped() {
+        if self.is_mapped() || self.arena.is_some() {
             "domain"
         } else if self.map_type == b::bpf_map_type_BPF_MAP_TYPE_RINGBUF {
             "frame"
@@ -254,7 +258,10 @@ impl Mapped {
     /// # Safety
     ///
     /// No run uses its addresses any more, and this is the entry's end.
-    unsafe fn release(&self) {
+    unsafe fn release(&mut self) {
+        let is_held = self.is_held();
+        // Before the map, whose pages it shows.
+        drop(self.arena.take());
         if self.is_mapped() {
             let pages = self.part().len() / PAGE;
             // SAFETY: mapped by `add`, and promised by the caller.
@@ -266,7 +273,7 @@ impl Mapped {
             // `len`; a vector frees by address alone. Nothing shows it any more.
             drop(unsafe { VVec::<u64>::from_raw_parts(table.as_ptr(), 0, len) });
         }
-        if self.is_held() {
+        if is_held {
             // SAFETY: `add` took this reference.
             unsafe { b::bpf_map_put(self.map) };
         }
@@ -291,6 +298,14 @@ mod within {
     /// One had, when it was last looked.
     pub(super) const BEFORE: u32 = 1;
     pub(super) const NOW: u32 = 2;
+}
+
+/// Where a map's values may be seen.
+pub(super) struct Place {
+    /// They are to stay mapped in another domain alone.
+    pub(super) elsewhere: bool,
+    /// If it is an arena: here, if there is room.
+    pub(super) window: Option<Window>,
 }
 
 /// Who has a map known to a domain.
@@ -350,6 +365,8 @@ pub(crate) struct Values {
     room: Part,
     /// No slot is in use from here on.
     len: Atomic<usize>,
+    /// Whether there ever was an arena: most domains have none. Under the registry's mutex.
+    has_arenas: Atomic<bool>,
     slots: KVVec<Slot>,
 }
 
@@ -368,6 +385,7 @@ impl Values {
         Ok(Self {
             room,
             len: Atomic::new(0),
+            has_arenas: Atomic::new(false),
             slots,
         })
     }
@@ -413,7 +431,8 @@ impl Values {
         let id = unsafe { (*map).id };
         let mut kept = self.slots().filter_map(Slot::kept);
         kept.any(|entry| {
-            entry.map == map && entry.id == id && entry.is_mapped() && entry.table.is_none()
+            let shows = entry.is_mapped() && entry.table.is_none() || entry.arena.is_some();
+            entry.map == map && entry.id == id && shows
         })
     }
 
@@ -454,26 +473,47 @@ impl Values {
         })
     }
 
-    /// One program more uses `map`. With the first it becomes known to `domain`, and its
-    /// values are mapped if they have pages to themselves, unless they are to stay mapped
-    /// `elsewhere` alone. Returns the number by which that program gives it back
-    /// ([`leave`](Self::leave)). The caller holds the registry's mutex.
-    pub(super) fn add(
-        &self,
-        domain: &Domain,
-        map: *mut b::bpf_map,
-        elsewhere: bool,
-    ) -> Result<usize> {
-        self.add_by(By::Program, domain, map, elsewhere)
+    /// Whether there is, or was, an arena.
+    pub(super) fn has_arenas(&self) -> bool {
+        self.has_arenas.load(Relaxed)
     }
 
-    fn add_by(
-        &self,
-        by: By,
-        domain: &Domain,
-        map: *mut b::bpf_map,
-        elsewhere: bool,
-    ) -> Result<usize> {
+    /// The windows of arenas, those included that are leaving. The caller holds the registry's
+    /// mutex.
+    pub(super) fn kept_windows(&self) -> impl Iterator<Item = &Window> {
+        let kept = self.slots().filter_map(Slot::kept);
+        kept.filter_map(|entry| Some(entry.arena.as_ref()?.window()))
+    }
+
+    /// Those of arenas that programs use.
+    pub(super) fn windows(&self) -> impl Iterator<Item = &Window> {
+        self.arenas().map(Arena::window)
+    }
+
+    fn arenas(&self) -> impl Iterator<Item = &Arena> {
+        self.iter().filter_map(|entry| entry.arena.as_ref())
+    }
+
+    /// The arena to which an access comes at `addr`.
+    pub(crate) fn arena_at(&self, addr: u64) -> Option<&Arena> {
+        self.arenas().find(|arena| arena.window().reaches(addr))
+    }
+
+    /// The arena `map`, if the domain sees it.
+    pub(crate) fn arena_of(&self, map: *mut b::bpf_map) -> Option<&Arena> {
+        let entry = self.iter().find(|entry| entry.map == map)?;
+        entry.arena.as_ref()
+    }
+
+    /// One program more uses `map`. With the first it becomes known to `domain`, and its
+    /// values are mapped if they have pages to themselves, `place` permitting. Returns the number by which that program gives it back
+    /// ([`leave`](Self::leave)). The caller holds the registry's mutex.
+    pub(super) fn add(&self, domain: &Domain, map: *mut b::bpf_map, place: Place) -> Result<usize> {
+        self.add_by(By::Program, domain, map, place)
+    }
+
+    fn add_by(&self, by: By, domain: &Domain, map: *mut b::bpf_map, place: Place) -> Result<usize> {
+        let elsewhere = place.elsewhere;
         // SAFETY: `map` is a map that the program being loaded holds.
         let (id, map_type, name) = unsafe { ((*map).id, (*map).map_type, (*map).name) };
         let is_it = |entry: &Mapped| entry.map == map && entry.id == id;
@@ -586,6 +626,18 @@ impl Values {
                 entry.table = table.and_then(|numbers| NonNull::new(numbers.into_raw_parts().0));
             }
         }
+        // SAFETY: as above.
+        if by == By::Program && unsafe { Arena::is(map) } {
+            // What its programs do there cannot be mediated: their addresses are numbers.
+            if elsewhere {
+                return Err(EBUSY);
+            }
+            let window = place.window.ok_or(ENOSPC)?;
+            // SAFETY: as above; the reference below keeps it, and the verifier has seen that it
+            // has its place.
+            entry.arena = Some(unsafe { Arena::new(map, window, domain.key())? });
+            self.has_arenas.store(true, Relaxed);
+        }
         if by == By::Outer && !entry.is_mapped() {
             // Its values are loans, and a look-up lends them.
             return Err(ENOSPC);
@@ -640,7 +692,11 @@ impl Values {
             let found = |map| {
                 let known = self.uses(map);
                 if known || (held < INNER && may(map)) {
-                    let added = self.add_by(By::Outer, domain, map, false);
+                    let here = Place {
+                        elsewhere: false,
+                        window: None,
+                    };
+                    let added = self.add_by(By::Outer, domain, map, here);
                     held += usize::from(!known && added.is_ok());
                 }
             };
@@ -707,7 +763,7 @@ impl Values {
             return;
         };
         // SAFETY: nobody reads the entry of a slot that is leaving but who holds the mutex.
-        let entry = unsafe { ptr::replace(slot.entry.get(), Mapped::nothing()) };
+        let mut entry = unsafe { ptr::replace(slot.entry.get(), Mapped::nothing()) };
         slot.state.store(state::EMPTY, Relaxed);
         // SAFETY: promised by the caller.
         unsafe { entry.release() };
@@ -721,6 +777,10 @@ impl Values {
         let kept = self.slots().filter_map(Slot::kept);
         for entry in kept.filter(|entry| entry.is_mapped()) {
             super::tag(entry.domain, entry.part().len() / PAGE, key);
+        }
+        let kept = self.slots().filter_map(Slot::kept);
+        for arena in kept.filter_map(|entry| entry.arena.as_ref()) {
+            arena.tag(key);
         }
     }
 
@@ -750,9 +810,9 @@ impl Values {
 
 impl Drop for Values {
     fn drop(&mut self) {
-        for entry in self.slots().filter_map(Slot::kept) {
+        for slot in self.slots.iter_mut() {
             // SAFETY: no program of the domain is left; nobody uses the table after this.
-            unsafe { entry.release() };
+            unsafe { slot.entry.get_mut().release() };
         }
     }
 }

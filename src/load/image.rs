@@ -10,9 +10,12 @@ use super::program::{Isolation, Part, Program};
 use super::stub_kind;
 use super::switch;
 use crate::bindings as b;
-use crate::pure::image::{behind_jump, bitmap_len, check, scan, Expect, ImageError, SiteHit, Stub};
+use crate::pure::image::{
+    arena_base, behind_jump, bitmap_len, check, scan, Expect, ImageError, SiteHit, Stub,
+};
 use crate::pure::x86::Decoder;
 use crate::run::probe;
+use core::mem::size_of;
 use core::slice;
 use kernel::fmt;
 use kernel::prelude::*;
@@ -39,6 +42,8 @@ pub(super) enum Flaw {
     Reach,
     /// Tail calls do not enter it where they enter others.
     TailEntry(u32),
+    /// It does not set the base of its arena once.
+    Arena,
     /// It does not give enter the count of tail calls that it needs, or one that it
     /// does not.
     Count,
@@ -59,6 +64,7 @@ impl fmt::Display for Flaw {
             Self::Switch(offset) => write!(f, "no jump behind the switch at +{offset:#x}"),
             Self::Reach => f.write_str("a stub is out of reach"),
             Self::TailEntry(offset) => write!(f, "tail calls enter at +{offset:#x}"),
+            Self::Arena => f.write_str("the base of its arena is not set"),
             Self::Count => f.write_str("no count of tail calls where one is due, or one too many"),
         }
     }
@@ -68,13 +74,15 @@ impl fmt::Display for Flaw {
 const CALL: u64 = 5;
 const JMP_REL32: u8 = 0xe9;
 
-/// The gate by which an image is entered.
-pub(super) fn enter_gate(part: &Part) -> u64 {
-    let gate = match (part.calls == b::BAILEY_CALL_KERNEL, part.loops) {
-        (true, false) => b::bailey_enter,
-        (true, true) => b::bailey_enter_loops,
-        (false, false) => b::bailey_enter_function,
-        (false, true) => b::bailey_enter_function_loops,
+/// The gate by which an image is entered; `arena`: of a program with one.
+pub(super) fn enter_gate(part: &Part, arena: bool) -> u64 {
+    let gate = match (part.calls == b::BAILEY_CALL_KERNEL, part.loops, arena) {
+        (true, false, _) => b::bailey_enter,
+        (true, true, false) => b::bailey_enter_loops,
+        (true, true, true) => b::bailey_enter_arena_loops,
+        (false, false, _) => b::bailey_enter_function,
+        (false, true, false) => b::bailey_enter_function_loops,
+        (false, true, true) => b::bailey_enter_function_arena_loops,
     };
     gate as *const () as u64
 }
@@ -179,7 +187,19 @@ unsafe fn take(
     text.extend_from_slice(code, GFP_KERNEL)
         .map_err(|_| Flaw::NoMemory)?;
 
-    let enter_return = connect(isolation, part, base, &mut text)?;
+    let enter = enter_gate(part, image.arena != 0);
+    let enter_return = connect(isolation, part, enter, base, &mut text)?;
+    if image.arena != 0 {
+        // SAFETY: as in `finish`: the function is alive, and so is the arena that its program
+        // uses.
+        let kernel =
+            unsafe { b::bailey_k_bpf_arena_map_kern_vm_start((*(*function).aux).arena.cast()) };
+        let at = arena_base(&text, kernel, &Both).ok_or(Flaw::Arena)? as usize;
+        let immediate = text.get_mut(at..at + size_of::<u64>());
+        immediate
+            .ok_or(Flaw::Arena)?
+            .copy_from_slice(&image.arena.to_le_bytes());
+    }
 
     let mut starts =
         KVVec::from_elem(0u8, bitmap_len(len), GFP_KERNEL).map_err(|_| Flaw::NoMemory)?;
@@ -187,7 +207,7 @@ unsafe fn take(
     let (sites, switches) = unsafe { (&*isolation.sites.get(), &*isolation.switches.get()) };
     let expect = Expect {
         base,
-        enter: enter_gate(part),
+        enter,
         return_thunk: return_thunk(),
         trampoline: false,
     };
@@ -260,7 +280,13 @@ unsafe fn take(
 
 /// Finds every call of the image, notes in the site table where each one's
 /// stub goes back to, and makes a jump of it. Returns enter's return address.
-fn connect(isolation: &Isolation, part: &Part, base: u64, text: &mut [u8]) -> Result<u64, Flaw> {
+fn connect(
+    isolation: &Isolation,
+    part: &Part,
+    gate: u64,
+    base: u64,
+    text: &mut [u8],
+) -> Result<u64, Flaw> {
     // SAFETY: the loader alone knows both tables until `publish`.
     let (sites, switches) =
         unsafe { (&mut *isolation.sites.get(), &mut *isolation.switches.get()) };
@@ -269,7 +295,7 @@ fn connect(isolation: &Isolation, part: &Part, base: u64, text: &mut [u8]) -> Re
     let (mut enters, mut exits) = (0u32, 0u32);
     let scanned = scan(text, base, &Both, &mut |hit: SiteHit| {
         let next = base + u64::from(hit.next);
-        if hit.target == enter_gate(part) {
+        if hit.target == gate {
             enters += 1;
             if let Some(enter) = sites.get_mut(part.first_site) {
                 enter.ret = next;

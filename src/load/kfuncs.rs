@@ -31,10 +31,10 @@ const _: () = assert!(LEN <= SLOT);
 /// Where the ways in begin. Written by `init` before any program is loaded.
 static WAYS: Atomic<u64> = Atomic::new(0);
 
-/// The kernel's address of a kfunc, as the verifier finds it; 0 if this kernel
-/// has none of that name.
+/// The kernel's address of a kfunc, as the verifier finds it for our programs; 0 if this
+/// kernel has none of that name.
 fn address(kfunc: &Kfunc) -> Result<u64> {
-    let name = CString::try_from_fmt(fmt!("{}", kfunc.name))?;
+    let name = CString::try_from_fmt(fmt!("{}", kfunc.function))?;
     // SAFETY: the name is NUL-terminated.
     Ok(unsafe { b::bailey_k_kallsyms_lookup_name(name.as_char_ptr()) } as u64)
 }

@@ -102,6 +102,13 @@ impl Knowledge {
         }
     }
 
+    /// The arena that the program uses; null if it uses none.
+    pub(super) fn arena(&self) -> *mut b::bpf_map {
+        // SAFETY: the aux is alive. The map itself is what the verifier lays there
+        // (`__add_used_map()`, kernel/bpf/verifier.c).
+        unsafe { (*self.aux()).arena.cast() }
+    }
+
     /// Whether the kernel will blind the program's constants before it compiles.
     pub(super) fn is_blinded(&self) -> bool {
         // SAFETY: the program is alive. The kernel has decided when it made it, and asks for the

@@ -105,7 +105,15 @@ pub(super) fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
             return Err(Reason::Fields);
         }
     }
-    let domain = domain::for_maps(known.maps()).map_err(Reason::Domain)?;
+    let domain = domain::for_maps(known.maps()).map_err(|err| {
+        // Without one nothing of a domain lacks room or is another's.
+        let arena = !known.arena().is_null() && (err == ENOSPC || err == EBUSY);
+        if arena {
+            Reason::Arena(err)
+        } else {
+            Reason::Domain(err)
+        }
+    })?;
     let inlined = inlined(known, &helpers, &domain)?;
     let lay_out = |switches| -> Result<_, Reason> {
         let mut work = Work {
@@ -557,6 +565,13 @@ fn timed_may_goto_imm() -> i32 {
     }
 }
 
+/// What the instruction at `index` is of a `may_goto`. With an arena there is no register
+/// for the count: it stays where it is.
+fn may_goto(known: &Knowledge, index: usize) -> Option<MayGoto> {
+    let part = timed_may_goto(known.insns(), index, timed_may_goto_imm());
+    part.filter(|&part| part != MayGoto::Count || known.arena().is_null())
+}
+
 /// Whether `function` has a `may_goto`.
 fn loops(known: &Knowledge, function: &Function) -> bool {
     let (insns, imm) = (known.insns(), timed_may_goto_imm());
@@ -593,7 +608,7 @@ pub(super) fn facts_of(known: &Knowledge, helpers: &Helpers, index: usize) -> Kn
     let is_kfunc = insn.is_kfunc_call() && insn.off == 0;
     Known {
         helper: called.filter(|_| insn.is_helper_call()),
-        may_goto: timed_may_goto(known.insns(), index, timed_may_goto_imm()),
+        may_goto: may_goto(known, index),
         throws: is_kfunc && insn.imm == throw_imm(),
         kfunc: called
             .filter(|_| is_kfunc)

@@ -266,14 +266,21 @@ impl Program {
         };
         // SAFETY: nobody else knows the record yet; the site table does not move any more.
         let sites = unsafe { &mut *isolation.sites.get() };
-        isolation.domain.with_values(|values| {
+        // SAFETY: the aux of a program being loaded; the verifier has laid the map there.
+        let arena = unsafe { (*aux).arena }.cast::<b::bpf_map>();
+        let base = isolation.domain.with_values(|values| {
             for site in sites.iter_mut() {
                 site.calls = isolation.counts.of_calls(site.helper);
                 if let Some(mapped) = values.of_map(site.map as *mut b::bpf_map) {
                     mapped.tell(site);
                 }
             }
+            let seen = values.arena_of(arena);
+            seen.map_or(0, |arena| arena.window().base())
         });
+        if base == 0 && !arena.is_null() {
+            return Err(EINVAL);
+        }
         for (number, (image, part)) in isolation.images.iter().zip(&isolation.parts).enumerate() {
             let sites = sites
                 .get_mut(part.first_site..part.first_site + part.sites)
@@ -302,6 +309,7 @@ impl Program {
             raw.ctx_arg = part.ctx_arg;
             raw.is_global = part.global.into();
             raw.loops = part.loops.into();
+            raw.arena = base;
         }
         Ok(program)
     }

@@ -36,7 +36,7 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
             .get_mut(part.start..part.start + prologue_len(number))
             .ok_or(EFAULT)?;
         let record = image.as_raw() as u64;
-        let enter_imm = near(enter_gate(part))?;
+        let enter_imm = near(enter_gate(part, image.arena != 0))?;
         if number == 0 {
             to.copy_from_slice(&prologue(record, enter_imm));
         } else {
@@ -130,7 +130,8 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
         (*aux).tail_call_reachable = counts;
         (*aux).jits_use_priv_stack = false;
         // What of the program is there more than once has been counted once.
-        (*aux).num_exentries = new.iter().filter(|insn| insn.is_probe()).count() as u32;
+        let may_fault = |insn: &&Insn| insn.is_probe() || insn.is_arena();
+        (*aux).num_exentries = new.iter().filter(may_fault).count() as u32;
         // A workqueue calls its function in a task that holds nothing that keeps the program; in
         // the first and last instructions of it the task can be preempted. So the kernel waits for
         // tasks as well before it frees the program, as it does for what trampolines call.

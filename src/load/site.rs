@@ -562,6 +562,8 @@ pub(super) fn function(
         let more = info.arg_type & !(ARG_TYPES.base_mask | ARG_TYPES.maybe_null);
         match info.arg_type & ARG_TYPES.base_mask {
             base if base == ARG_TYPES.anything && more == 0 => {}
+            // Of an address in an arena the low half counts, and whatever it is lies there.
+            b::bpf_arg_type_ARG_PTR_TO_ARENA => {}
             base if base == ARG_TYPES.ctx && more == 0 && !nullable => {
                 arg.kind = kind::CTX;
                 site.effects |= effect::SYNC_BEFORE | effect::SYNC_AFTER;
@@ -654,8 +656,19 @@ fn has_prefixes(map: Option<*mut b::bpf_map>) -> bool {
 
 /// Whether a map of type `map_type` is of the set `types`.
 pub(crate) fn is_of(types: u32, map_type: u32) -> bool {
-    1u32.checked_shl(map_type)
-        .is_some_and(|bit| types & bit != 0)
+    types & bit_of(map_type) != 0
+}
+
+/// The bit of a type in a set; none if it is in none.
+fn bit_of(map_type: u32) -> u32 {
+    // The one type of a larger number that a call is for has the place of the type that no map
+    // is of.
+    let place = match map_type {
+        b::bpf_map_type_BPF_MAP_TYPE_ARENA => b::bpf_map_type_BPF_MAP_TYPE_UNSPEC,
+        b::bpf_map_type_BPF_MAP_TYPE_UNSPEC => return 0,
+        other => other,
+    };
+    1u32.checked_shl(place).unwrap_or(0)
 }
 
 /// The types of map that helper `id` is for, as a set
@@ -721,6 +734,9 @@ fn map_types(id: u32) -> u32 {
         id::FOR_EACH_MAP_ELEM => (&iterated, &[]),
         id::TIMER_INIT => (&timed, &[]),
         id if name(id) == Some("bpf_wq_init") => (&timed, &[]),
+        id if name(id).is_some_and(|name| name.starts_with("bpf_arena_")) => {
+            (&[b::bpf_map_type_BPF_MAP_TYPE_ARENA], &[])
+        }
         id::TAIL_CALL => (&[b::bpf_map_type_BPF_MAP_TYPE_PROG_ARRAY], &[]),
         id::PERF_EVENT_OUTPUT => (&[b::bpf_map_type_BPF_MAP_TYPE_PERF_EVENT_ARRAY], &[]),
         id::RINGBUF_OUTPUT
@@ -731,7 +747,7 @@ fn map_types(id: u32) -> u32 {
         id::CURRENT_TASK_UNDER_CGROUP => (&[b::bpf_map_type_BPF_MAP_TYPE_CGROUP_ARRAY], &[]),
         _ => (&[], &[]),
     };
-    Iterator::chain(types.iter(), more).fold(0, |set, &map_type| set | 1 << map_type)
+    Iterator::chain(types.iter(), more).fold(0, |set, &map_type| set | bit_of(map_type))
 }
 
 /// The map's own function for helper `id`, which the verifier would have put

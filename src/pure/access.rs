@@ -9,7 +9,7 @@
 //! mediated. An atomic AND, OR or XOR that fetches is a loop around a
 //! compare-and-exchange, so no form of its own.
 
-use super::x86::{OpcodeMap, X86Insn};
+use super::x86::{OpcodeMap, X86Insn, RAX};
 
 /// What is done to memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,10 @@ pub enum Op {
     /// becomes what is there. ZF tells which.
     CompareExchange,
 }
+
+/// Number of the register that has an arena's base: r12, by which the JIT indexes each
+/// access to one.
+pub const ARENA_BASE: u8 = 12;
 
 /// One access to memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,6 +170,21 @@ fn address(insn: &X86Insn) -> Option<(u8, Option<u8>, u8)> {
 }
 
 impl Access {
+    /// Whether it is one to an arena, if the program has one: where it goes is the sum of the
+    /// arena's base, a register of 32 bits and the displacement.
+    pub const fn is_arena(&self) -> bool {
+        matches!(self.index, Some(ARENA_BASE)) && self.scale == 1
+    }
+
+    /// The register that memory is read into.
+    pub const fn reads_into(&self) -> Option<u8> {
+        match self.op {
+            Op::Load | Op::FetchAdd | Op::Exchange => Some(self.reg),
+            Op::CompareExchange => Some(RAX),
+            _ => None,
+        }
+    }
+
     /// Whether memory is written: all but loads, a compare-and-exchange that
     /// fails included, as the CPU has it.
     pub const fn is_write(&self) -> bool {

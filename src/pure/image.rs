@@ -32,7 +32,7 @@
 //! the start without a gap and every jump lands on a decoded instruction, so no
 //! other reading of the bytes can run.
 
-use super::access::{memory_access, Op};
+use super::access::{memory_access, Op, ARENA_BASE};
 use super::x86::{Decoder, OpcodeMap, X86Insn, R10, RAX, RBP, RSP};
 use core::fmt;
 
@@ -195,6 +195,30 @@ pub fn scan<D: Decoder + ?Sized>(
         }
     }
     Ok(found)
+}
+
+/// Where an image has the base of its arena in its prologue, as the 8 bytes of an immediate,
+/// in bytes from the start: the one `movabs` to [`ARENA_BASE`], of `base`, before anything is
+/// called. `None` if it is not there.
+pub fn arena_base<D: Decoder + ?Sized>(code: &[u8], base: u64, decoder: &D) -> Option<u32> {
+    let mut at = 0u32;
+    loop {
+        let insn = decoder.decode_again(code.get(at as usize..)?)?;
+        let next = at.checked_add(u32::from(insn.len))?;
+        match kind(&insn)? {
+            Kind::Call(_) => return None,
+            Kind::Plain
+                if (0xb8..=0xbf).contains(&insn.opcode)
+                    && insn.map == OpcodeMap::OneByte
+                    && insn.w()
+                    && insn.opcode_reg() == ARENA_BASE
+                    && insn.imm as u64 == base =>
+            {
+                return next.checked_sub(8);
+            }
+            _ => at = next,
+        }
+    }
 }
 
 /// Where the instruction starts that follows the unconditional jump at `at`. In
@@ -462,6 +486,10 @@ fn one_byte(insn: &X86Insn) -> Option<Kind> {
         }
         0xb8..=0xbf => free(insn.opcode_reg()).then_some(Kind::Plain),
         0xc7 if insn.w() && insn.digit() == Some(0) => free(insn.rm_reg()?).then_some(Kind::Plain),
+        // rol, of the cast to an arena's addresses in user space
+        0xc1 if insn.digit() == Some(0) => {
+            (insn.w() && insn.imm == 32 && free(insn.rm_reg()?)).then_some(Kind::Plain)
+        }
         0xc1 if insn.opsize => (free(insn.rm_reg()?) && insn.imm == 8).then_some(Kind::Plain),
         0xc1 | 0xd1 | 0xd3 => match insn.digit()? {
             4 | 5 | 7 => free(insn.rm_reg()?).then_some(Kind::Plain),
@@ -509,7 +537,7 @@ fn escape_0f(insn: &X86Insn) -> Option<Kind> {
     match insn.opcode {
         0x1f => (insn.digit() == Some(0) && insn.rex == 0).then_some(Kind::Nop),
         0x80..=0x8f if insn.rex == 0 => Some(Kind::Branch(insn.imm)),
-        0xaf => registers(insn.reg()?, insn.rm_reg()?),
+        0x44 | 0xaf => registers(insn.reg()?, insn.rm_reg()?),
         0xb6 | 0xb7 | 0xbe | 0xbf => {
             if insn.is_memory() {
                 return memory(insn);
@@ -533,12 +561,17 @@ fn shift_x(insn: &X86Insn) -> Option<Kind> {
 }
 
 /// An access to memory, as mediation knows them all, addressed as the JIT does
-/// it: by a register and a displacement of 8 or 32 bits.
+/// it: by a register and a displacement of 8 or 32 bits, and to an arena with its base
+/// for an index.
 fn memory(insn: &X86Insn) -> Option<Kind> {
-    if insn.sib.is_some() || !matches!(insn.mode(), Some(1 | 2)) {
+    if !matches!(insn.mode(), Some(1 | 2)) {
         return None;
     }
     let access = memory_access(insn)?;
+    let arena = access.is_arena() && access.base != RSP;
+    if insn.sib.is_some() && !arena {
+        return None;
+    }
     let operand_ok = match access.op {
         Op::Load | Op::FetchAdd | Op::Exchange => free(access.reg),
         Op::StoreImm => true,

@@ -66,6 +66,18 @@ pub mod mode {
     pub const NOSPEC: u8 = 0xc0;
 }
 
+/// Atomic operations, by their `imm` (include/uapi/linux/bpf.h).
+pub mod atomic {
+    /// Of operations that change memory: what was there is read, too.
+    pub const FETCH: i32 = 0x01;
+    /// An exchange if memory is what R0 is.
+    pub const COMPARE_EXCHANGE: i32 = 0xf1;
+    /// A load that no later access comes before.
+    pub const LOAD_ACQUIRE: i32 = 0x100;
+    /// A store that no earlier access comes behind.
+    pub const STORE_RELEASE: i32 = 0x110;
+}
+
 /// Arithmetic operations (mask 0xf0).
 pub mod alu {
     /// `dst += src`
@@ -406,6 +418,17 @@ impl Insn {
         self.class() == class::LDX && matches!(self.mode(), mode::PROBE_MEM | mode::PROBE_MEMSX)
     }
 
+    /// An access to an arena: of where there is nothing the kernel makes loads 0, and
+    /// stores nothing.
+    pub const fn is_arena(&self) -> bool {
+        match self.class() {
+            class::LDX => matches!(self.mode(), mode::PROBE_MEM32 | mode::PROBE_MEM32SX),
+            class::ST => self.mode() == mode::PROBE_MEM32,
+            class::STX => matches!(self.mode(), mode::PROBE_MEM32 | mode::PROBE_ATOMIC),
+            _ => false,
+        }
+    }
+
     /// Of a load, plain or not, the one whose fault the kernel makes a 0 of.
     pub const fn as_probe(mut self) -> Self {
         let probing = match self.mode() {
@@ -425,6 +448,31 @@ impl Insn {
         }
     }
 
+    /// An atomic operation, on an arena or not.
+    const fn is_atomic(&self) -> bool {
+        self.class() == class::STX && matches!(self.mode(), mode::ATOMIC | mode::PROBE_ATOMIC)
+    }
+
+    /// An atomic load-acquire.
+    pub const fn is_load_acquire(&self) -> bool {
+        self.is_atomic() && self.imm == atomic::LOAD_ACQUIRE
+    }
+
+    /// The register that an atomic operation reads memory into (`bpf_atomic_load_reg()`,
+    /// arch/x86/net/bpf_jit_comp.c).
+    pub const fn fetched(&self) -> Option<u8> {
+        if !self.is_atomic() {
+            return None;
+        }
+        match self.imm {
+            atomic::LOAD_ACQUIRE => Some(self.dst()),
+            atomic::STORE_RELEASE => None,
+            atomic::COMPARE_EXCHANGE => Some(REG_0),
+            operation if operation & atomic::FETCH != 0 => Some(self.src()),
+            _ => None,
+        }
+    }
+
     /// The register through which a load or store goes.
     ///
     /// An atomic load-acquire (`imm` 0x100) is of class `STX` but reads
@@ -432,7 +480,7 @@ impl Insn {
     pub const fn base(&self) -> Option<u8> {
         match self.class() {
             class::LDX => Some(self.src()),
-            class::STX if self.mode() == mode::ATOMIC && self.imm == 0x100 => Some(self.src()),
+            class::STX if self.is_load_acquire() => Some(self.src()),
             class::ST | class::STX => Some(self.dst()),
             _ => None,
         }

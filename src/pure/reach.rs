@@ -485,6 +485,15 @@ impl Search {
                 let grows = base.stack && self.stack.store(slot, value, self.widen);
                 after(grows)
             }
+            // The packet is not there, and what a program lays there it does not get back as
+            // a pointer to the packet.
+            class::LDX | class::ST | class::STX if insn.is_arena() => {
+                let to = (insn.class() == class::LDX).then_some(insn.dst());
+                if let Some(to) = to.or(insn.fetched()) {
+                    state.set(to, Value::ANY_NUMBER);
+                }
+                after(false)
+            }
             class::ALU | class::ALU64 => {
                 arithmetic(insn, state)?;
                 after(false)
@@ -537,11 +546,8 @@ impl Search {
     }
 
     fn atomic(&mut self, insn: &Insn, len: u32, state: &mut State) -> Option<bool> {
-        const LOAD: i32 = 0x100;
-        const FETCH: i32 = 0x01;
-        const EXCHANGE_IF: i32 = 0xf1;
         let base = state.get(insn.base()?);
-        let (load, value) = (insn.imm == LOAD, state.get(insn.src()));
+        let (load, value) = (insn.is_load_acquire(), state.get(insn.src()));
         self.access(base, insn.off, len, !load)?;
         let mut grows = false;
         if base.stack && !load {
@@ -552,12 +558,8 @@ impl Search {
         } else {
             Value::ANY_NUMBER
         };
-        if load {
-            state.set(insn.dst(), got);
-        } else if insn.imm == EXCHANGE_IF {
-            state.set(REG_0, got);
-        } else if insn.imm & FETCH != 0 {
-            state.set(insn.src(), got);
+        if let Some(to) = insn.fetched() {
+            state.set(to, got);
         }
         Some(grows)
     }

@@ -11,6 +11,10 @@
 //! frame:  | guard | landing pages | guard | stack pages | guard ... (to a power of two) |
 //! ```
 //!
+//! An arena needs more: 32 bits of addresses from its first one on, whatever its size. It gets a
+//! [`Window`], some spans in a row that are no domain's; domains take the region's spans from
+//! the bottom, windows from the top.
+//!
 //! Guard pages are never mapped. A frame's stack grows down towards the guard
 //! that parts it from the landing pages, so an overflow meets a guard before
 //! anything else. All addresses and lengths are in bytes.
@@ -23,6 +27,15 @@ const SPAN_SHIFT: u32 = 30;
 
 /// Bytes of a domain's span.
 pub const SPAN: u64 = 1 << SPAN_SHIFT;
+
+/// Spans of a window: what 32 bits address, and half a span on either side, of which an
+/// access reaches the next 32 KiB by its offset.
+pub const WINDOW: u32 = 5;
+
+/// A window lies in one such row of spans, which is what one entry of the fourth level of page
+/// tables covers: the row of its domain's span, so that a domain's page tables have one table
+/// for both.
+pub const ROW: u32 = 512;
 
 /// Most pages of a frame, guards included.
 const MAX_FRAME_PAGES: u64 = 1 << 12;
@@ -178,6 +191,21 @@ impl Layout {
         })
     }
 
+    /// The highest window for domain number `domain` of whose spans none is `taken`.
+    pub fn window(&self, domain: u32, taken: impl Fn(u32) -> bool) -> Option<Window> {
+        let row = domain - domain % ROW;
+        let end = row.saturating_add(ROW).min(self.domains());
+        let first = (row..end.checked_sub(WINDOW - 1)?)
+            .rev()
+            .find(|&first| !(first..first + WINDOW).any(&taken))?;
+        Some(Window {
+            first,
+            base: self
+                .base
+                .wrapping_add((u64::from(first) << SPAN_SHIFT) + SPAN / 2),
+        })
+    }
+
     /// The number of the domain in whose span `addr` lies.
     pub const fn domain_of(&self, addr: u64) -> Option<u32> {
         match addr.checked_sub(self.base) {
@@ -231,6 +259,41 @@ impl Layout {
             Some(cpu) if cpu < self.cpus as u64 => Some(cpu as u32),
             _ => None,
         }
+    }
+}
+
+/// Spans in which an arena is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    first: u32,
+    base: u64,
+}
+
+impl Window {
+    /// The numbers of its spans.
+    pub const fn spans(&self) -> core::ops::Range<u32> {
+        self.first..self.first + WINDOW
+    }
+
+    /// Where its first span begins.
+    pub const fn start(&self) -> u64 {
+        self.base.wrapping_sub(SPAN / 2)
+    }
+
+    /// What an arena's addresses, of which the low 32 bits count, are added to.
+    pub const fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// Whether the byte at `addr` is of its spans.
+    pub const fn covers(&self, addr: u64) -> bool {
+        addr.wrapping_sub(self.start()) < WINDOW as u64 * SPAN
+    }
+
+    /// Whether an access to an arena can come to `addr`: by 32 bits and an offset of 16.
+    pub const fn reaches(&self, addr: u64) -> bool {
+        const OFFSET: u64 = 1 << 15;
+        addr.wrapping_sub(self.base).wrapping_add(OFFSET) < (1 << 32) + 2 * OFFSET
     }
 }
 
@@ -422,6 +485,49 @@ mod tests {
         assert_eq!(layout.domains(), 512);
         assert!(layout.span(511).is_some());
         assert!(layout.span(512).is_none());
+    }
+
+    #[test]
+    fn a_window_is_as_high_as_can_be_and_in_the_row_of_its_domain() {
+        let layout = Layout::new(BASE, Levels::Four, 4, 1, 8).unwrap();
+        let first = layout.window(0, |_| false).unwrap();
+        assert_eq!(first.spans(), 507..512);
+        assert_eq!(first.start(), layout.span(507).unwrap().base());
+        assert_eq!(first.base(), first.start() + SPAN / 2);
+        assert!(first.covers(first.start()) && !first.covers(first.start() - 1));
+        assert!(first.covers(layout.base() + (layout.len() - 1)));
+        let next = layout.window(9, |span| first.spans().contains(&span));
+        assert_eq!(next.unwrap().spans(), 502..507);
+        assert_eq!(layout.window(3, |span| span % 5 == 0), None);
+        // 2^18 spans, of which no window may lie in two rows.
+        let base = 0u64.wrapping_sub(Levels::Five.region_bytes());
+        let layout = Layout::new(base, Levels::Five, 4, 1, 8).unwrap();
+        assert_eq!(layout.window(511, |_| false).unwrap().spans(), 507..512);
+        assert_eq!(layout.window(512, |_| false).unwrap().spans(), 1019..1024);
+        let last = layout.window(layout.domains() - 1, |_| false).unwrap();
+        assert_eq!(last.spans().end, layout.domains());
+        assert_eq!(last.start().wrapping_add(u64::from(WINDOW) * SPAN), 0);
+    }
+
+    #[test]
+    fn accesses_reach_32_bits_and_an_offset() {
+        let layout = Layout::new(BASE, Levels::Four, 4, 1, 8).unwrap();
+        let window = layout.window(0, |_| false).unwrap();
+        let base = window.base();
+        for (addr, reached) in [
+            (base, true),
+            (base - (1 << 15), true),
+            (base - (1 << 15) - 1, false),
+            (base + u64::from(u32::MAX) + (1 << 15), true),
+            (base + (1 << 32) + (1 << 15), false),
+            (0, false),
+        ] {
+            assert_eq!(window.reaches(addr), reached, "{addr:#x}");
+            if reached {
+                let span = layout.domain_of(addr).unwrap();
+                assert!(window.spans().contains(&span) && window.covers(addr));
+            }
+        }
     }
 
     proptest! {

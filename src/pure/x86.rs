@@ -226,8 +226,8 @@ const fn form(map: OpcodeMap, opcode: u8, digit: u8) -> Option<(bool, Immediate)
             _ => return None,
         },
         OpcodeMap::Escape0f => match opcode {
-            // endbr64, long nops, lfence
-            0x1e | 0x1f | 0xae => (true, No),
+            // endbr64, long nops, cmove, lfence
+            0x1e | 0x1f | 0x44 | 0xae => (true, No),
             0x80..=0x8f => (false, Long),
             // imul, movzx, movsx, cmpxchg, xadd
             0xaf | 0xb1 | 0xb6 | 0xb7 | 0xbe | 0xbf | 0xc1 => (true, No),

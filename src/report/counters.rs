@@ -65,6 +65,7 @@ pub(super) static DERIVED: &[Counter] = &[
 pub(super) static ALL: &[Counter] = counters! {
     bytes_copied, c"bytes_copied";
     loan_accesses, c"loan_accesses";
+    arena_faults, c"arena_faults";
     violations, c"violations_total";
     aborts, c"aborts";
     refused, c"refused_runs";

@@ -8,6 +8,10 @@
 //! each function with a `may_goto` is a run of its own: the program's, a callback's,
 //! or one that the kernel calls inside of the run.
 //!
+//! In a program with an arena that register has the arena's base. There the count stays where
+//! the verifier has put it: a domain that sets it up again has a run that does not end, which it
+//! could have without a `may_goto`.
+//!
 //! When the count has come to its end the program loads from an address at which
 //! nothing is. That is the check, made when the access is not one to a loan.
 
@@ -50,6 +54,8 @@ fn state(run: &mut Run) -> Option<*mut b::bailey_loops> {
     let gates = [
         b::bailey_enter_loops_return,
         b::bailey_enter_function_loops_return,
+        b::bailey_enter_arena_loops_return,
+        b::bailey_enter_function_arena_loops_return,
     ];
     let returns = |gate: unsafe extern "C" fn()| gate as *const () as u64 == run.raw.ret;
     gates.into_iter().any(returns).then(|| {

@@ -4,7 +4,7 @@
 //! out here, atomically where it is atomic.
 
 use super::helper::spares_fields;
-use super::{graph, loops, probe, this_cpu, Run};
+use super::{arena, graph, loops, probe, this_cpu, Run};
 use crate::bindings as b;
 use crate::breach;
 use crate::event::frame::Interrupted;
@@ -98,13 +98,19 @@ pub(crate) fn access(
     };
     let regs = registers(event, run);
     let addr = effective_address(&access, &regs);
+    if access.is_arena() && arena::access(event, run, rip, &access, addr) {
+        return Ok(());
+    }
     let write = access.is_write();
     let kind = if write { Kind::Write } else { Kind::Read };
     if !lent(run, addr, u32::from(access.size), write) && !breach::without(b::BAILEY_WITHOUT_LOANS)
     {
         let is_check = access.op == Op::Load && loops::is_check(addr, access.size, access.reg);
         if let Some(count) = is_check.then(|| loops::check(run)).flatten() {
-            (event.r10, event.r12) = (count, count);
+            event.r10 = count;
+            if image.arena == 0 {
+                event.r12 = count;
+            }
             event.rip = rip + u64::from(access.len);
             return Ok(());
         }

@@ -2,6 +2,7 @@
 //! A run: from the enter gate to its verdict. The gates themselves are
 //! helpers/gate.S; what they call when there is more to do is here.
 
+mod arena;
 pub(crate) mod callers;
 mod copies;
 mod function;

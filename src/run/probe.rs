@@ -46,7 +46,8 @@ pub(super) fn read(
     access: &Access,
     addr: u64,
 ) -> bool {
-    if access.op != Op::Load || !is_probe(image, rip) {
+    // The table has accesses to the program's arena, too.
+    if access.op != Op::Load || access.is_arena() || !is_probe(image, rip) {
         return false;
     }
     let mut raw = 0u64;

@@ -54,6 +54,12 @@ pub(super) fn call(run: &mut Run, args: &[u64; 5]) -> u64 {
         // that of who goes on after it.
         return leave_confinement(run, target);
     }
+    let (arena, own) = (image.arena, run.image().arena);
+    if arena != own && (run.raw.work & INSIDE != 0 || own == 0) {
+        // Its base would stand in a register that has that of who goes on after it, or that is
+        // our caller's still.
+        return leave_confinement(run, target);
+    }
     if program.is_turned_away() {
         // Quarantined: as its own gate would do.
         super::this_cpu().refused += 1;
@@ -89,7 +95,7 @@ pub(super) fn call(run: &mut Run, args: &[u64; 5]) -> u64 {
     match carved {
         Some(ctx) => {
             run.raw.site = image.sites;
-            if loops {
+            if loops || arena != 0 {
                 run.raw.action = b::BAILEY_AFRESH;
             }
             ctx

@@ -28,6 +28,9 @@ const _: () = assert!(super::LAST < FIRST);
 pub struct Kfunc {
     /// Its name in the kernel.
     pub name: &'static str,
+    /// The function that programs which may not sleep call by that name
+    /// (`specialize_kfunc()`, kernel/bpf/verifier.c).
+    pub function: &'static str,
     /// What its arguments are. What the verifier adds to them `call` says.
     pub args: &'static [ArgKind],
     /// The rest is as with a helper.
@@ -62,6 +65,10 @@ impl Kfunc {
         }
     }
 
+    const fn as_function(self, function: &'static str) -> Self {
+        Self { function, ..self }
+    }
+
     const fn gives(self, gives: Gives) -> Self {
         Self {
             call: self.call.gives(gives),
@@ -88,6 +95,7 @@ impl Kfunc {
 const fn kfunc(name: &'static str, args: &'static [ArgKind]) -> Kfunc {
     Kfunc {
         name,
+        function: name,
         args,
         call: audited(0),
     }
@@ -97,6 +105,7 @@ const fn kfunc(name: &'static str, args: &'static [ArgKind]) -> Kfunc {
 const fn of_context(name: &'static str, args: &'static [ArgKind], sync: Sync) -> Kfunc {
     Kfunc {
         name,
+        function: name,
         args,
         call: with_ctx(0, sync),
     }
@@ -142,7 +151,16 @@ const fn numbered<const N: usize>(mut table: [Kfunc; N]) -> [Kfunc; N] {
 
 /// The kfuncs that an isolated XDP program may call, in the order of their
 /// names.
-pub static ALLOWED: [Kfunc; 53] = numbered([
+pub static ALLOWED: [Kfunc; 56] = numbered([
+    // Of the addresses the low half counts, and what is done is done to the arena alone.
+    kfunc(
+        "bpf_arena_alloc_pages",
+        &[Map, Scalar, Scalar, Scalar, Scalar],
+    )
+    .as_function("bpf_arena_alloc_pages_non_sleepable"),
+    kfunc("bpf_arena_free_pages", &[Map, Scalar, Scalar])
+        .as_function("bpf_arena_free_pages_non_sleepable"),
+    kfunc("bpf_arena_reserve_pages", &[Map, Scalar, Scalar]),
     kfunc("bpf_dynptr_adjust", &[DYNPTR, Scalar, Scalar]),
     kfunc("bpf_dynptr_clone", &[DYNPTR, Object(Clone)]),
     kfunc("bpf_dynptr_copy", &[DYNPTR, Scalar, DYNPTR, Scalar, Scalar]).syncs(Sync::Around),
@@ -212,7 +230,6 @@ const PERCPU: &str = "its object is another one on each CPU";
 const RES_LOCK: &str = "locks that may fail are not isolated yet";
 const LATER: &str = "what it starts runs in a task that it chooses, which the program may read";
 const ANY_READ: &str = "it reads any address it is given";
-const ARENA: &str = "arenas are not isolated yet";
 const FILE: &str = "its dynptrs are of files";
 const DEVICE: &str = "only programs that are bound to a device may call it";
 const NOT_REVIEWED: &str = "it is not reviewed yet";
@@ -221,11 +238,8 @@ const SLEEPS: &str = "it may sleep";
 /// Kfuncs that an XDP program could call without isolation, in the order of
 /// their names, and why they are refused with it. `bpf_throw` is not a call
 /// ([`super::super::rewrite`]).
-pub static REFUSED: [(&str, &str); 101] = [
+pub static REFUSED: [(&str, &str); 98] = [
     ("__bpf_trap", NOT_REVIEWED),
-    ("bpf_arena_alloc_pages", ARENA),
-    ("bpf_arena_free_pages", ARENA),
-    ("bpf_arena_reserve_pages", ARENA),
     ("bpf_cast_to_kern_ctx", KERNEL_OBJECT),
     ("bpf_cgroup_acquire", KERNEL_OBJECT),
     ("bpf_cgroup_ancestor", KERNEL_OBJECT),

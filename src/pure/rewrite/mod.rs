@@ -198,8 +198,6 @@ pub enum Refusal {
     ModuleKfunc,
     /// It jumps through a table without places, or with too many.
     JumpTable,
-    /// It uses an arena.
-    Arena,
     /// It computes a per-CPU address.
     PercpuAddress,
     /// It follows pointers that it has read out of objects of the kernel's.
@@ -255,7 +253,6 @@ impl fmt::Display for Refusal {
             ),
             Self::ModuleKfunc => f.write_str("kfuncs of modules are not isolated"),
             Self::JumpTable => f.write_str("a jump table leads nowhere or to too many places"),
-            Self::Arena => f.write_str("arenas are not isolated yet"),
             Self::PercpuAddress => f.write_str("per-CPU addresses are not isolated"),
             Self::Followed => f.write_str(
                 "it follows pointers of the kernel's (parameter kernel_reads=1 lets it)",
@@ -303,18 +300,18 @@ pub fn classify(insn: &Insn, known: &Known) -> Result<Action, Refusal> {
                 PtrKind::LentObject | PtrKind::Followed => Ok(Action::Keep),
                 _ => Err(Refusal::Followed),
             },
-            mode::PROBE_MEM32 | mode::PROBE_MEM32SX => Err(Refusal::Arena),
+            mode::PROBE_MEM32 | mode::PROBE_MEM32SX => Ok(Action::Keep),
             _ => Err(Refusal::UnknownOpcode(insn.code)),
         },
         class::ST => match insn.mode() {
             mode::MEM => pointer(known.ptr),
             mode::NOSPEC => Ok(Action::Keep),
-            mode::PROBE_MEM32 => Err(Refusal::Arena),
+            mode::PROBE_MEM32 => Ok(Action::Keep),
             _ => Err(Refusal::UnknownOpcode(insn.code)),
         },
         class::STX => match insn.mode() {
             mode::MEM | mode::ATOMIC => pointer(known.ptr),
-            mode::PROBE_MEM32 | mode::PROBE_ATOMIC => Err(Refusal::Arena),
+            mode::PROBE_MEM32 | mode::PROBE_ATOMIC => Ok(Action::Keep),
             _ => Err(Refusal::UnknownOpcode(insn.code)),
         },
         class::ALU | class::ALU64 => arithmetic(insn),
@@ -374,7 +371,7 @@ fn arithmetic(insn: &Insn) -> Result<Action, Refusal> {
         // The same number casts to address space 1 and moves a sign-extended
         // byte; `imm` tells them apart (insn_is_cast_user()).
         if insn.off == ADDR_SPACE_CAST && insn.imm != 0 {
-            return Err(Refusal::Arena);
+            return Ok(Action::Keep);
         }
         if insn.off == ADDR_PERCPU {
             return Err(Refusal::PercpuAddress);
@@ -794,14 +791,9 @@ mod tests {
                 Refusal::Kfunc("bpf_rdonly_cast"),
             ),
             (Insn::new(0x18, 2, 3, 0, 0), none, Refusal::KernelVariable),
-            (Insn::new(0xbf, 2, 1, 1, 1), none, Refusal::Arena),
             (Insn::new(0xbf, 2, 1, -1, 0), none, Refusal::PercpuAddress),
             (Insn::new(0x39, 2, 1, 0, 0), none, Refusal::Followed),
             (Insn::new(0x59, 2, 1, 0, 0), none, Refusal::Followed),
-            (Insn::new(0xb9, 2, 1, 0, 0), none, Refusal::Arena),
-            (Insn::new(0xd1, 2, 1, 0, 0), none, Refusal::Arena),
-            (Insn::new(0xfb, 2, 1, 0, 0), none, Refusal::Arena),
-            (Insn::new(0xba, 2, 0, 0, 0), none, Refusal::Arena),
             (
                 Insn::new(0x20, 0, 0, 0, 14),
                 none,
@@ -896,6 +888,23 @@ mod tests {
             Insn::new(0xdb, 1, 2, 0, 1),
         ] {
             assert_eq!(classify(&kept, &none), Ok(Action::Keep), "{kept:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_done_to_an_arena_stays() {
+        let none = Known::default();
+        for insn in [
+            // The cast to its addresses; a load, one that sign-extends, two stores, an atomic.
+            Insn::new(0xbf, 2, 1, 1, 1),
+            Insn::new(0xb9, 2, 1, 0, 0),
+            Insn::new(0xd1, 2, 1, 0, 0),
+            Insn::new(0xbb, 2, 1, 0, 0),
+            Insn::new(0xba, 2, 0, 0, 0),
+            Insn::new(0xfb, 2, 1, 0, 0),
+        ] {
+            assert_eq!(classify(&insn, &none), Ok(Action::Keep), "{insn:?}");
+            assert_eq!(insn.is_arena(), insn.code != 0xbf, "{insn:?}");
         }
     }
 
