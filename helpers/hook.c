@@ -4,7 +4,8 @@
  * that are redirected: ftrace sets the instruction pointer to ours, which does
  * the work (it may sleep there) and calls the original. bpf_jit_free and
  * bpf_map_meta_free only tell that something is being freed, bpf_map_fd_get_ptr and
- * bpf_map_fd_put_ptr that a map goes into another or comes out.
+ * bpf_map_fd_put_ptr that a map goes into another or comes out. bpf_percpu_hash_copy and
+ * bpf_percpu_hash_update may get another map.
  */
 #include <linux/bpf.h>
 #include <linux/ftrace.h>
@@ -90,6 +91,21 @@ static void notrace inner_changed(unsigned long ip, unsigned long parent_ip,
 	bailey_inner_changed();
 }
 
+/*
+ * What user space does with values for each CPU goes by the type of the map, not by its
+ * operations. Of a front it is done to the map behind. Nothing is called here that could come
+ * back, so no call is left out for that.
+ */
+static void notrace put_behind(unsigned long ip, unsigned long parent_ip,
+			       struct ftrace_ops *ops, struct ftrace_regs *fregs)
+{
+	struct pt_regs *regs = ftrace_get_regs(fregs);
+	struct bpf_map *map = (struct bpf_map *)regs->di;
+
+	if (map->ops == &bailey_front_ops)
+		regs->di = (unsigned long)container_of(map, struct bailey_front, map)->behind;
+}
+
 static void notrace meta_freed(unsigned long ip, unsigned long parent_ip,
 			       struct ftrace_ops *ops, struct ftrace_regs *fregs)
 {
@@ -103,6 +119,7 @@ static void notrace flushes(unsigned long ip, unsigned long parent_ip,
 					 ftrace_regs_get_argument(fregs, 1));
 }
 
+#define BEHIND (FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_RECURSION | FTRACE_OPS_FL_PERMANENT)
 #define REDIRECTED (FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_PERMANENT)
 
 static struct hook {
@@ -134,6 +151,8 @@ static struct hook {
 	  { .func = redirect, .flags = REDIRECTED, .private = redirected_bpf_map_meta_alloc } },
 	{ "bpf_map_meta_equal",
 	  { .func = redirect, .flags = REDIRECTED, .private = redirected_bpf_map_meta_equal } },
+	{ "bpf_percpu_hash_copy", { .func = put_behind, .flags = BEHIND } },
+	{ "bpf_percpu_hash_update", { .func = put_behind, .flags = BEHIND } },
 	{ "bpf_map_meta_free",
 	  { .func = meta_freed, .flags = FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_PERMANENT } },
 	{ "bpf_map_fd_get_ptr", { .func = inner_changed, .flags = FTRACE_OPS_FL_PERMANENT } },

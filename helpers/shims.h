@@ -148,6 +148,16 @@ u64 *bailey_array_per_cpu_slots(struct bpf_map *map);
 void bailey_array_make_per_cpu(struct bpf_map *map, u32 value_size);
 int bailey_member_at(const char *type, const char *member);
 
+/* what the kernel sees of a map that is in front of one of its own (src/domain/front.rs) */
+struct bailey_front {
+	struct bpf_map map;
+	struct bpf_map *behind;
+};
+
+extern struct bpf_map_ops bailey_front_ops;
+extern struct bpf_iter_seq_info bailey_front_seq_info;
+extern const struct bpf_map_ops *bailey_htab_percpu_map_ops;
+
 /* the same, for stores (src/store/) */
 struct bpf_map *bailey_on_htab_map_alloc(union bpf_attr *attr);
 void bailey_on_htab_map_free(struct bpf_map *map);

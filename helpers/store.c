@@ -29,7 +29,7 @@ MODULE_PARM_DESC(stores,
 unsigned int bailey_no_prealloc_mib = 16;
 module_param_named(no_prealloc_mib, bailey_no_prealloc_mib, uint, 0644);
 MODULE_PARM_DESC(no_prealloc_mib,
-		 "of maps with BPF_F_NO_PREALLOC and of tries, those get a store that take at most so many MiB with all their elements, which they have from the start; others are the kernel's");
+		 "of maps with BPF_F_NO_PREALLOC and of tries, those get a store, or per CPU pages of their own, that take at most so many MiB with all their elements, which they have from the start; others are the kernel's");
 
 static_assert(sizeof(rqspinlock_t) == sizeof(bailey_bucket_lock_t));
 

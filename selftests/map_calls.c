@@ -9,7 +9,7 @@
  * map must take exactly as many keys as it may. If it forgets, no element may be
  * lost.
  *
- * map_calls iterate OBJECT TYPE: an iterator over a hash map of that type (a number
+ * map_calls iterate OBJECT TYPE FLAGS: an iterator over a hash map of that type (a number
  * of enum bpf_map_type), twice: the second time it sees what the first one's
  * program wrote.
  *
@@ -74,6 +74,14 @@ static const struct shape shapes[] = {
 	{ "local_words", 8, 24, 100, BPF_F_ZERO_SEED, PER_CPU },
 	{ "local_long", 33, 1000, 70, 0, PER_CPU },
 	{ "local_on_demand", 4, 8, 16, BPF_F_NO_PREALLOC, PER_CPU },
+	{ "local_on_demand_one", 4, 20, 1, ON_DEMAND, PER_CPU },
+	{ "local_on_demand_bytes", 3, 1, 7, ON_DEMAND, PER_CPU },
+	{ "local_on_demand_words", 8, 24, 100, ON_DEMAND | BPF_F_ZERO_SEED, PER_CPU },
+	{ "local_on_demand_long", 33, 1000, 70, ON_DEMAND, PER_CPU },
+	{ "local_on_demand_read", 4, 8, 16, ON_DEMAND | BPF_F_RDONLY_PROG, PER_CPU },
+	{ "local_on_demand_read_by_user", 4, 8, 16, ON_DEMAND | BPF_F_RDONLY, PER_CPU },
+	{ "local_on_demand_in_a_map", 4, 8, 16, ON_DEMAND, PER_CPU },
+	{ "local_on_demand_sparse", 4, 8, 1 << 18, ON_DEMAND, PER_CPU },
 	{ "local_read", 4, 8, 16, BPF_F_RDONLY_PROG, PER_CPU },
 	{ "local_in_a_map", 4, 8, 16, 0, PER_CPU },
 	{ "lru_one", 4, 4, 1, 0, LRU },
@@ -120,6 +128,8 @@ static const struct shape wrong[] = {
 	{ "both_access", 4, 4, 1, BPF_F_RDONLY | BPF_F_WRONLY, HASH },
 	{ "lru_on_demand", 4, 8, 1, BPF_F_NO_PREALLOC, LRU },
 	{ "local_too_large", 4, 40000, 1, 0, PER_CPU },
+	{ "local_on_demand_too_large", 4, 40000, 1, ON_DEMAND, PER_CPU },
+	{ "local_on_demand_node", 4, 8, 1, ON_DEMAND | BPF_F_NUMA_NODE, PER_CPU },
 	{ "local_node", 4, 8, 1, BPF_F_NUMA_NODE, PER_CPU },
 	{ "local_lru_on_demand", 4, 8, 1, BPF_F_NO_PREALLOC, LRU_PER_CPU },
 	{ "trie_allocated", 8, 8, 1, 0, TRIE },
@@ -697,7 +707,7 @@ static int stress(const char *path, int seconds, enum bpf_map_type type, __u32 f
 	return 0;
 }
 
-static int iterate(const char *path, enum bpf_map_type type)
+static int iterate(const char *path, enum bpf_map_type type, __u32 flags)
 {
 	struct bpf_object *object = bpf_object__open(path);
 	union bpf_iter_link_info info = {};
@@ -709,6 +719,7 @@ static int iterate(const char *path, enum bpf_map_type type)
 	if (!object)
 		die("%s does not open", path);
 	bpf_map__set_type(bpf_object__find_map_by_name(object, "iterated"), type);
+	bpf_map__set_map_flags(bpf_object__find_map_by_name(object, "iterated"), flags);
 	if (bpf_object__load(object))
 		die("%s does not load", path);
 	map = bpf_object__find_map_fd_by_name(object, "iterated");
@@ -850,12 +861,12 @@ int main(int argc, char **argv)
 		return same(strtoull(argv[2], NULL, 0));
 	if (argc == 6 && !strcmp(argv[1], "stress"))
 		return stress(argv[2], atoi(argv[3]), atoi(argv[4]), atoi(argv[5]));
-	if (argc == 4 && !strcmp(argv[1], "iterate"))
-		return iterate(argv[2], atoi(argv[3]));
+	if (argc == 5 && !strcmp(argv[1], "iterate"))
+		return iterate(argv[2], atoi(argv[3]), atoi(argv[4]));
 	if (argc == 3 && !strcmp(argv[1], "recent"))
 		return recent(argv[2]);
 	if (argc == 2 && !strcmp(argv[1], "hold"))
 		return hold();
-	fprintf(stderr, "usage: map_calls same SEED | stress OBJECT SECONDS TYPE FLAGS | iterate OBJECT TYPE | recent OBJECT | hold\n");
+	fprintf(stderr, "usage: map_calls same SEED | stress OBJECT SECONDS TYPE FLAGS | iterate OBJECT TYPE FLAGS | recent OBJECT | hold\n");
 	return 2;
 }

@@ -76,6 +76,16 @@ unsafe extern "C" fn set_htab_lru_map_ops(addr: usize) {
     unsafe { b::bailey_htab_lru_map_ops = addr as *const b::bpf_map_ops };
 }
 
+/// Takes the address of `htab_percpu_map_ops`, which is data and not called.
+///
+/// # Safety
+///
+/// `addr` is the address of the kernel's `htab_percpu_map_ops`.
+unsafe extern "C" fn set_htab_percpu_map_ops(addr: usize) {
+    // SAFETY: as above.
+    unsafe { b::bailey_htab_percpu_map_ops = addr as *const b::bpf_map_ops };
+}
+
 /// Takes the address of `trie_map_ops`, which is data and not called.
 ///
 /// # Safety
@@ -203,6 +213,8 @@ static SYMBOLS: &[Symbol] = symbols! {
         "the kernel's operations of hash maps, for those that are no stores";
     htab_lru_map_ops, set_htab_lru_map_ops,
         "the same of hash maps that make room by use";
+    htab_percpu_map_ops, set_htab_percpu_map_ops,
+        "the same of hash maps with values for each CPU";
     trie_map_ops, set_trie_map_ops,
         "the same of tries";
     bpf_lru_init, b::bailey_set_bpf_lru_init,

@@ -50,6 +50,14 @@ struct {
 } percpu_hash SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, 16);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, __u64);
+} percpu_hash_no_prealloc SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_USER_RINGBUF);
 	__uint(max_entries, 4096);
 } user_ring SEC(".maps");
@@ -451,6 +459,27 @@ SEC("xdp") int each_of_percpu_hash(struct xdp_md *ctx)
 
 	result[0] = bpf_for_each_map_elem(&percpu_hash, walk_values, &s, 0);
 	result[1] = s.sum;
+	return XDP_PASS;
+}
+
+/* It changes the map by the pointer that it was given. */
+static long walk_and_delete_there(void *map, __u32 *key, __u64 *value, struct state *s)
+{
+	s->sum += *key * 3 + *value;
+	*value += 5;
+	if (*key & 1)
+		s->steps -= bpf_map_delete_elem(map, key);
+	return 0;
+}
+
+SEC("xdp") int each_of_percpu_hash_no_prealloc(struct xdp_md *ctx)
+{
+	struct state s = {};
+
+	result[0] = bpf_for_each_map_elem(&percpu_hash_no_prealloc, walk_and_delete_there, &s, 0);
+	result[1] = s.sum;
+	result[2] = s.steps;
+	result[3] = bpf_for_each_map_elem(&percpu_hash_no_prealloc, walk_values, &s, 1);
 	return XDP_PASS;
 }
 

@@ -39,6 +39,14 @@ struct {
 } local SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 64);
+	__type(key, __u64);
+	__type(value, __u64[3]);
+} local_allocated SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_LRU_PERCPU_HASH);
 	__uint(max_entries, 4096);
 	__type(key, __u32);
@@ -322,6 +330,26 @@ SEC("xdp") int percpu_hash(struct xdp_md *ctx)
 	p = bpf_map_lookup_percpu_elem(&local, &key, 0);
 	if (p)
 		p[2]++;
+	return XDP_PASS;
+}
+
+SEC("xdp") int percpu_allocated(struct xdp_md *ctx)
+{
+	__u64 v[3] = {1, 2, 3}, key = packet_size(ctx), *p;
+
+	p = bpf_map_lookup_elem(&local_allocated, &key);
+	if (p)
+		p[1] += p[0];
+	else
+		result[0] = bpf_map_update_elem(&local_allocated, &key, v, BPF_NOEXIST);
+	result[1] = bpf_map_update_elem(&local_allocated, &key, v, BPF_NOEXIST);
+	key = 6;
+	p = bpf_map_lookup_percpu_elem(&local_allocated, &key, 0);
+	if (p)
+		p[2]++;
+	key = 7;
+	result[2] = bpf_map_delete_elem(&local_allocated, &key);
+	result[3] = bpf_map_update_elem(&local_allocated, &key, v, BPF_EXIST);
 	return XDP_PASS;
 }
 

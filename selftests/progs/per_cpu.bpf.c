@@ -40,10 +40,26 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 64);
+	__uint(max_entries, 5000);
 	__type(key, __u32);
 	__type(value, struct count);
 } as_they_come SEC(".maps");
+
+/* More than the module gives memory to before it is needed. */
+struct sparse {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 20);
+	__type(key, __u32);
+	__type(value, struct count);
+} sparse SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__array(values, struct sparse);
+} either SEC(".maps") = { .values = { [1] = &sparse } };
 
 static __always_inline int count(void *map, struct xdp_md *ctx, __u32 key)
 {
@@ -117,7 +133,53 @@ SEC("xdp") int counted_in_all(struct xdp_md *ctx)
 
 SEC("xdp") int counted_allocated(struct xdp_md *ctx)
 {
-	return count_new(&as_they_come, ctx, 1);
+	static __u32 next;
+
+	return count_new(&as_they_come, ctx, __sync_fetch_and_add(&next, 1) % 4096);
+}
+
+/* What CPU 0 has counted there, and this CPU. */
+SEC("xdp") int counted_as_they_came(struct xdp_md *ctx)
+{
+	__u32 key = 4000;
+	struct count *value = bpf_map_lookup_percpu_elem(&as_they_come, &key, 0);
+	__u64 sum = 0;
+
+	if (!value || value->packets != 2 || value->last != key)
+		return XDP_DROP;
+	bpf_for_each_map_elem(&as_they_come, add, &sum, 0);
+	return sum == 8192 ? XDP_PASS : XDP_DROP;
+}
+
+SEC("xdp") int counted_sparse(struct xdp_md *ctx)
+{
+	return count_new(&sparse, ctx, 1);
+}
+
+/* One is the module's, one the kernel's. */
+static __always_inline int change_inner(struct xdp_md *ctx, __u32 which)
+{
+	__u32 key = 1 << 20 | bpf_get_smp_processor_id();
+	struct count seven = { .packets = 7 }, *value;
+	void *map = bpf_map_lookup_elem(&either, &which);
+
+	if (!map || bpf_map_update_elem(map, &key, &seven, BPF_ANY))
+		return XDP_ABORTED;
+	if (count(map, ctx, key) != XDP_PASS)
+		return XDP_ABORTED;
+	value = bpf_map_lookup_percpu_elem(map, &key, bpf_get_smp_processor_id());
+	if (!value || value->packets != 8)
+		return XDP_DROP;
+	if (bpf_map_delete_elem(map, &key) || bpf_map_lookup_elem(map, &key))
+		return XDP_DROP;
+	return XDP_PASS;
+}
+
+SEC("xdp") int counted_in_either(struct xdp_md *ctx)
+{
+	int verdict = change_inner(ctx, 0);
+
+	return verdict == XDP_PASS ? change_inner(ctx, 1) : verdict;
 }
 
 char _license[] SEC("license") = "GPL";

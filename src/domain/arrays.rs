@@ -7,7 +7,7 @@
 //! outlive the module keep the flag, so that the kernel frees them rightly.
 //!
 //! The list has per-CPU arrays and hash maps as well, whose values are in memory
-//! of ours ([`super::per_cpu`]).
+//! of ours ([`super::per_cpu`]), and those in front of such ([`super::front`]).
 //!
 //! Lock: the list's mutex; nothing is taken under it.
 
@@ -24,6 +24,17 @@ pub(super) enum Kind {
     Pages,
     /// The memory of its values, which each CPU has its own of.
     PerCpu(Pieces),
+    /// The same of the map behind this one ([`super::front`]).
+    Front(Pieces),
+}
+
+impl Kind {
+    fn pieces(&self) -> Option<&Pieces> {
+        match self {
+            Self::PerCpu(pieces) | Self::Front(pieces) => Some(pieces),
+            Self::Pages => None,
+        }
+    }
 }
 
 struct Arrays {
@@ -71,17 +82,25 @@ impl Drop for Layout {
 /// long as the map is.
 pub(crate) fn pieces_of(map: *mut b::bpf_map) -> Option<NonNull<Pieces>> {
     let arrays = ARRAYS.lock();
-    match arrays.ours.as_ref()?.get(&(map as usize))? {
-        Kind::PerCpu(pieces) => Some(NonNull::from(pieces)),
-        Kind::Pages => None,
-    }
+    let kind = arrays.ours.as_ref()?.get(&(map as usize))?;
+    kind.pieces().map(NonNull::from)
+}
+
+/// Whether `map` was made as one in front of another.
+pub(crate) fn is_front(map: *mut b::bpf_map) -> bool {
+    let arrays = ARRAYS.lock();
+    let kind = arrays
+        .ours
+        .as_ref()
+        .and_then(|ours| ours.get(&(map as usize)));
+    matches!(kind, Some(Kind::Front(_)))
 }
 
 /// Calls `report` for each per-CPU map of ours, with the bytes that each CPU has.
 pub(crate) fn for_each_per_cpu(mut report: impl FnMut(&b::bpf_map, u64)) {
     let arrays = ARRAYS.lock();
     for (&map, kind) in arrays.ours.iter().flat_map(|ours| ours.iter()) {
-        if let Kind::PerCpu(pieces) = kind {
+        if let Some(pieces) = kind.pieces() {
             // SAFETY: a map leaves the list when it is freed, under the same lock.
             report(unsafe { &*(map as *const b::bpf_map) }, pieces.bytes());
         }
@@ -184,7 +203,7 @@ unsafe extern "C" fn bailey_on_array_map_free(map: *mut b::bpf_map) {
         Some(Kind::PerCpu(pieces)) => return unsafe { per_cpu::end(map, pieces) },
         // SAFETY: nobody uses the map any more but the original.
         Some(Kind::Pages) => unsafe { (*map).map_flags |= b::BPF_F_MMAPABLE },
-        None => {}
+        Some(Kind::Front(_)) | None => {}
     }
     // SAFETY: the original, as it would have been called.
     unsafe { b::bailey_k_array_map_free(map) };

@@ -10,16 +10,21 @@
 //! and has no per-CPU memory; then the slots get the addresses of values in memory
 //! of ours ([`Pieces`]).
 //!
+//! A hash map whose elements come as they are needed is made in the same way, and is
+//! behind the one that everybody sees ([`super::front`]).
+//!
 //! Only we can free that memory, so such a map holds the module. Maps with fields
-//! of the kernel's in their values, values larger than a piece of per-CPU memory,
-//! and hash maps whose elements are allocated as they come stay the kernel's.
+//! of the kernel's in their values and values larger than a piece of per-CPU memory stay
+//! the kernel's.
 //!
 //! Where a hash map's slots are is said by the kernel's BTF, as its structures
 //! are in no header. If they are not as is described here, nothing is changed.
 
 use super::arrays::{self, Kind};
+use super::front;
 use super::pieces::Pieces;
 use crate::bindings as b;
+use crate::hw::cpus;
 use core::mem::size_of;
 use kernel::error::from_err_ptr;
 use kernel::prelude::*;
@@ -61,6 +66,14 @@ pub(super) fn init() {
             pr_warn!("the kernel's hash maps are unknown: those for each CPU stay as they are\n")
         }
     }
+    front::init();
+}
+
+/// Bytes that a preallocated hash map takes for each of its keys.
+fn element_bytes(create: &b::bpf_attr__bindgen_ty_1) -> Option<u64> {
+    let rounded = |size: u32| u64::from(size).next_multiple_of(8);
+    let values = rounded(create.value_size) * cpus::possible().count() as u64;
+    Some(HASH.as_ref()?.key as u64 + rounded(create.key_size) + u64::from(SLOT) + values)
 }
 
 /// The words of a map that point to its values.
@@ -144,6 +157,11 @@ unsafe fn free(map: *mut b::bpf_map) {
     }
 }
 
+/// Whether elements are to come as they are needed.
+fn is_on_demand(create: &b::bpf_attr__bindgen_ty_1) -> bool {
+    create.map_flags & b::BPF_F_NO_PREALLOC != 0
+}
+
 /// A per-CPU map of ours. `None` if it is to be the kernel's.
 ///
 /// # Safety
@@ -157,9 +175,8 @@ pub(crate) unsafe fn create(attr: *mut b::bpf_attr) -> Option<*mut b::bpf_map> {
     // has elements beyond its keys.
     let stand_in = match map_type {
         b::bpf_map_type_BPF_MAP_TYPE_PERCPU_ARRAY => b::bpf_map_type_BPF_MAP_TYPE_ARRAY,
-        _ if create.map_flags & b::BPF_F_NO_PREALLOC != 0 || HASH.as_ref().is_none() => {
-            return None
-        }
+        _ if HASH.as_ref().is_none() => return None,
+        _ if is_on_demand(create) && !front::suits(create, element_bytes(create)?) => return None,
         b::bpf_map_type_BPF_MAP_TYPE_PERCPU_HASH => b::bpf_map_type_BPF_MAP_TYPE_HASH_OF_MAPS,
         b::bpf_map_type_BPF_MAP_TYPE_LRU_PERCPU_HASH => b::bpf_map_type_BPF_MAP_TYPE_LRU_HASH,
         _ => return None,
@@ -192,8 +209,10 @@ unsafe fn made_as(attr: *mut b::bpf_attr, stand_in: u32) -> Option<*mut b::bpf_m
     let node = arrays::reserve()?;
     // SAFETY: as in `create`.
     let create = unsafe { &mut (*attr).__bindgen_anon_1 };
-    let (map_type, value_size) = (create.map_type, create.value_size);
+    let asked = (create.map_type, create.value_size, create.map_flags);
+    let ((map_type, value_size, _), on_demand) = (asked, is_on_demand(create));
     (create.map_type, create.value_size) = (stand_in, SLOT);
+    create.map_flags &= !b::BPF_F_NO_PREALLOC;
     // SAFETY: the originals, which look at these attributes and call nobody else with them.
     let map = unsafe {
         match stand_in {
@@ -203,7 +222,7 @@ unsafe fn made_as(attr: *mut b::bpf_attr, stand_in: u32) -> Option<*mut b::bpf_m
     };
     // SAFETY: as above.
     let create = unsafe { &mut (*attr).__bindgen_anon_1 };
-    (create.map_type, create.value_size) = (map_type, value_size);
+    (create.map_type, create.value_size, create.map_flags) = asked;
     let map = from_err_ptr(map).ok().filter(|map| !map.is_null())?;
     // SAFETY: a fresh map that nobody else knows.
     unsafe {
@@ -222,9 +241,16 @@ unsafe fn made_as(attr: *mut b::bpf_attr, stand_in: u32) -> Option<*mut b::bpf_m
             .filter(|(slots, pieces)| slots.fill(|index| pieces.value(index)))
     };
     if let Some((_, pieces)) = filled {
-        // The reference to the module keeps the list open.
-        arrays::insert(node, map, Kind::PerCpu(pieces));
-        return Some(map);
+        // The reference to the module keeps the list open, here and below.
+        if !on_demand {
+            arrays::insert(node, map, Kind::PerCpu(pieces));
+            return Some(map);
+        }
+        // SAFETY: a fresh map that nobody else knows, with the attributes that it was made by.
+        if let Some(front) = unsafe { front::of(map, attr) } {
+            arrays::insert(node, front, Kind::Front(pieces));
+            return Some(front);
+        }
     }
     // SAFETY: nobody knows the map. If its slots are where they should be, they are emptied;
     // else nothing was written.
@@ -268,6 +294,11 @@ pub(crate) unsafe fn end_if_ours(map: *mut b::bpf_map) -> bool {
         Some(Kind::PerCpu(pieces)) => {
             // SAFETY: promised by the caller; it was on the list.
             unsafe { end(map, pieces) };
+            true
+        }
+        Some(Kind::Front(pieces)) => {
+            // SAFETY: as above.
+            unsafe { front::end(map, pieces) };
             true
         }
         _ => false,

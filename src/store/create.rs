@@ -21,7 +21,7 @@
 
 use super::{ops, Made, Store, Trie};
 use crate::bindings as b;
-use crate::domain::{arrays, per_cpu};
+use crate::domain::{arrays, front, per_cpu};
 use core::ptr;
 use kernel::error::from_err_ptr;
 use kernel::prelude::*;
@@ -242,6 +242,10 @@ unsafe extern "C" fn bailey_on_security_bpf_map_create(
         // Another BTF came to the same descriptor while the map was made. The kernel frees it now.
         return EINVAL.to_errno();
     }
+    if arrays::is_front(map) {
+        // SAFETY: nobody else knows the map.
+        unsafe { front::take_over(map) };
+    }
     // SAFETY: nobody else knows the map.
     if plain && unsafe { Trie::suits(map) } {
         // SAFETY: as above.
@@ -269,7 +273,7 @@ unsafe extern "C" fn bailey_on_bpf_map_meta_alloc(fd: c_int) -> *mut b::bpf_map 
     }
     // SAFETY: fresh, and known to nobody else.
     unsafe {
-        let Some((kernels, ours)) = ops::for_type((*meta).map_type) else {
+        let Some((kernels, ours)) = ops::for_map(&*meta) else {
             return meta;
         };
         let is_ours = ptr::eq((*meta).ops, ours);

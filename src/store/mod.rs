@@ -50,12 +50,12 @@ use trie::Trie;
 /// More keys than this are left to the kernel.
 const MOST: u64 = 1 << 26;
 
-/// Maps whose elements come as they are needed (`BPF_F_NO_PREALLOC`) are left to the
-/// kernel if they would take more bytes than this: they have everything from the
+/// Maps whose elements come as they are needed (`BPF_F_NO_PREALLOC`), per CPU or not, are left to
+/// the kernel if they would take more bytes than this: they have everything from the
 /// start. A page that a domain is to see must be mapped there before, and neither
 /// whole pages nor a mapping is to be had where programs add elements. Who asks for a
 /// large map like that may expect it to be sparse, so the limit is the user's.
-fn most_unasked() -> u64 {
+pub(crate) fn most_unasked() -> u64 {
     // SAFETY: an int, read whole.
     u64::from(unsafe { (&raw const b::bailey_no_prealloc_mib).read_volatile() }) << 20
 }

@@ -6,6 +6,7 @@
 
 use super::{batch, copy, seq, trie, Made, Store, Trie};
 use crate::bindings as b;
+use crate::domain::front;
 use crate::pure::rewrite::inline::Chains;
 use crate::pure::store::{Refusal, Updated, When};
 use core::ptr::{self, NonNull};
@@ -19,9 +20,15 @@ pub(super) fn are_of_hash(ops: *const b::bpf_map_ops) -> bool {
     ptr::eq(ops, &raw const b::bailey_store_ops) || ptr::eq(ops, &raw const b::bailey_lru_store_ops)
 }
 
-/// The same of any store.
+/// The same of any store, and of a map in front of another.
 pub(super) fn are_ours(ops: *const b::bpf_map_ops) -> bool {
-    are_of_hash(ops) || ptr::eq(ops, &raw const b::bailey_trie_store_ops)
+    are_of_hash(ops) || ptr::eq(ops, &raw const b::bailey_trie_store_ops) || front::is_front(ops)
+}
+
+/// The kernel's operations for maps like `map`, and ours in their place, if we have such:
+/// those of a store, or of a map in front of another.
+pub(super) fn for_map(map: &b::bpf_map) -> Option<(*const b::bpf_map_ops, *const b::bpf_map_ops)> {
+    for_type(map.map_type).or_else(|| front::for_map(map))
 }
 
 /// Where the values of `map` are, if it is a store.
