@@ -76,6 +76,7 @@ if [ -n "${FAULTS:-}" ]; then
 else
     absorb ./faults --only plain plain refusals.bpf.o
     absorb ./faults stores stores.bpf.o
+    absorb ./faults on_demand on_demand.bpf.o
     absorb ./faults --only busy --run 2 run load.bpf.o
     absorb ./faults --only loop_uses_maps callback corpus_callback.bpf.o
     absorb ./faults --only tail_inside tail corpus_subtail.bpf.o
@@ -83,6 +84,7 @@ else
         replacement attach_replace.bpf.o
     absorb ./faults --only get arenas arenas.bpf.o
     absorb ./faults --onwards onwards stores.bpf.o
+    absorb ./faults --onwards on_demand_onwards on_demand.bpf.o
     absorb ./faults --beside --only second beside shares.bpf.o
 fi
 echo strict >/sys/module/bailey/parameters/policy
