@@ -251,6 +251,7 @@ class Gates:
         ("on_demand", "one whose elements come as they are needed"),
         ("lru", "one that forgets"),
         ("local", "one that is per CPU"),
+        ("local_on_demand", "one that is per CPU and whose elements come as they are needed"),
         ("local_lru", "one that is per CPU and forgets"),
         ("pieces", "a per-CPU array, not in its first 32 KiB"),
     ]

@@ -28,6 +28,7 @@ TABLE_OF_KEYS(hash_36, HASH, 0, 4096, 36, 8);
 TABLE(on_demand, HASH, BPF_F_NO_PREALLOC, 4096, 8);
 TABLE(lru, LRU_HASH, 0, 4096, 8);
 TABLE(local, PERCPU_HASH, 0, 1024, 8);
+TABLE(local_on_demand, PERCPU_HASH, BPF_F_NO_PREALLOC, 1024, 8);
 TABLE(local_lru, LRU_PERCPU_HASH, 0, 1024, 8);
 TABLE(pieces, PERCPU_ARRAY, 0, 4096, 24);
 
@@ -43,6 +44,7 @@ SEC("xdp") int fill(struct xdp_md *ctx)
 	bpf_map_update_elem(&on_demand, &key, value, 0);
 	bpf_map_update_elem(&lru, &key, value, 0);
 	bpf_map_update_elem(&local, &key, value, 0);
+	bpf_map_update_elem(&local_on_demand, &key, value, 0);
 	bpf_map_update_elem(&local_lru, &key, value, 0);
 	return XDP_PASS;
 }
@@ -82,6 +84,7 @@ LOOK_UPS(hash_36)
 LOOK_UPS(on_demand)
 LOOK_UPS(lru)
 LOOK_UPS(local)
+LOOK_UPS(local_on_demand)
 LOOK_UPS(local_lru)
 LOOK_UPS(pieces)
 
