@@ -61,6 +61,9 @@ bpftool map create /sys/fs/bpf/outer type array_of_maps key 4 value 4 entries 2 
 bpftool map create /sys/fs/bpf/routes type lpm_trie key 8 value 8 entries 16 name routes flags 1
 bpftool map create /sys/fs/bpf/of_routes type array_of_maps key 4 value 4 entries 2 \
     name of_routes inner_map pinned /sys/fs/bpf/routes
+bpftool map create /sys/fs/bpf/spread type percpu_hash key 4 value 8 entries 16 name spread flags 1
+bpftool map create /sys/fs/bpf/of_spread type array_of_maps key 4 value 4 entries 2 \
+    name of_spread inner_map pinned /sys/fs/bpf/spread
 per_cpu_calls 5 >/tmp/per_cpu.without
 per_cpu_calls 300 >>/tmp/per_cpu.without
 check "per-CPU arrays take the calls on the stock kernel" \
@@ -211,7 +214,12 @@ bpftool map create /sys/fs/bpf/newer type array_of_maps key 4 value 4 entries 2 
 check "an outer map from after takes both" sh -c '
     bpftool map update pinned /sys/fs/bpf/newer key 0 0 0 0 value pinned /sys/fs/bpf/inner &&
     bpftool map update pinned /sys/fs/bpf/newer key 1 0 0 0 value pinned /sys/fs/bpf/after'
-rm /sys/fs/bpf/after
+bpftool map create /sys/fs/bpf/front type percpu_hash key 4 value 8 entries 16 name front flags 1
+deny "one from before takes no per-CPU hash map whose elements come as they are needed" \
+    bpftool map update pinned /sys/fs/bpf/of_spread key 0 0 0 0 value pinned /sys/fs/bpf/front
+check "it takes one of the kernel's" \
+    bpftool map update pinned /sys/fs/bpf/of_spread key 0 0 0 0 value pinned /sys/fs/bpf/spread
+rm /sys/fs/bpf/after /sys/fs/bpf/front
 deny "the module stays while a store is in a map" rmmod bailey
 bpftool map delete pinned /sys/fs/bpf/newer key 1 0 0 0
 deny "the module stays while an outer map knows stores" rmmod bailey
