@@ -94,7 +94,7 @@ static void notrace inner_changed(unsigned long ip, unsigned long parent_ip,
 /*
  * What user space does with values for each CPU goes by the type of the map, not by its
  * operations. Of a front it is done to the map behind. Nothing is called here that could come
- * back, so no call is left out for that.
+ * back.
  */
 static void notrace put_behind(unsigned long ip, unsigned long parent_ip,
 			       struct ftrace_ops *ops, struct ftrace_regs *fregs)
@@ -119,6 +119,7 @@ static void notrace flushes(unsigned long ip, unsigned long parent_ip,
 					 ftrace_regs_get_argument(fregs, 1));
 }
 
+/* Called whatever else is being traced. */
 #define BEHIND (FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_RECURSION | FTRACE_OPS_FL_PERMANENT)
 #define REDIRECTED (FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_PERMANENT)
 
@@ -165,9 +166,7 @@ static struct hook {
  * The kernel frees pages of an arena behind this flush, of just their addresses. Hooked
  * only as long as a domain sees an arena.
  */
-static struct ftrace_ops flush_ops = {
-	.func = flushes, .flags = FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_PERMANENT,
-};
+static struct ftrace_ops flush_ops = { .func = flushes, .flags = BEHIND };
 
 int bailey_hook_flushes(int on)
 {
