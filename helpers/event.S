@@ -92,7 +92,6 @@ SYM_INNER_LABEL(bailey_event_again, SYM_L_GLOBAL)
 	IST_KERNEL
 	movq	PCPU(CPU_RUN), %rsp
 	HINT_RUN
-	movl	$BAILEY_PHASE_NONE, PCPU(CPU_PHASE)
 	cld
 	clac
 	subq	$EVENT_SIZE, %rsp
@@ -361,7 +360,6 @@ SYM_INNER_LABEL(bailey_event_noted, SYM_L_GLOBAL)
 	IST_KERNEL
 	movq	PCPU(CPU_RUN), %rsp
 	HINT_RUN
-	movl	$BAILEY_PHASE_NONE, PCPU(CPU_PHASE)
 	cld
 	clac
 	incq	PCPU(CPU_LANDINGS)

@@ -18,19 +18,38 @@
 	.text
 
 /*
+ * From a complete slot to the program: what every way in ends with. rdx = frame,
+ * rsp = run, the frame pointer is the program's.
+ */
+.macro INTO_DOMAIN
+	movl	$BAILEY_PHASE_IN, PCPU(CPU_PHASE)
+	UNWIND_HINT_UNDEFINED
+	IST_LANDING
+	movq	PCPU(CPU_SLOT), %rsp
+	incq	PCPU(CPU_ENTRIES)
+	KEY_TO_DOMAIN_PREPARE
+	/*
+	 * A return, because it needs neither register nor ENDBR: the slot is
+	 * the stack now, and its first word the way out.
+	 */
+	RET
+.endm
+
+/*
  * enter(ctx, prog), called from the first instructions of an isolated program
  * on the kernel stack. Returns twice, like setjmp: first confined, with
  * AX = 0 and the context the program may see in rax; then, when the run has
  * ended, on the kernel stack with AX = 1 and the verdict in rax.
+ *
+ * Of the registers that a function keeps for its caller the program's own first
+ * and last instructions save those that the image names (src/pure/image.rs); the
+ * others nothing in it can read or write. Where a run may come into other images
+ * a gate that saves them all is in front of this one (below).
  */
 SYM_CODE_START(bailey_enter)
 	UNWIND_HINT_FUNC
 	ANNOTATE_NOENDBR
 	pushq	%rbp
-	pushq	%rbx
-	pushq	%r13
-	pushq	%r14
-	pushq	%r15
 	pushfq
 	pushfq
 	incl	PER_CPU_VAR(__preempt_count)
@@ -39,51 +58,47 @@ SYM_CODE_START(bailey_enter)
 	movq	(%rdx,%r8,8), %rdx
 	testq	%rdx, %rdx
 	jz	.Lfirst_frame
-	subq	$RUN_FLAGS, %rsp
 .Lframe:
+	UNWIND_HINT type=UNWIND_HINT_TYPE_CALL sp_reg=ORC_REG_SP sp_offset=0x20
+	subq	$(RUN_FLAGS - RUN_PROG), %rsp
+	pushq	FRAME_CURSOR(%rdx)		/* RUN_CURSOR */
+	pushq	PCPU(CPU_RUN)			/* RUN_PREV */
 	HINT_RUN
-	movq	FRAME_CURSOR(%rdx), %rcx
 	movq	%rsi, RUN_PROG(%rsp)
 	movq	%rdi, RUN_CTX(%rsp)
 	movq	%rdx, RUN_FRAME(%rsp)
-	movq	%rcx, RUN_CURSOR(%rsp)
-	movl	$0, RUN_WORK(%rsp)
-	movq	$0, RUN_ACTION(%rsp)		/* and the calls */
+	movq	$0, RUN_ACTION(%rsp)		/* and the work */
 
 	/* It may run (state 0) and uses nothing of the context: carve the stack here. */
 	cmpq	$0, PROG_STATE(%rsi)
 	jne	.Lspecial
-	movl	PROG_DEPTH(%rsi), %r9d
-	leaq	-0x40(%rcx), %rbp
+	movq	RUN_CURSOR(%rsp), %rbp
 	movq	%rbp, RUN_DOM_RBP(%rsp)
-	subq	%r9, %rbp
-	movq	%rbp, RUN_DOM_RSP(%rsp)
-	leaq	-BAILEY_STACK_ROOM(%rbp), %rax
-	cmpq	FRAME_BOTTOM(%rdx), %rax
+	movq	%rbp, %rax
+	subq	PROG_DEPTH(%rsi), %rax
+	movq	%rax, RUN_DOM_RSP(%rsp)
+	leaq	-BAILEY_STACK_ROOM(%rax), %rcx
+	cmpq	FRAME_BOTTOM(%rdx), %rcx
 	jb	.Lno_room
-	movq	%rax, FRAME_CURSOR(%rdx)
-	xorl	%eax, %eax
-.Lenter_in:
-	HINT_RUN
-	/* rax: what the program gets as its context; rsi: prog; rbp: dom_rsp */
+	movq	%rcx, FRAME_CURSOR(%rdx)
+	movq	PROG_RUNS(%rsi), %rcx
+	incq	%gs:(%rcx)
 	cli
-	movq	PCPU(CPU_RUN), %rcx
-	movq	%rcx, RUN_PREV(%rsp)
 	movq	%rsp, PCPU(CPU_RUN)
+	addq	$SLOT_STRIDE, PCPU(CPU_SLOT)
 	movq	PCPU(CPU_SLOT), %rcx
-	addq	$SLOT_STRIDE, %rcx
-	movq	%rcx, PCPU(CPU_SLOT)
-	movq	%rbp, SLOT_RSP(%rcx)
+	/* Its stub takes nothing but the way out from there; its first helper's the rsp. */
+	movq	%rax, SLOT_RSP(%rcx)
 	movq	PROG_ENTER_OUT(%rsi), %r11
-	/* The kernel's register values are none of the program's business. */
-	xorl	%ebx, %ebx
-	xorl	%r13d, %r13d
-	xorl	%r14d, %r14d
-	xorl	%r15d, %r15d
-	xorl	%r9d, %r9d
+	movq	%r11, SLOT_OUT(%rcx)
+	/* What is left in r8 and rax, the CPU's number and its stack, the program may know. */
+	xorl	%edi, %edi
+	xorl	%esi, %esi
 	xorl	%r10d, %r10d			/* AX: enter returns for the first time */
 	testl	$X86_EFLAGS_IF, RUN_FLAGS(%rsp)
 	jz	.Lenter_quiet
+	/* As at bailey_replay, from where this restarts, with what that loads loaded. */
+	INTO_DOMAIN
 
 /*
  * The tail. rsp = run, IF = 0, PKRS = 0; rax: R0; r11: a way out, a site's stub
@@ -107,17 +122,7 @@ SYM_INNER_LABEL(bailey_replay, SYM_L_GLOBAL)
 	ANNOTATE_NOENDBR
 	movq	RUN_FRAME(%rsp), %rdx
 	movq	RUN_DOM_RBP(%rsp), %rbp
-	movl	$BAILEY_PHASE_IN, PCPU(CPU_PHASE)
-	UNWIND_HINT_UNDEFINED
-	IST_LANDING
-	movq	PCPU(CPU_SLOT), %rsp
-	incq	PCPU(CPU_ENTRIES)
-	KEY_TO_DOMAIN_PREPARE
-	/*
-	 * A return, because it needs neither register nor ENDBR: the slot is
-	 * the stack now, and its first word the way out.
-	 */
-	RET
+	INTO_DOMAIN
 
 /*
  * The way out for events and for runs with interrupts off: all from the slot.
@@ -139,10 +144,22 @@ SYM_INNER_LABEL(bailey_iret_out_end, SYM_L_GLOBAL)
 	ANNOTATE_NOENDBR
 	int3
 
-/* Site 0 of a program is its enter. */
+.macro CLEAR_NAMED name, reg
+	testl	$\name, PROG_NAMES(%rdx)
+	jz	.Lnot_named\@
+	xorl	\reg, \reg
+.Lnot_named\@:
+.endm
+
+/* Site 0 of a program is its enter, whose stub is passed over. */
 .Lenter_quiet:
 	HINT_RUN
-	movq	PROG_SITES(%rsi), %rdx
+	movq	RUN_PROG(%rsp), %rdx
+	CLEAR_NAMED BAILEY_NAMES_BX, %ebx
+	CLEAR_NAMED BAILEY_NAMES_R13, %r13d
+	CLEAR_NAMED BAILEY_NAMES_R14, %r14d
+	CLEAR_NAMED BAILEY_NAMES_R15, %r15d
+	movq	PROG_SITES(%rdx), %rdx
 /* A program with interrupts off must not meet a stub's sti. rdx: the site. */
 .Lquiet:
 	HINT_RUN
@@ -169,8 +186,24 @@ SYM_INNER_LABEL(bailey_iret_out_end, SYM_L_GLOBAL)
 	cmpq	$-1, %rax
 	je	.Lno_room
 	movq	RUN_PROG(%rsp), %rsi
-	movq	RUN_DOM_RSP(%rsp), %rbp
-	jmp	.Lenter_in
+	movq	PROG_RUNS(%rsi), %rcx
+	incq	%gs:(%rcx)
+	cli
+	movq	%rsp, PCPU(CPU_RUN)
+	addq	$SLOT_STRIDE, PCPU(CPU_SLOT)
+	movq	PCPU(CPU_SLOT), %rcx
+	movq	%rax, SLOT_RAX(%rcx)
+	movq	RUN_DOM_RSP(%rsp), %rdx
+	movq	%rdx, SLOT_RSP(%rcx)
+	movq	PROG_ENTER_OUT(%rsi), %r11
+	movq	%r11, SLOT_OUT(%rcx)
+	xorl	%edi, %edi
+	xorl	%esi, %esi
+	xorl	%r8d, %r8d
+	xorl	%r10d, %r10d
+	testl	$X86_EFLAGS_IF, RUN_FLAGS(%rsp)
+	jz	.Lenter_quiet
+	jmp	bailey_replay
 
 .Lno_room:
 	HINT_RUN
@@ -178,7 +211,7 @@ SYM_INNER_LABEL(bailey_iret_out_end, SYM_L_GLOBAL)
 	jmp	.Lturned_away
 /* The domain's first run on this CPU. */
 .Lfirst_frame:
-	UNWIND_HINT type=UNWIND_HINT_TYPE_CALL sp_reg=ORC_REG_SP sp_offset=0x40
+	UNWIND_HINT type=UNWIND_HINT_TYPE_CALL sp_reg=ORC_REG_SP sp_offset=0x20
 	subq	$RUN_FLAGS, %rsp
 	HINT_RUN
 	movq	%rsi, RUN_PROG(%rsp)
@@ -190,9 +223,12 @@ SYM_INNER_LABEL(bailey_iret_out_end, SYM_L_GLOBAL)
 	movq	RUN_PROG(%rsp), %rsi
 	movq	RUN_CTX(%rsp), %rdi
 	movq	RUN_COUNT(%rsp), %rax
+	movl	PCPU(CPU_INDEX), %r8d
 	testq	%rdx, %rdx
-	jnz	.Lframe
-	jmp	.Lno_room
+	jz	.Lno_room
+	addq	$RUN_FLAGS, %rsp
+	UNWIND_HINT type=UNWIND_HINT_TYPE_CALL sp_reg=ORC_REG_SP sp_offset=0x20
+	jmp	.Lframe
 .Lrefused:
 	HINT_RUN
 	incq	PCPU(CPU_REFUSED)
@@ -202,12 +238,8 @@ SYM_INNER_LABEL(bailey_iret_out_end, SYM_L_GLOBAL)
 .Lturned_away_with:
 	HINT_RUN
 	decl	PER_CPU_VAR(__preempt_count)
-	addq	$(RUN_SAVED + 8), %rsp
-	UNWIND_HINT type=UNWIND_HINT_TYPE_CALL sp_reg=ORC_REG_SP sp_offset=0x30
-	popq	%r15
-	popq	%r14
-	popq	%r13
-	popq	%rbx
+	addq	$RUN_KERNEL_RBP, %rsp
+	UNWIND_HINT type=UNWIND_HINT_TYPE_CALL sp_reg=ORC_REG_SP sp_offset=0x10
 	popq	%rbp
 	movl	$1, %r10d
 	RET
@@ -217,16 +249,13 @@ SYM_INNER_LABEL(bailey_iret_out_end, SYM_L_GLOBAL)
  * instructions of a function of an isolated program: the kernel calls it back,
  * or another part of the program calls it through the helper gate. Like enter,
  * but the run is nested in one of the same program and shares what that has,
- * and the registers R1 to R5 are arguments.
+ * and the registers R1 to R5 are arguments. Behind a gate that saves the others
+ * (below).
  */
-SYM_INNER_LABEL(bailey_enter_function, SYM_L_GLOBAL)
+SYM_INNER_LABEL(bailey_enter_inside, SYM_L_GLOBAL)
 	UNWIND_HINT_FUNC
 	ANNOTATE_NOENDBR
 	pushq	%rbp
-	pushq	%rbx
-	pushq	%r13
-	pushq	%r14
-	pushq	%r15
 	pushfq
 	pushfq
 	incl	PER_CPU_VAR(__preempt_count)
@@ -251,6 +280,9 @@ SYM_INNER_LABEL(bailey_enter_function, SYM_L_GLOBAL)
 	/* Turned away: 1 ends any loop of callbacks. */
 	testl	%eax, %eax
 	jnz	.Lturned_away_with
+	movq	RUN_PROG(%rsp), %rax
+	movq	PROG_RUNS(%rax), %rax
+	incq	%gs:(%rax)
 	cli
 	movq	PCPU(CPU_RUN), %rax
 	movq	%rax, RUN_PREV(%rsp)
@@ -276,10 +308,6 @@ SYM_INNER_LABEL(bailey_enter_function, SYM_L_GLOBAL)
 	movq	%rdx, SLOT_IRET + 0x38(%rax)
 	movq	%rdx, SLOT_RSP(%rax)		/* for its first scalar helper's way in */
 	movq	$__KERNEL_DS, SLOT_IRET + 0x40(%rax)
-	xorl	%ebx, %ebx
-	xorl	%r13d, %r13d
-	xorl	%r14d, %r14d
-	xorl	%r15d, %r15d
 	jmp	.Linto_function
 
 /*
@@ -303,7 +331,6 @@ SYM_INNER_LABEL(bailey_exit_z_end, SYM_L_GLOBAL)
 	IST_KERNEL
 	movq	PCPU(CPU_RUN), %rsp
 	HINT_RUN
-	movl	$BAILEY_PHASE_NONE, PCPU(CPU_PHASE)
 .Lend_of_run:
 	HINT_RUN
 	/* r8: the verdict, or what a function returns */
@@ -311,26 +338,19 @@ SYM_INNER_LABEL(bailey_exit_z_end, SYM_L_GLOBAL)
 	jne	.Lexit_work
 .Lexit_done:
 	HINT_RUN
-	movq	RUN_FRAME(%rsp), %rdx
-	movq	RUN_CURSOR(%rsp), %rax
-	movq	%rax, FRAME_CURSOR(%rdx)
-	movq	RUN_PREV(%rsp), %rax
-	movq	%rax, PCPU(CPU_RUN)
+	popq	PCPU(CPU_RUN)			/* RUN_PREV */
+	HINT_RUN -8
+	movq	(RUN_FRAME - 8)(%rsp), %rdx
+	popq	FRAME_CURSOR(%rdx)		/* RUN_CURSOR */
+	HINT_RUN -RUN_PROG
 	subq	$SLOT_STRIDE, PCPU(CPU_SLOT)
-	movq	RUN_PROG(%rsp), %rdx
-	movq	PROG_RUNS(%rdx), %rdx
-	incq	%gs:(%rdx)
 	decl	PER_CPU_VAR(__preempt_count)
 	movq	%r8, %rax
-	testl	$X86_EFLAGS_IF, RUN_SAVED(%rsp)
+	testl	$X86_EFLAGS_IF, (RUN_SAVED - RUN_PROG)(%rsp)
 	jz	1f
 	sti
-1:	addq	$(RUN_SAVED + 8), %rsp
-	UNWIND_HINT type=UNWIND_HINT_TYPE_CALL sp_reg=ORC_REG_SP sp_offset=0x30
-	popq	%r15
-	popq	%r14
-	popq	%r13
-	popq	%rbx
+1:	addq	$(RUN_KERNEL_RBP - RUN_PROG), %rsp
+	UNWIND_HINT type=UNWIND_HINT_TYPE_CALL sp_reg=ORC_REG_SP sp_offset=0x10
 	popq	%rbp
 	movl	$1, %r10d
 	RET
@@ -393,7 +413,6 @@ SYM_INNER_LABEL(bailey_helper_z_end, SYM_L_GLOBAL)
 	IST_KERNEL
 	movq	PCPU(CPU_RUN), %rsp
 	HINT_RUN
-	movl	$BAILEY_PHASE_NONE, PCPU(CPU_PHASE)
 	movq	%rbp, RUN_DOM_RBP(%rsp)
 	movq	RUN_KERNEL_RBP(%rsp), %rbp
 	movq	RUN_PROG(%rsp), %rax
@@ -513,28 +532,21 @@ SYM_INNER_LABEL(bailey_helper_z_end, SYM_L_GLOBAL)
  * without work, and what enter returns for the second time is the verdict of that
  * program, which gets the real context and the chain's count. r8: where it goes on.
  */
-	movq	RUN_FRAME(%rsp), %rdx
-	movq	RUN_CURSOR(%rsp), %rax
-	movq	%rax, FRAME_CURSOR(%rdx)
-	movq	RUN_PREV(%rsp), %rax
-	movq	%rax, PCPU(CPU_RUN)
+	popq	PCPU(CPU_RUN)
+	HINT_RUN -8
+	movq	(RUN_FRAME - 8)(%rsp), %rdx
+	popq	FRAME_CURSOR(%rdx)
+	HINT_RUN -RUN_PROG
 	subq	$SLOT_STRIDE, PCPU(CPU_SLOT)
-	movq	RUN_PROG(%rsp), %rdx
-	movq	PROG_RUNS(%rdx), %rdx
-	incq	%gs:(%rdx)
 	decl	PER_CPU_VAR(__preempt_count)
-	movq	RUN_CTX(%rsp), %rdi
+	movq	(RUN_CTX - RUN_PROG)(%rsp), %rdi
 	movq	%r8, %rsi
-	movq	RUN_COUNT(%rsp), %rdx
-	testl	$X86_EFLAGS_IF, RUN_SAVED(%rsp)
+	movq	(RUN_COUNT - RUN_PROG)(%rsp), %rdx
+	testl	$X86_EFLAGS_IF, (RUN_SAVED - RUN_PROG)(%rsp)
 	jz	1f
 	sti
-1:	addq	$(RUN_SAVED + 8), %rsp
-	UNWIND_HINT type=UNWIND_HINT_TYPE_CALL sp_reg=ORC_REG_SP sp_offset=0x30
-	popq	%r15
-	popq	%r14
-	popq	%r13
-	popq	%rbx
+1:	addq	$(RUN_KERNEL_RBP - RUN_PROG), %rsp
+	UNWIND_HINT type=UNWIND_HINT_TYPE_CALL sp_reg=ORC_REG_SP sp_offset=0x10
 	popq	%rbp
 	UNWIND_HINT_FUNC
 	call	bailey_run_tail
@@ -570,38 +582,61 @@ SYM_INNER_LABEL(bailey_helper_z_end, SYM_L_GLOBAL)
 SYM_CODE_END(bailey_enter)
 
 /*
- * enter and enter_function for an image with a may_goto. In confinement r12 is its
- * count, which only a stub of the site and the kernel change: no program names
- * the register. What they keep lies right above the run's record (struct
- * bailey_loops), and is how such a run is known (src/run/loops.rs). With an arena r12
- * is that's, and the count lies where the verifier has put it, on the program's stack.
+ * enter where the run may come into other images than the one that it begins in,
+ * by a tail call or as a function: what that one saves is not all that they name.
+ * enter_function always.
+ *
+ * With `loops` the image has a may_goto. In confinement r12 is its count, which
+ * only a stub of the site and the kernel change: no program names the register.
+ * What they keep lies right above the run's record (struct bailey_loops), and is
+ * how such a run is known (src/run/loops.rs). With `arena` r12 is the arena's base,
+ * and the count lies where the verifier has put it, on the program's stack.
  */
-.macro ENTER_LOOPS name, gate, arena=0
+.macro ENTER_SAVES name, gate, loops=0, arena=0
 SYM_FUNC_START(\name)
 	ANNOTATE_NOENDBR
+	pushq	%rbx
+	pushq	%r13
+	pushq	%r14
+	pushq	%r15
+	.if \loops
 	pushq	%r12
 	pushq	$0
 	pushq	$0
 	.if !\arena
 	movl	$BAILEY_LOOPS, %r12d
 	.endif
+	.endif
+	/* The kernel's register values are none of the program's business. */
+	xorl	%ebx, %ebx
+	xorl	%r13d, %r13d
+	xorl	%r14d, %r14d
+	xorl	%r15d, %r15d
 	call	\gate
 SYM_INNER_LABEL(\name\()_return, SYM_L_GLOBAL)
 	ANNOTATE_NOENDBR
+	.if \loops
 	addq	$16, %rsp
 	popq	%r12
+	.endif
+	popq	%r15
+	popq	%r14
+	popq	%r13
+	popq	%rbx
 	RET
 SYM_FUNC_END(\name)
 .endm
 
-	ENTER_LOOPS bailey_enter_loops, bailey_enter
-	ENTER_LOOPS bailey_enter_function_loops, bailey_enter_function
-	ENTER_LOOPS bailey_enter_arena_loops, bailey_enter, arena=1
-	ENTER_LOOPS bailey_enter_function_arena_loops, bailey_enter_function, arena=1
+	ENTER_SAVES bailey_enter_saves, bailey_enter
+	ENTER_SAVES bailey_enter_function, bailey_enter_inside
+	ENTER_SAVES bailey_enter_loops, bailey_enter, 1
+	ENTER_SAVES bailey_enter_function_loops, bailey_enter_inside, 1
+	ENTER_SAVES bailey_enter_arena_loops, bailey_enter, 1, 1
+	ENTER_SAVES bailey_enter_function_arena_loops, bailey_enter_inside, 1, 1
 
 /*
  * What a call site's stub is made from (src/load/stub.rs fills the holes and
- * asserts the offsets). The way in is a direct jump from the program and to
+ * asserts the offsets; enter's is made there). The way in is a direct jump from the program and to
  * the gate, the way back a direct jump to the instruction after the call:
  * confined code never sees an address it could forge.
  */

@@ -13,12 +13,12 @@
 #define BAILEY_MSR_PKRS		0x6e1
 
 /*
- * Where this CPU is between kernel and confined (DESIGN 9.8). A landing stack
- * is installed in the TSS only while the phase is not NONE or the CPU is
- * confined: the phase is set before it is installed and cleared after the
- * kernel's own stack is back.
+ * Where this CPU is between kernel and confined (DESIGN 9.8). What interrupts a
+ * gate reads it on a landing stack alone. Those are in the TSS from the way in to
+ * the way out, and both say so before they touch it: IN before the first is
+ * installed, one of the others before the kernel's own come back. What it says
+ * behind that is old, and read by nobody.
  */
-#define BAILEY_PHASE_NONE	0
 #define BAILEY_PHASE_IN		1	/* the tail into confinement, or confined */
 #define BAILEY_PHASE_EXIT	2	/* exit gate, after its wrmsr 0 */
 #define BAILEY_PHASE_HELPER	3	/* helper gate, after its wrmsr 0 */
@@ -61,10 +61,11 @@
 #define PROG_FRAMES		0x08
 #define PROG_SITES		0x10
 #define PROG_SITE_BYTES		0x18
-#define PROG_DEPTH		0x1c
-#define PROG_RUNS		0x20
-#define PROG_ENTER_OUT		0x28
-#define PROG_ARENA		0x30
+#define PROG_NAMES		0x1c
+#define PROG_DEPTH		0x20
+#define PROG_RUNS		0x28
+#define PROG_ENTER_OUT		0x30
+#define PROG_ARENA		0x38
 
 /* struct bailey_prog.flags: what enter and exit have to do for this program */
 #define BAILEY_PROG_CTX		0x1	/* it looks at its context: needs a shadow */
@@ -73,6 +74,12 @@
 #define BAILEY_PROG_RXQ		0x8	/* it reads xdp->rxq or xdp->rxq->dev */
 #define BAILEY_PROG_TXQ		0x10	/* it reads xdp->txq->dev */
 #define BAILEY_PROG_TAIL	0x20	/* it makes tail calls: enter gets the chain's count in rax */
+
+/* struct bailey_prog.names: registers that a function keeps for its caller */
+#define BAILEY_NAMES_BX		0x8
+#define BAILEY_NAMES_R13	0x2000
+#define BAILEY_NAMES_R14	0x4000
+#define BAILEY_NAMES_R15	0x8000
 
 /* struct bailey_prog.calls */
 #define BAILEY_CALL_KERNEL	0x1	/* the kernel runs it: the program itself */
@@ -105,22 +112,22 @@
 #define BAILEY_SITE_COUNT	0xfffffffc
 
 /* struct bailey_run: lies on the kernel stack from enter to exit */
-#define RUN_PROG		0x00
-#define RUN_CTX			0x08
-#define RUN_DOM_RSP		0x10
-#define RUN_DOM_RBP		0x18
-#define RUN_PREV		0x20
-#define RUN_FRAME		0x28
-#define RUN_CURSOR		0x30
+#define RUN_PREV		0x00
+#define RUN_CURSOR		0x08
+#define RUN_PROG		0x10
+#define RUN_CTX			0x18
+#define RUN_DOM_RSP		0x20
+#define RUN_DOM_RBP		0x28
+#define RUN_FRAME		0x30
 #define RUN_SITE		0x38
-#define RUN_ACTION		0x40	/* and the number of calls */
-#define RUN_WORK		0x48	/* what bailey_exit() has to do */
-#define RUN_SHADOW		0x50	/* struct bailey_shadow, used by Rust */
+#define RUN_ACTION		0x40	/* one word with */
+#define RUN_WORK		0x44	/* what bailey_exit() has to do */
+#define RUN_SHADOW		0x48	/* struct bailey_shadow, used by Rust */
 #define RUN_COUNT		0x88	/* with BAILEY_PROG_TAIL: where the tail calls are counted */
 #define RUN_FLAGS		0x90	/* IF set: the program runs with interrupts on */
-#define RUN_SAVED		0x98	/* rflags, r15, r14, r13, rbx, rbp, ret */
-#define RUN_KERNEL_RBP		0xc0
-#define RUN_SIZE		0xc8	/* with rbp, without the return address */
+#define RUN_SAVED		0x98	/* rflags, rbp, ret */
+#define RUN_KERNEL_RBP		0xa0
+#define RUN_SIZE		0xa8	/* with rbp, without the return address */
 
 /* struct bailey_run.action, set by bailey_helper() */
 #define BAILEY_GO_ON		0
@@ -233,7 +240,8 @@ struct bailey_prog {
 	struct bailey_frame **frames;	/* by index of the CPU; the last is null */
 	struct bailey_site *sites;
 	u32 site_bytes;		/* of the table: a site's number is its offset there */
-	u32 depth;		/* bytes of stack below rbp that a run gets */
+	u32 names;		/* BAILEY_NAMES_*: what its code names, and saves */
+	u64 depth;		/* bytes of stack below rbp that a run gets */
 	u64 __percpu *runs;	/* counts them (src/load/counts.rs) */
 	u64 enter_out;		/* sites[0].out */
 	u64 arena;		/* the base of its arena as its domain sees it, or 0 */
@@ -304,22 +312,22 @@ struct bailey_shadow {
 };
 
 struct bailey_run {
+	struct bailey_run *prev;
+	u64 cursor;		/* to give back to the frame */
 	struct bailey_prog *prog;
 	u64 ctx;
 	u64 dom_rsp;
 	u64 dom_rbp;
-	struct bailey_run *prev;
 	struct bailey_frame *frame;
-	u64 cursor;		/* to give back to the frame */
 	struct bailey_site *site;
 	u32 action;
-	u32 calls;		/* of functions, under way in this run */
 	u32 work;
 	struct bailey_shadow shadow;
 	u64 thrown;		/* an exception's cookie, with BAILEY_THROWN */
+	u64 calls;		/* of functions, under way in this run; with BAILEY_WORK_CALLS */
 	u64 *count;		/* of tail calls, in the frame of the chain's first program */
 	u64 flags;
-	u64 saved[6];		/* rflags r15 r14 r13 rbx rbp */
+	u64 saved[2];		/* rflags rbp */
 	u64 ret;
 };
 

@@ -272,6 +272,7 @@ extern const u8 bailey_event_template[];
 extern const u32 bailey_event_offsets[8];
 extern u64 bailey_event_handlers[256];
 void bailey_enter(void);
+void bailey_enter_saves(void);
 void bailey_enter_function(void);
 void bailey_enter_loops(void);
 void bailey_enter_loops_return(void);

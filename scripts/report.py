@@ -303,10 +303,10 @@ class Gates:
 
     def single_runs(self):
         self.line("enter + exit, empty program", self.run["off", "empty", "64"], self.run["on", "empty", "64"],
-                  self.writes["on", "empty", "64"], 130)
+                  self.writes["on", "empty", "64"], 100)
         self.difference("helper gate, numbers only", "helpers", "empty", 10, target=70)
         if self.least:
-            self.shortest("enter + exit, shortest run of 50", "empty", None, 1, 130)
+            self.shortest("enter + exit, shortest run of 50", "empty", None, 1, 100)
             self.shortest("helper gate, shortest run of 50", "helpers", "empty", 10, 70)
         for program, way in ("copy_in", "in"), ("copy_both", "in and back"):
             for size in "64", "256", "1500":

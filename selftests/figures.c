@@ -211,7 +211,8 @@ static __u64 symbol(const char *name)
  */
 static unsigned int count_stubs(int fd, unsigned int images)
 {
-	static const char *const gates[] = {"bailey_enter", "bailey_enter_function",
+	static const char *const gates[] = {"bailey_enter", "bailey_enter_saves",
+					    "bailey_enter_function",
 					    "bailey_exit_gate"};
 	static __u64 gate[ARRAY_SIZE(gates)], base;
 	static struct bpf_insn insn[1 << 17];

@@ -31,6 +31,7 @@ const PLAIN: Config = Config {
     stack_depth: 0,
     padding: false,
     tail_calls: false,
+    arena: None,
 };
 
 const SIZES: [(u8, u8); 4] = [(size::B, 1), (size::H, 2), (size::W, 4), (size::DW, 8)];

@@ -45,18 +45,21 @@ fn configs() -> impl Strategy<Value = Config> {
         any::<[bool; 4]>(),
         prop_oneof![Just(None), Just(Some(THUNK))],
         0u32..=512,
-        any::<[bool; 2]>(),
+        any::<[bool; 3]>(),
     )
         .prop_map(
-            |([ibt, poison, bmi2, sls], rethunk, stack_depth, [padding, tail_calls])| Config {
-                ibt,
-                poisoned: ibt && poison,
-                bmi2,
-                rethunk,
-                sls,
-                stack_depth,
-                padding,
-                tail_calls,
+            |([ibt, poison, bmi2, sls], rethunk, stack_depth, [padding, tail_calls, arena])| {
+                Config {
+                    ibt,
+                    poisoned: ibt && poison,
+                    bmi2,
+                    rethunk,
+                    sls,
+                    stack_depth,
+                    padding,
+                    tail_calls,
+                    arena: arena.then_some(ARENA_BASE),
+                }
             },
         )
 }
@@ -70,7 +73,11 @@ const PLAIN: Config = Config {
     stack_depth: 16,
     padding: false,
     tail_calls: false,
+    arena: None,
 };
+
+/// Of an arena.
+const ARENA_BASE: u64 = 0xff7e_0040_2000_0000;
 
 /// An image ready to run, and what is known of it.
 #[derive(Clone, Debug)]
@@ -157,6 +164,7 @@ fn finish(program: &Program, config: &Config) -> Finished {
             base: BASE,
             enter,
             return_thunk: config.rethunk,
+            arena: config.arena,
             trampoline: false,
         },
     }
@@ -239,7 +247,8 @@ proptest! {
             let saved = [6u8, 7, 8, 9].iter().filter(|reg| {
                 program.insns.iter().any(|insn| insn.dst() == **reg || insn.src() == **reg)
             }).count() as u32;
-            let counted = if config.tail_calls { 16 } else { 0 };
+            let counted = if config.tail_calls { 16 } else { 0 }
+                + if config.arena.is_some() { 8 } else { 0 };
             let frame = config.stack_depth.next_multiple_of(8) + 8 * saved + counted;
             prop_assert_eq!(report.frame, frame);
             prop_assert_eq!(report.counts, config.tail_calls);
@@ -389,6 +398,70 @@ fn judge(finished: &Finished, code: &[u8], report: &Report, starts: &[u8]) {
         })
         .count();
     assert_eq!(ways_out, 1);
+    judge_saved(code, report, starts, finished.expect.arena.is_some());
+}
+
+/// Asserts that what the body names of the registers that a function keeps for its caller was
+/// pushed in front of it, and comes back behind it; of r12, that it names it as the base of an
+/// arena alone, if it has one.
+fn judge_saved(code: &[u8], report: &Report, starts: &[u8], arena: bool) {
+    use iced_x86::{Mnemonic, Register};
+    let kept = [
+        Register::RBX,
+        Register::R12,
+        Register::R13,
+        Register::R14,
+        Register::R15,
+    ];
+    let within = |from: u32, to: u32| {
+        (from..to)
+            .filter(|at| is_start(starts, *at))
+            .filter_map(|at| iced(&code[at as usize..], BASE + u64::from(at)))
+    };
+    let of = |mnemonic: Mnemonic, from: u32, to: u32| -> Vec<Register> {
+        within(from, to)
+            .filter(|insn| insn.mnemonic() == mnemonic)
+            .map(|insn| insn.op0_register())
+            .filter(|reg| kept.contains(reg))
+            .collect()
+    };
+    let pushed = of(Mnemonic::Push, 0, report.enter);
+    let mut popped = of(Mnemonic::Pop, report.epilogue, report.body);
+    popped.reverse();
+    assert_eq!(pushed, popped);
+    assert_eq!(pushed.contains(&Register::R12), arena);
+    let mut info = iced_x86::InstructionInfoFactory::new();
+    let mut names = 0u32;
+    for insn in within(report.body, report.end).filter(|insn| insn.mnemonic() != Mnemonic::Nop) {
+        for used in info.info(&insn).used_registers() {
+            let reg = used.register().full_register();
+            if reg == Register::R12 {
+                assert!(arena && insn.memory_index() == reg, "{insn}");
+                assert_eq!(used.access(), iced_x86::OpAccess::Read, "{insn}");
+            } else if kept.contains(&reg) {
+                assert!(pushed.contains(&reg), "{insn}");
+                names |= 1 << reg.number();
+            }
+        }
+    }
+    assert_eq!(report.names, names);
+    let mut sets = 0;
+    for insn in within(0, report.enter).filter(|insn| insn.mnemonic() != Mnemonic::Push) {
+        if insn.op0_register() == Register::R12 {
+            assert_eq!(insn.immediate(1), ARENA_BASE, "{insn}");
+            sets += 1;
+            continue;
+        }
+        let registers = info.info(&insn).used_registers();
+        assert!(
+            insn.mnemonic() == Mnemonic::Nop
+                || !registers
+                    .iter()
+                    .any(|used| kept.contains(&used.register().full_register())),
+            "{insn}"
+        );
+    }
+    assert_eq!(sets, u32::from(arena));
 }
 
 fn judge_body(finished: &Finished, code: &[u8], report: &Report, starts: &[u8]) {
@@ -707,15 +780,65 @@ const ARENA: &[(&str, &[u8])] = &[
     ("cmove rdi, r11", &[0x49, 0x0f, 0x44, 0xfb]),
 ];
 
+/// A program that saves what it keeps for its caller, with room for a patch.
+fn saving(config: &Config) -> (Finished, usize) {
+    let save = (6..10).map(|reg| Insn::mov64_imm(reg, 0));
+    let insns = save.chain([
+        Insn::ld_imm64(4, 0x1122_3344_5566_7788)[0],
+        Insn::ld_imm64(4, 0x1122_3344_5566_7788)[1],
+        Insn::exit(),
+    ]);
+    let finished = finish(&Program::new(insns.collect()), config);
+    let room = finished.addrs[10];
+    (finished, room)
+}
+
 #[test]
-fn what_is_done_to_an_arena_is_taken() {
+fn what_is_done_to_an_arena_is_taken_where_there_is_one() {
+    let with = Config {
+        arena: Some(ARENA_BASE),
+        ..PLAIN
+    };
     for (name, patch) in ARENA {
-        let (finished, code, room) = patched(patch);
         for decoder in [&JitForms as &dyn Decoder, &Agreed] {
-            finished.check_with(&code, decoder).expect(name);
-            let insn = decoder.decode(&code[room..]).expect(name);
+            let insn = decoder.decode(patch).expect(name);
             assert_eq!(usize::from(insn.len), patch.len(), "{name}");
+            for config in [&with, &PLAIN] {
+                let (finished, room) = saving(config);
+                let mut code = finished.code.clone();
+                code[room..room + 10].fill(0x90);
+                code[room..room + patch.len()].copy_from_slice(patch);
+                match finished.check_with(&code, decoder) {
+                    Ok(report) => {
+                        assert!(config.arena.is_some() || insn.sib.is_none(), "{name}");
+                        assert_eq!(report.names & (1 << 12), 0);
+                    }
+                    Err(error) => {
+                        assert!(config.arena.is_none(), "{name}: {error}");
+                        assert_eq!((error.offset as usize, error.fault), (room, Fault::Arena));
+                    }
+                }
+            }
         }
+    }
+    // By its base alone, which is set once, saved before and not written else.
+    let (finished, room) = saving(&with);
+    let at = arena_base(&finished.code, ARENA_BASE, &JitForms).unwrap() as usize;
+    assert!(finished.check_with(&finished.code, &JitForms).is_ok());
+    for (place, bytes) in [
+        (at, &[0x10u8][..]),
+        (at - 2, &[0x90; 10]),
+        (at - 1, &[0xbd]),
+        (room, &[0x49, 0x01, 0xc4]),
+        (room, &[0x41, 0xbc, 0, 0, 0, 0]),
+    ] {
+        let mut code = finished.code.clone();
+        code[place..place + bytes.len()].copy_from_slice(bytes);
+        let error = finished.check_with(&code, &JitForms).unwrap_err();
+        assert!(
+            matches!(error.fault, Fault::Arena | Fault::Saved | Fault::Call),
+            "{bytes:02x?}: {error}"
+        );
     }
 }
 
@@ -745,6 +868,111 @@ fn the_base_of_an_arena_is_found_in_the_prologue_alone() {
         let mut code = good.clone();
         code[prologue.len() + byte] = other;
         assert_eq!(found(&code, KERNEL), None, "{:02x?}", code);
+    }
+}
+
+/// Instructions that the JIT emits, each with a register that a function keeps for its caller in
+/// another place.
+const NAMING: &[(&str, &[u8])] = &[
+    ("mov ebx, eax", &[0x89, 0xc3]),
+    ("mov eax, ebx", &[0x89, 0xd8]),
+    ("mov r13, rax", &[0x49, 0x89, 0xc5]),
+    ("add r12, rax", &[0x49, 0x01, 0xc4]),
+    ("cmp rax, r14", &[0x4c, 0x39, 0xf0]),
+    ("test r15, r15", &[0x4d, 0x85, 0xff]),
+    ("mov rax, [rbx+0]", &[0x48, 0x8b, 0x43, 0]),
+    ("mov [r13+0], rax", &[0x49, 0x89, 0x45, 0]),
+    ("mov [rax+0], r14", &[0x4c, 0x89, 0x70, 0]),
+    ("mov [rax+0], bl", &[0x88, 0x58, 0]),
+    ("movzx eax, bl", &[0x0f, 0xb6, 0xc3]),
+    ("movsx eax, bh", &[0x0f, 0xbe, 0xc7]),
+    ("lock xadd [rax+0], r15", &[0xf0, 0x4c, 0x0f, 0xc1, 0x78, 0]),
+    ("mov dword [r15+0], 1", &[0x41, 0xc7, 0x47, 0, 1, 0, 0, 0]),
+    ("mov ebx, 1", &[0xbb, 1, 0, 0, 0]),
+    ("mov r13d, 1", &[0x41, 0xbd, 1, 0, 0, 0]),
+    ("neg r14", &[0x49, 0xf7, 0xde]),
+    ("shl rbx, 1", &[0x48, 0xd1, 0xe3]),
+    ("imul rax, rbx", &[0x48, 0x0f, 0xaf, 0xc3]),
+    ("imul rbx, rax, 3", &[0x48, 0x6b, 0xd8, 3]),
+    ("bswap r15", &[0x49, 0x0f, 0xcf]),
+    ("shlx rax, rcx, rbx", &[0xc4, 0xe2, 0xe1, 0xf7, 0xc1]),
+    ("shlx rax, r14, rcx", &[0xc4, 0xc2, 0xf1, 0xf7, 0xc6]),
+    ("shlx r13, rax, rcx", &[0xc4, 0x62, 0xf1, 0xf7, 0xe8]),
+    ("push rbx", &[0x53]),
+    ("pop r13", &[0x41, 0x5d]),
+];
+
+#[test]
+fn a_register_of_the_kernel_is_named_only_if_it_is_saved() {
+    for (name, patch) in NAMING {
+        for decoder in [&JitForms as &dyn Decoder, &Agreed] {
+            let (finished, code, room) = patched(patch);
+            let error = finished.check_with(&code, decoder).expect_err(name);
+            assert_eq!(
+                (error.offset as usize, error.fault),
+                (room, Fault::Saved),
+                "{name}"
+            );
+        }
+    }
+    // The same where all four are saved; r12 never is.
+    let (finished, at) = saving(&PLAIN);
+    for (name, patch) in NAMING {
+        let mut code = finished.code.clone();
+        code[at..at + 10].fill(0x90);
+        code[at..at + patch.len()].copy_from_slice(patch);
+        let mut starts = vec![0; bitmap_len(code.len())];
+        let report = finished.check_into(&code, &JitForms, &mut starts);
+        match report {
+            Err(error) => {
+                assert_eq!(error.fault, Fault::Saved, "{name}");
+                assert_eq!(*name, "add r12, rax");
+            }
+            Ok(report) => {
+                assert_eq!(report.names, 0xe008, "{name}");
+                judge_saved(&code, &report, &starts, false);
+            }
+        }
+    }
+    // push rbx; push r13: in any other way than saved they are not taken back.
+    let popped = finished
+        .check_with(&finished.code, &JitForms)
+        .unwrap()
+        .epilogue as usize;
+    assert_eq!(
+        finished.code[popped..popped + 7],
+        [0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x5b]
+    );
+    for pops in [
+        [0x41, 0x5e, 0x41, 0x5f, 0x41, 0x5d, 0x5b],
+        [0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x90],
+        [0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5c, 0x5b],
+        [0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x58],
+    ] {
+        let mut code = finished.code.clone();
+        code[popped..popped + 7].copy_from_slice(&pops);
+        assert!(
+            finished.check_with(&code, &JitForms).is_err(),
+            "{pops:02x?}"
+        );
+    }
+    // Nor is one of the kernel's pushed twice, or changed before.
+    let pushed = finished
+        .code
+        .windows(7)
+        .position(|bytes| bytes == [0x53, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57])
+        .unwrap();
+    for pushes in [
+        [0x53, 0x53, 0x90, 0x41, 0x56, 0x41, 0x57],
+        [0x53, 0x41, 0x54, 0x41, 0x56, 0x41, 0x57],
+        [0x31, 0xdb, 0x53, 0x41, 0x55, 0x41, 0x56],
+    ] {
+        let mut code = finished.code.clone();
+        code[pushed..pushed + 7].copy_from_slice(&pushes);
+        assert_eq!(
+            finished.check_with(&code, &JitForms).unwrap_err().fault,
+            Fault::Saved
+        );
     }
 }
 

@@ -119,6 +119,7 @@ fn our_jit_emits_what_the_kernels_emits() {
             stack_depth: stack_depth(&sample),
             padding: false,
             tail_calls: false,
+            arena: None,
         };
         let ours = compile(&program, sample.base, sample.base, &config);
         let (ours, theirs) = (

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! How often programs ran and called what.
 //!
-//! The gates count, each in a word of its CPU: a run when it ends, a call when it comes in. A
+//! The gates count, each in a word of its CPU: a run when it begins, a call when it comes in. A
 //! program's words are one array, since a call site or an image can hold the address of the one
 //! that is to be counted in: two instructions, and no lock.
 
@@ -83,7 +83,7 @@ impl Counts {
         unsafe { b::bailey_count_sum(self.word(number)) }
     }
 
-    /// Runs that ended. Those of its functions that are entered by themselves are part of them.
+    /// Runs that began. Those of its functions that are entered by themselves are part of them.
     pub(crate) fn runs(&self) -> u64 {
         self.sum(RUNS)
     }

@@ -7,6 +7,7 @@
 use super::decoder::Both;
 use super::images::Image;
 use super::program::{Isolation, Part, Program};
+use super::stub::Enter;
 use super::stub_kind;
 use super::switch;
 use crate::bindings as b;
@@ -74,10 +75,14 @@ impl fmt::Display for Flaw {
 const CALL: u64 = 5;
 const JMP_REL32: u8 = 0xe9;
 
-/// The gate by which an image is entered; `arena`: of a program with one.
-pub(super) fn enter_gate(part: &Part, arena: bool) -> u64 {
+/// The gate by which an image is entered. Of several images the run may come into others, by a
+/// tail call into those of other programs.
+pub(super) fn enter_gate(part: &Part, program: &Program) -> u64 {
+    let alone = program.images().len() == 1 && !program.makes_tail_calls();
+    let arena = program.main().is_some_and(|image| image.arena != 0);
     let gate = match (part.calls == b::BAILEY_CALL_KERNEL, part.loops, arena) {
-        (true, false, _) => b::bailey_enter,
+        (true, false, _) if alone => b::bailey_enter,
+        (true, false, _) => b::bailey_enter_saves,
         (true, true, false) => b::bailey_enter_loops,
         (true, true, true) => b::bailey_enter_arena_loops,
         (false, false, _) => b::bailey_enter_function,
@@ -117,7 +122,7 @@ pub(super) unsafe fn finish(program: &Program, fp: *mut b::bpf_prog) -> Result<(
     let images = program.images().iter().zip(&isolation.parts);
     for ((image, part), &function) in images.zip(functions) {
         // SAFETY: as promised by the caller, for each function.
-        let text = unsafe { take(isolation, image, part, function)? };
+        let text = unsafe { take(program, isolation, image, part, function)? };
         texts.push(text, GFP_KERNEL).map_err(|_| Flaw::NoMemory)?;
     }
 
@@ -131,10 +136,15 @@ pub(super) unsafe fn finish(program: &Program, fp: *mut b::bpf_prog) -> Result<(
         }
     }
     // Each image's stubs count their sites from its own first one.
-    for part in &isolation.parts {
+    for (image, part) in program.images().iter().zip(&isolation.parts) {
+        let enter = Enter {
+            ctx: image.flags & b::BAILEY_PROG_CTX != 0,
+            depth: image.depth,
+            names: image.names,
+        };
         isolation
             .stubs
-            .write(part.first_site, part.sites, |number| {
+            .write(part.first_site, part.sites, &enter, |number| {
                 let site = &sites[number];
                 (stub_kind(site), site.ret)
             })
@@ -162,6 +172,7 @@ pub(super) unsafe fn finish(program: &Program, fp: *mut b::bpf_prog) -> Result<(
 ///
 /// `function` is the finished code of `image`, which nobody can run yet.
 unsafe fn take(
+    program: &Program,
     isolation: &Isolation,
     image: &Image,
     part: &Part,
@@ -187,7 +198,7 @@ unsafe fn take(
     text.extend_from_slice(code, GFP_KERNEL)
         .map_err(|_| Flaw::NoMemory)?;
 
-    let enter = enter_gate(part, image.arena != 0);
+    let enter = enter_gate(part, program);
     let enter_return = connect(isolation, part, enter, base, &mut text)?;
     if image.arena != 0 {
         // SAFETY: as in `finish`: the function is alive, and so is the arena that its program
@@ -209,6 +220,7 @@ unsafe fn take(
         base,
         enter,
         return_thunk: return_thunk(),
+        arena: (image.arena != 0).then_some(image.arena),
         trampoline: false,
     };
     let report = check(&text, &expect, &Both, &mut starts, &mut |offset, target| {
@@ -260,6 +272,7 @@ unsafe fn take(
         raw.body = body;
         raw.starts = starts.as_ptr() as u64;
         raw.image_len = len as u32;
+        raw.names = report.names;
         // Of loads through pointers that the program has read. Unless that is allowed, what it
         // reads is on loan.
         if probe::is_allowed() {
@@ -283,7 +296,7 @@ unsafe fn take(
 fn connect(
     isolation: &Isolation,
     part: &Part,
-    gate: u64,
+    enter: u64,
     base: u64,
     text: &mut [u8],
 ) -> Result<u64, Flaw> {
@@ -295,7 +308,7 @@ fn connect(
     let (mut enters, mut exits) = (0u32, 0u32);
     let scanned = scan(text, base, &Both, &mut |hit: SiteHit| {
         let next = base + u64::from(hit.next);
-        if hit.target == gate {
+        if hit.target == enter {
             enters += 1;
             if let Some(enter) = sites.get_mut(part.first_site) {
                 enter.ret = next;

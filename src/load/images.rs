@@ -18,7 +18,10 @@ use core::{ptr, slice};
 
 /// Where the site's stub begins.
 fn stub_of(site: &b::bailey_site) -> u64 {
-    site.out - stub::OUT as u64
+    match stub_kind(site) {
+        Kind::Enter => site.out,
+        _ => site.out - stub::OUT as u64,
+    }
 }
 
 /// The record of an image, which gates read and Rust writes during the load.
@@ -121,9 +124,9 @@ impl Image {
         let inside = match stub_kind(site) {
             Kind::Gate => offset % SLOT as u64,
             Kind::ProcessorId | Kind::LoopCount => 0,
-            // Nothing jumps to its beginning.
-            Kind::Enter if offset < stub::OUT as u64 => return None,
-            Kind::Enter => offset,
+            // It is nothing but a way out.
+            Kind::Enter if offset < stub::ENTER_LEN as u64 => stub::OUT as u64,
+            Kind::Enter => return None,
         };
         Some((stub_of(site), inside))
     }

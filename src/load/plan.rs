@@ -153,7 +153,7 @@ pub(super) fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
     } = work;
     let stubs = Stubs::new(sites.len())?;
     for (number, site) in sites.iter_mut().enumerate() {
-        site.out = stubs.out(number);
+        site.out = stubs.out(number, super::stub_kind(site));
     }
     // SAFETY: `env` is alive.
     let env = unsafe { &*known.env() };

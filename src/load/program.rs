@@ -294,7 +294,7 @@ impl Program {
                 (reach.sees, reach.writes_from, reach.writes_to);
             // A confined program never returns through its frame, so where the callee-saved
             // registers lie in it does not matter; room for what the JIT pushes does.
-            raw.depth = part.stack.next_multiple_of(8) + 8 * (crate::run::JIT_PUSHES as u32);
+            raw.depth = u64::from(part.stack.next_multiple_of(8)) + 8 * crate::run::JIT_PUSHES;
             raw.frames = isolation.domain.frames_ptr();
             raw.site_bytes = (sites.len() << b::SITE_SHIFT) as u32;
             raw.enter_out = sites.first().map_or(0, |enter| enter.out);

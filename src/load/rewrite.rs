@@ -36,7 +36,7 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
             .get_mut(part.start..part.start + prologue_len(number))
             .ok_or(EFAULT)?;
         let record = image.as_raw() as u64;
-        let enter_imm = near(enter_gate(part, image.arena != 0))?;
+        let enter_imm = near(enter_gate(part, &program))?;
         if number == 0 {
             to.copy_from_slice(&prologue(record, enter_imm));
         } else {

@@ -50,10 +50,52 @@ const LOOP_COUNT: [u8; 13] = [
     0xe9, // jmp site
 ];
 
+/// What enter's way out depends on: whether the image looks at its context, which of the
+/// registers it names that the kernel has values in, and the bytes of its stack.
+pub(super) struct Enter {
+    pub(super) ctx: bool,
+    pub(super) names: u32,
+    pub(super) depth: u64,
+}
+
+/// The longest of these.
+pub(super) const ENTER_LEN: usize = 27;
+const _: () = assert!(ENTER_LEN <= SLOT);
+
+/// The registers that a function keeps for its caller, and how each is cleared.
+const CLEARS: [(u32, &[u8]); 4] = [
+    (b::BAILEY_NAMES_BX, &[0x31, 0xdb]),        // xor %ebx, %ebx
+    (b::BAILEY_NAMES_R13, &[0x45, 0x31, 0xed]), // xor %r13d, %r13d
+    (b::BAILEY_NAMES_R14, &[0x45, 0x31, 0xf6]), // xor %r14d, %r14d
+    (b::BAILEY_NAMES_R15, &[0x45, 0x31, 0xff]), // xor %r15d, %r15d
+];
+
+impl Enter {
+    /// Its code, up to the distance of the jump at its end, which goes into the program.
+    fn code(&self) -> Result<KVec<u8>> {
+        let mut code = KVec::with_capacity(ENTER_LEN, GFP_KERNEL)?;
+        let mut put = |bytes: &[u8]| code.extend_from_slice(bytes, GFP_KERNEL);
+        put(&[0x0f, 0x30])?; // wrmsr: confined from here
+        if self.ctx {
+            put(&[0x58])?; // pop %rax, from the slot
+        }
+        // The kernel's values are none of the program's business.
+        for (_, clear) in CLEARS.iter().filter(|(name, _)| self.names & name != 0) {
+            put(clear)?;
+        }
+        // lea -depth(%rbp), %rsp
+        put(&[0x48, 0x8d, 0xa5])?;
+        let depth = i32::try_from(self.depth).map_err(|_| ERANGE)?;
+        put(&(-depth).to_le_bytes())?;
+        put(&[0xfb, 0xe9])?; // sti; jmp body
+        Ok(code)
+    }
+}
+
 /// What a stub does.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// The way back of enter; nothing jumps to its beginning.
+    /// Nothing but the way back of enter.
     Enter,
     /// Through the helper gate.
     Gate,
@@ -124,8 +166,11 @@ impl Stubs {
     }
 
     /// Where the way out of the stub of site `number` begins.
-    pub(super) fn out(&self, number: usize) -> u64 {
-        self.address(number) + OUT as u64
+    pub(super) fn out(&self, number: usize, kind: Kind) -> u64 {
+        match kind {
+            Kind::Enter => self.address(number),
+            _ => self.address(number) + OUT as u64,
+        }
     }
 
     /// The site whose stub begins at `address`.
@@ -135,15 +180,17 @@ impl Stubs {
         (offset % SLOT == 0 && number < self.count).then_some(number)
     }
 
-    /// Writes the `count` stubs of an image whose first site is `first`. `site`
+    /// Writes the `count` stubs of an image whose first site is `first`, that of `enter`. `site`
     /// gives each one's kind and the address to go back to.
     pub(super) fn write(
         &self,
         first: usize,
         count: usize,
+        enter: &Enter,
         mut site: impl FnMut(usize) -> (Kind, u64),
     ) -> Result {
         let mut text: KVVec<u8> = KVVec::from_elem(INT3, count * SLOT, GFP_KERNEL)?;
+        let enter = enter.code()?;
         for (number, slot) in (first..).zip(text.chunks_exact_mut(SLOT)) {
             let (kind, back) = site(number);
             let at = self.address(number);
@@ -155,7 +202,8 @@ impl Stubs {
             let answer: &[u8] = match kind {
                 Kind::ProcessorId => &PROCESSOR_ID,
                 Kind::LoopCount => &LOOP_COUNT,
-                Kind::Enter | Kind::Gate => &[],
+                Kind::Enter => &enter,
+                Kind::Gate => &[],
             };
             let len = answer.len();
             if len > 0 {
@@ -170,9 +218,6 @@ impl Stubs {
             slot[SITE_OFFSET..SITE_OFFSET + 4].copy_from_slice(&site.to_le_bytes());
             slot[GATE_REL32..GATE_REL32 + 4].copy_from_slice(&rel32(GATE_REL32, gate())?);
             slot[BACK_REL32..BACK_REL32 + 4].copy_from_slice(&rel32(BACK_REL32, back)?);
-            if kind == Kind::Enter {
-                slot[..OUT].fill(INT3);
-            }
         }
         if first + count > self.count {
             return Err(EINVAL);

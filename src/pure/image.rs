@@ -27,13 +27,16 @@
 //! body:   ...                     confined from here on
 //! ```
 //!
+//! The pushes are of the registers that a function keeps for its caller and the code names: the
+//! kernel's values of those come back with the epilogue, and no others can change.
+//!
 //! Nothing before `body` is the target of a jump, so the `ret` is reached
 //! through enter's second return alone. All code that can run is decoded from
 //! the start without a gap and every jump lands on a decoded instruction, so no
 //! other reading of the bytes can run.
 
 use super::access::{memory_access, Op, ARENA_BASE};
-use super::x86::{Decoder, OpcodeMap, X86Insn, R10, RAX, RBP, RSP};
+use super::x86::{Decoder, OpcodeMap, X86Insn, R10, R12, RAX, RBP, RBX, RSP};
 use core::fmt;
 
 /// A direct call in an image, as [`scan`] finds it.
@@ -73,6 +76,11 @@ pub enum Fault {
     Length,
     /// The caller refused a site that [`scan`] found.
     Site,
+    /// A register that a function keeps for its caller is named and not saved, or not
+    /// taken back as it was saved.
+    Saved,
+    /// The base of an arena is not set once, or used by a program without one.
+    Arena,
 }
 
 /// An image that is not let run.
@@ -97,6 +105,8 @@ impl fmt::Display for ImageError {
             Fault::End => "code runs over its end",
             Fault::Length => "image too long",
             Fault::Site => "unknown call site",
+            Fault::Saved => "register that is not saved",
+            Fault::Arena => "base of an arena",
         };
         write!(f, "{what} at +{:#x}", self.offset)
     }
@@ -112,6 +122,8 @@ pub struct Expect {
     /// The kernel's return thunk, if the JIT jumps there instead of returning
     /// (`cpu_wants_rethunk()`).
     pub return_thunk: Option<u64>,
+    /// The base of its arena, if the program has one.
+    pub arena: Option<u64>,
     /// Whether a trampoline may be attached: then a call may be where the
     /// first five-byte nop is. Not so at load.
     pub trampoline: bool,
@@ -133,6 +145,8 @@ pub struct Report {
     /// Bytes between rbp and rsp when the enter gate is called: BPF stack and
     /// saved registers.
     pub frame: u32,
+    /// The registers that a function keeps for its caller and the body names, one bit each.
+    pub names: u32,
     /// Jumps to stubs.
     pub stub_jumps: u32,
     /// Where tail calls enter it: behind `mov rbp, rsp`.
@@ -207,18 +221,19 @@ pub fn arena_base<D: Decoder + ?Sized>(code: &[u8], base: u64, decoder: &D) -> O
         let next = at.checked_add(u32::from(insn.len))?;
         match kind(&insn)? {
             Kind::Call(_) => return None,
-            Kind::Plain
-                if (0xb8..=0xbf).contains(&insn.opcode)
-                    && insn.map == OpcodeMap::OneByte
-                    && insn.w()
-                    && insn.opcode_reg() == ARENA_BASE
-                    && insn.imm as u64 == base =>
-            {
-                return next.checked_sub(8);
-            }
+            _ if loads_base(&insn) && insn.imm as u64 == base => return next.checked_sub(8),
             _ => at = next,
         }
     }
+}
+
+/// Whether `insn` is a `movabs` to the register of an arena's base.
+fn loads_base(insn: &X86Insn) -> bool {
+    insn.map == OpcodeMap::OneByte
+        && (0xb8..=0xbf).contains(&insn.opcode)
+        && insn.w()
+        && insn.opcode_reg() == ARENA_BASE
+        && insn.is_plain()
 }
 
 /// Where the instruction starts that follows the unconditional jump at `at`. In
@@ -595,6 +610,45 @@ const fn free(reg: u8) -> bool {
     reg != RSP && reg != RBP
 }
 
+/// The registers that a function keeps for its caller, but stack and frame pointer, one bit
+/// each.
+const KEPT: u32 = (1 << RBX) | (0xf << R12);
+
+/// Those of these that `insn` names, a push or pop among others.
+fn kept(insn: &X86Insn) -> u32 {
+    let has_digit = match insn.map {
+        OpcodeMap::OneByte => matches!(
+            insn.opcode,
+            0x81 | 0x83 | 0xc1 | 0xc6 | 0xc7 | 0xd1 | 0xd3 | 0xf7
+        ),
+        OpcodeMap::Escape0f => matches!(insn.opcode, 0x1e | 0x1f | 0xae),
+        _ => false,
+    };
+    let in_opcode = match insn.map {
+        OpcodeMap::OneByte => matches!(insn.opcode, 0x50..=0x5f | 0xb8..=0xbf),
+        OpcodeMap::Escape0f => matches!(insn.opcode, 0xc8..=0xcf),
+        _ => false,
+    };
+    // The operand itself, or what its address begins with. An index is an arena's base.
+    let low = insn.sib.or(insn.modrm);
+    let operand = low.map(|byte| (byte & 7) | ((insn.rex & 1) << 3));
+    // Without REX the bytes 4 to 7 are ah, ch, dh and bh.
+    let byte = match (insn.map, insn.opcode) {
+        (OpcodeMap::Escape0f, 0xb6 | 0xbe) => insn.rm_reg(),
+        _ => None,
+    };
+    let all = [
+        insn.reg().filter(|_| !has_digit),
+        operand,
+        byte.filter(|reg| insn.rex == 0 && *reg >= 4)
+            .map(|reg| reg & 3),
+        insn.vex.map(|vex| vex.vvvv),
+        Some(insn.opcode_reg()).filter(|_| in_opcode),
+    ];
+    let set = |set: u32, reg: u8| set | (1 << (reg & 15));
+    all.into_iter().flatten().fold(0, set) & KEPT
+}
+
 /// Which part of the image an instruction belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
@@ -630,6 +684,14 @@ struct Shape<'a> {
     tail_entry: u32,
     /// How much was seen of what counts tail calls.
     counted: usize,
+    /// The registers of [`KEPT`] that were pushed, four bits each, the last one lowest.
+    pushed: u32,
+    /// The same, one bit each.
+    saved: u32,
+    names: u32,
+    /// r12 was pushed, and became the arena's base.
+    base_saved: bool,
+    based: bool,
     /// The last instruction does not go on to the next.
     closed: bool,
 }
@@ -648,6 +710,11 @@ impl<'a> Shape<'a> {
             framed: false,
             tail_entry: 0,
             counted: 0,
+            pushed: 0,
+            saved: 0,
+            names: 0,
+            base_saved: false,
+            based: false,
             closed: false,
         }
     }
@@ -716,11 +783,20 @@ impl<'a> Shape<'a> {
 
         match self.part {
             Part::Start => match kind {
-                Kind::Nop | Kind::Endbr | Kind::Plain => {}
+                Kind::Nop | Kind::Endbr => {}
+                Kind::Plain if kept(insn) == 0 => {}
+                Kind::Plain if self.sets_base(insn) => {
+                    if !self.base_saved || self.based {
+                        return Err(Fault::Arena);
+                    }
+                    self.based = true;
+                }
+                Kind::Plain => return Err(Fault::Saved),
                 Kind::Push => {
                     if self.framed {
                         self.frame = self.frame.saturating_add(8);
                     }
+                    self.save(insn)?;
                 }
                 Kind::SetFrame if !self.framed => {
                     self.framed = true;
@@ -731,6 +807,9 @@ impl<'a> Shape<'a> {
                 }
                 // Where bpf_arch_text_poke() puts a trampoline's call.
                 Kind::Call(_) if self.expect.trampoline && matches!(offset, 0 | 4) => {}
+                Kind::Call(_) if self.expect.arena.is_some() && !self.based => {
+                    return Err(Fault::Arena)
+                }
                 Kind::Call(distance) if address(distance) == self.expect.enter => {
                     if !self.framed {
                         return Err(Fault::Enter);
@@ -760,8 +839,9 @@ impl<'a> Shape<'a> {
             Part::Pops => match kind {
                 Kind::Pop {
                     frame_pointer: false,
-                }
-                | Kind::Unreserve => {}
+                } => self.restore(insn)?,
+                Kind::Unreserve => {}
+                Kind::Leave if self.pushed != 0 => return Err(Fault::Saved),
                 Kind::Leave => self.part = Part::Left,
                 _ => return Err(Fault::Enter),
             },
@@ -802,6 +882,15 @@ impl<'a> Shape<'a> {
                     Kind::Ret | Kind::Leave => return Err(Fault::Return),
                     _ => return Err(Fault::Order),
                 }
+                let named = if kind == Kind::Nop { 0 } else { kept(insn) };
+                if named & !self.saved != 0 {
+                    return Err(Fault::Saved);
+                }
+                self.names |= named;
+                let indexed = kind == Kind::Memory && insn.sib.is_some();
+                if indexed && self.expect.arena.is_none() {
+                    return Err(Fault::Arena);
+                }
                 self.closed = matches!(kind, Kind::Jump(_));
             }
             Part::Padding => match kind {
@@ -811,6 +900,43 @@ impl<'a> Shape<'a> {
         }
         self.insns = self.insns.saturating_add(1);
         Ok(self.part)
+    }
+
+    /// Takes a push in front of the call of enter.
+    fn save(&mut self, insn: &X86Insn) -> Result<(), Fault> {
+        let (reg, kept) = (insn.opcode_reg(), kept(insn));
+        if kept == 0 {
+            return Ok(());
+        }
+        // r12 is the kernel's, or holds the count of a may_goto: nothing clears or saves it here,
+        // but for the base of an arena. The code names it nowhere.
+        let base = reg == ARENA_BASE && self.expect.arena.is_some() && !self.base_saved;
+        if !self.framed || kept & self.saved != 0 || reg == R12 && !base {
+            return Err(Fault::Saved);
+        }
+        if base {
+            self.base_saved = true;
+        } else {
+            self.saved |= kept;
+        }
+        self.pushed = (self.pushed << 4) | u32::from(reg);
+        Ok(())
+    }
+
+    /// Whether `insn` sets the base of the arena.
+    fn sets_base(&self, insn: &X86Insn) -> bool {
+        loads_base(insn) && Some(insn.imm as u64) == self.expect.arena
+    }
+
+    /// Takes a pop of the epilogue: what was saved last comes back first.
+    fn restore(&mut self, insn: &X86Insn) -> Result<(), Fault> {
+        if kept(insn) != 0 {
+            if self.pushed & 0xf != u32::from(insn.opcode_reg()) {
+                return Err(Fault::Saved);
+            }
+            self.pushed >>= 4;
+        }
+        Ok(())
     }
 
     fn report(&self, len: u32) -> Result<Report, ImageError> {
@@ -834,6 +960,7 @@ impl<'a> Shape<'a> {
                 len
             },
             frame: self.frame,
+            names: self.names,
             stub_jumps: 0,
             tail_entry: self.tail_entry,
             counts: self.counted > 0,

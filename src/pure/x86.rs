@@ -72,12 +72,16 @@ pub struct X86Insn {
 
 /// Number of rax among the general registers.
 pub const RAX: u8 = 0;
+/// Number of rbx among the general registers.
+pub const RBX: u8 = 3;
 /// Number of the stack pointer among the general registers.
 pub const RSP: u8 = 4;
 /// Number of the frame pointer among the general registers.
 pub const RBP: u8 = 5;
 /// Number of r10, BPF's AX, among the general registers.
 pub const R10: u8 = 10;
+/// Number of r12 among the general registers.
+pub const R12: u8 = 12;
 
 impl X86Insn {
     const EMPTY: Self = Self {

@@ -58,6 +58,14 @@ fn slot(number: usize) -> Option<&'static mut MaybeUninit<Caller>> {
     callers.0.get_mut(number)
 }
 
+/// How many calls of functions are under way in `run`.
+pub(super) fn under_way(run: &b::bailey_run) -> u64 {
+    if run.work & b::BAILEY_WORK_CALLS == 0 {
+        return 0;
+    }
+    run.calls
+}
+
 /// Writes down how `run` is now, with R6 to R9. False if there is no room.
 pub(super) fn push(run: &mut Run, kept: &[u64; 4]) -> bool {
     let cpu = this_cpu();
@@ -65,7 +73,7 @@ pub(super) fn push(run: &mut Run, kept: &[u64; 4]) -> bool {
         return false;
     };
     cpu.callers_top += 1;
-    run.raw.calls += 1;
+    run.raw.calls = under_way(&run.raw) + 1;
     slot.write(Caller {
         prog: run.raw.prog,
         site: run.raw.site,
@@ -78,13 +86,14 @@ pub(super) fn push(run: &mut Run, kept: &[u64; 4]) -> bool {
         work: run.raw.work,
         kept: *kept,
     });
+    run.raw.work |= b::BAILEY_WORK_CALLS;
     true
 }
 
 /// Puts `run` back to what it was at its last push. Returns that caller's R6
 /// to R9, or `None` if there is none.
 pub(super) fn pop(run: &mut Run) -> Option<[u64; 4]> {
-    let left = run.raw.calls.checked_sub(1)?;
+    let left = under_way(&run.raw).checked_sub(1)?;
     let cpu = this_cpu();
     let at = cpu.callers_top.checked_sub(1)?;
     // SAFETY: below the top all are written, and the last `calls` are this run's.
@@ -106,14 +115,14 @@ pub(super) fn pop(run: &mut Run) -> Option<[u64; 4]> {
 
 /// Where the frame's cursor was before the function that `run` is in.
 pub(super) fn low(run: &Run) -> Option<u64> {
-    (run.raw.calls > 0)
+    (under_way(&run.raw) > 0)
         .then(|| top(0))?
         .map(|caller| caller.low)
 }
 
 /// Hands what the function that `run` is in was lent to its caller.
 pub(super) fn keep_loans(run: &Run) {
-    if run.raw.work & b::BAILEY_WORK_LEVEL == 0 || run.raw.calls == 0 {
+    if run.raw.work & b::BAILEY_WORK_LEVEL == 0 || under_way(&run.raw) == 0 {
         return;
     }
     let at = this_cpu().callers_top.checked_sub(1);
@@ -141,6 +150,6 @@ impl Caller {
     /// Where its image's stack ends.
     pub(super) fn stack_top(&self) -> u64 {
         // SAFETY: a run's images live as long as the run.
-        self.dom_rsp + u64::from(unsafe { (*self.prog).depth })
+        self.dom_rsp + unsafe { (*self.prog).depth }
     }
 }

@@ -139,7 +139,7 @@ fn enter(
     if !callers::push(run, kept) {
         return no_room(run);
     }
-    run.raw.work |= b::BAILEY_WORK_INNER | b::BAILEY_WORK_CALLS;
+    run.raw.work |= b::BAILEY_WORK_INNER;
     run.raw.prog = image.as_raw();
     run.raw.site = image.sites;
     let low = run.frame().cursor;
@@ -227,7 +227,7 @@ pub(super) fn throw(run: &mut Run, cookie: u64) -> Audited<u64> {
 
 /// Ends every function that was called in this run: it is stopped.
 pub(super) fn unwind(run: &mut Run) {
-    while run.raw.calls > 0 && back(run).is_some() {}
+    while callers::under_way(&run.raw) > 0 && back(run).is_some() {}
 }
 
 /// Back to the caller. Returns its R6 to R9.
@@ -249,7 +249,7 @@ fn back(run: &mut Run) -> Option<Kept> {
     Some(kept)
 }
 
-/// Called by `bailey_enter_function`: fills the record of a function's run and
+/// Called behind `bailey_enter_function`: fills the record of a function's run and
 /// replaces those of its arguments that are not the program's. Returns 0, or 1
 /// if the run is turned away.
 ///
@@ -273,7 +273,6 @@ unsafe extern "C" fn bailey_function(run: *mut b::bailey_run, args: *mut u64) ->
     run.raw.action = b::BAILEY_GO_ON;
     run.raw.work = 0;
     run.raw.count = core::ptr::null_mut();
-    run.raw.calls = 0;
     run.raw.shadow = b::bailey_shadow::default();
     if run.image().calls == b::BAILEY_CALL_LATER {
         return later::begin(run, args);

@@ -53,7 +53,7 @@ pub(crate) fn this_cpu() -> &'static mut b::bailey_cpu {
 /// all functions that are part of the image, wherever the frame pointer is.
 pub(crate) fn stack_top(run: &b::bailey_run) -> u64 {
     // SAFETY: a run's image lives as long as the run.
-    run.dom_rsp + u64::from(unsafe { (*run.prog).depth })
+    run.dom_rsp + unsafe { (*run.prog).depth }
 }
 
 impl Run {
@@ -171,12 +171,12 @@ impl Run {
             // SAFETY: nested runs end before the one below.
             let run = unsafe { &*run };
             (run.work & b::BAILEY_WORK_SHARED != 0)
-                .then(|| (run.prev.cast_const(), above + u64::from(run.calls)))
+                .then(|| (run.prev.cast_const(), above + callers::under_way(run)))
         });
         let callers = runs.clone().flat_map(|(run, above)| {
             // SAFETY: as above.
             let run = unsafe { &*run };
-            let end = above + u64::from(run.calls);
+            let end = above + callers::under_way(run);
             let caller = move |n| Some((n, (n < end).then(|| callers::top(n))??));
             let inner = run.work & b::BAILEY_WORK_INNER != 0;
             core::iter::successors(inner.then(|| caller(above)).flatten(), move |&(n, at)| {

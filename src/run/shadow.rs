@@ -7,7 +7,7 @@
 //! for `net_device`, `xdp_rxq_info` and `xdp_txq_info`, the `xdp_buff`, the BPF
 //! stack. Only what the program is known to look at is copied.
 
-use super::{this_cpu, Run};
+use super::{callers, this_cpu, Run};
 use crate::bindings as b;
 use crate::breach;
 use crate::load::Image;
@@ -238,7 +238,7 @@ impl Run {
     /// Carves the stack of the image that runs, from `rbp` downwards.
     pub(crate) fn carve_below(&mut self, mut rbp: u64) -> Option<()> {
         let bottom = self.frame().bottom;
-        let depth = u64::from(self.image().depth);
+        let depth = self.image().depth;
         if breach::no_room() {
             rbp = bottom + depth;
         }
@@ -444,7 +444,7 @@ unsafe extern "C" fn bailey_exit(run: *mut b::bailey_run, verdict: u64) -> u64 {
     // SAFETY: promised by the caller.
     let run = unsafe { Run::from_raw(run) };
     let ended = run.raw.action == b::BAILEY_ABORT;
-    if run.raw.work == b::BAILEY_WORK_PACKET && run.raw.calls == 0 && !ended {
+    if run.raw.work == b::BAILEY_WORK_PACKET && !ended {
         // As nearly always.
         run.sync_back();
         return verdict;
@@ -455,7 +455,7 @@ unsafe extern "C" fn bailey_exit(run: *mut b::bailey_run, verdict: u64) -> u64 {
 /// The end of a run that is more than one program's own on its packet.
 #[inline(never)]
 fn exit(run: &mut Run, verdict: u64) -> u64 {
-    if run.raw.calls > 0 {
+    if callers::under_way(&run.raw) > 0 {
         if run.raw.action != b::BAILEY_ABORT && super::function::leave(run) {
             return verdict;
         }

@@ -74,8 +74,6 @@ pub(super) fn call(run: &mut Run, args: &[u64; 5]) -> u64 {
         run.raw.action = b::BAILEY_ABORT;
         return 0;
     }
-    // SAFETY: the counters of the program that goes; a run does not migrate.
-    unsafe { b::bailey_count_once(run.image().runs) };
     // What the first program has carved is free again; of a function, what it has itself.
     let inner = run.raw.work & b::BAILEY_WORK_INNER != 0;
     let free = super::callers::low(run).filter(|_| inner);
@@ -85,6 +83,8 @@ pub(super) fn call(run: &mut Run, args: &[u64; 5]) -> u64 {
     leave(run);
     run.raw.prog = image.as_raw();
     run.raw.frame = frame;
+    // SAFETY: the counters of the program that comes; a run does not migrate.
+    unsafe { b::bailey_count_once(image.runs) };
     let carved = if shows {
         run.carve_stack(image.flags)
     } else {

@@ -28,6 +28,8 @@ pub struct Config {
     pub padding: bool,
     /// The program makes tail calls.
     pub tail_calls: bool,
+    /// The kernel's base of its arena.
+    pub arena: Option<u64>,
 }
 
 /// JIT registers: BPF's, then `AUX_REG` (r11).
@@ -610,6 +612,9 @@ fn prologue(program: &[Insn], config: &Config) -> (Vec<u8>, [bool; 4]) {
         emit.bytes(&[0x48, 0x83, 0xf8, 33, 0x77, 6]);
         emit.bytes(&[0x50, 0x48, 0x89, 0xe0, 0xeb, 1, 0x50, 0x50]);
     }
+    if config.arena.is_some() {
+        emit.bytes(&[0x41, 0x54]);
+    }
     let used = [6u8, 7, 8, 9].map(|reg| {
         program
             .iter()
@@ -622,6 +627,10 @@ fn prologue(program: &[Insn], config: &Config) -> (Vec<u8>, [bool; 4]) {
         if *used {
             emit.bytes(push);
         }
+    }
+    if let Some(base) = config.arena {
+        emit.bytes(&[0x49, 0xbc]);
+        emit.bytes(&base.to_le_bytes());
     }
     (emit.0, used)
 }
@@ -689,6 +698,9 @@ fn emit(
                     if *used {
                         emit.bytes(pop);
                     }
+                }
+                if config.arena.is_some() {
+                    emit.bytes(&[0x41, 0x5c]);
                 }
                 emit.bytes(&[0xc9]);
                 if let Some(thunk) = config.rethunk {
