@@ -102,6 +102,9 @@
 #define BAILEY_SITE_MAP		0x1000000	/* the site's map, then numbers */
 #define BAILEY_SITE_LAST	0x3000000	/* as numbers or as that; the run ends behind it */
 
+/* struct bailey_site.audited: `values_kernel` says in which map's values an argument was last */
+#define BAILEY_SITE_SEEN	0x80
+
 /* struct bailey_site.helper: no helper but a function of the program, `func` */
 #define BAILEY_SITE_FUNCTION	0xffffffff
 /* ... an exception in an image that is not the program's own */
@@ -289,13 +292,17 @@ struct bailey_site {
 	u8 resource;		/* what it acquires or releases */
 	u16 effects;
 	u32 size;
-	u32 values_pages;	/* if each CPU has values of its own, pages of each; else 0 */
+	u16 values_pages;	/* if each CPU has values of its own, pages of each; else 0 */
 				/* or BAILEY_SITE_PIECES: `values_kernel` is a struct Mapped (src/domain/) */
+	u8 audited;		/* a bit for each argument that is audited, but a map that is known; */
+				/* BAILEY_SITE_SEEN */
+	u8 map_arg;		/* which one that is; 5: none */
 	u64 values_kernel;	/* the values of `map` that are mapped in the domain: */
 	u64 values_domain;	/* the kernel's address (or per-CPU pointer), the domain's, */
 	u64 values_len;		/* how many bytes (of each CPU) */
 	/* of calls on allocated objects instead: btf_struct_meta, its btf_record, where the node is */
 	/* of calls that return an object of the kernel's: 0, 0, its type's number in the BTF */
+	/* with BAILEY_SITE_SEEN: a struct Seen (src/domain/values.rs) */
 };
 
 /*

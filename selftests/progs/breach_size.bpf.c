@@ -46,6 +46,25 @@ SIZE(snprintf_out, bpf_snprintf((char *)&global, size, format, room, 16))
 SIZE(snprintf_args, bpf_snprintf((char *)&global, 32, format, room, size))
 SIZE(strncmp, bpf_strncmp((char *)room, size, "bailey"))
 
+/* From two maps in turn: what a site has noted of the one opens nothing of the other. */
+SEC("xdp") int size_in_turn(struct xdp_md *ctx)
+{
+	struct order *o = take_order();
+	struct place *value;
+	__u64 size, got = 0;
+	__u32 key = 0;
+
+	value = bpf_map_lookup_elem(&array, &key);
+	if (!o || !value)
+		return XDP_DROP;
+	size = lost(*(volatile __u64 *)&o->value);
+	asm volatile("%0 += 16" : "+r"(size));
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < 8; i++)
+		got = bpf_ringbuf_output(&ring, i & 1 ? &global : value, i < 7 ? 16 : size, 0);
+	return survived(o, got);
+}
+
 /* No memory, and a size that the verifier takes for 0. */
 SEC("xdp") int size_csum_nothing(struct xdp_md *ctx)
 {

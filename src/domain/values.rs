@@ -29,6 +29,7 @@ use crate::store;
 use core::cell::UnsafeCell;
 use core::mem::size_of;
 use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicPtr, Ordering};
 use kernel::prelude::*;
 use kernel::sync::atomic::{Acquire, Atomic, Relaxed, Release};
 
@@ -77,6 +78,39 @@ pub(crate) struct Mapped {
     arena: Option<Arena>,
     /// Whether the values would be mapped if the domain's span had room for them.
     lacks_room: bool,
+}
+
+/// In the values of which of a program's own maps an argument of a call site was last: those
+/// entries stay as they are as long as the program uses the maps. Whichever CPU has written it,
+/// all that it says holds.
+pub(crate) struct Seen(AtomicPtr<Mapped>);
+
+impl Seen {
+    /// Nothing.
+    pub(crate) const fn new() -> Self {
+        Self(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    /// It was in those of `mapped`.
+    ///
+    /// # Safety
+    ///
+    /// `mapped` is the entry of a map that a program uses in its domain which outlives this.
+    pub(crate) unsafe fn set(&self, mapped: &Mapped) {
+        self.0
+            .store(ptr::from_ref(mapped).cast_mut(), Ordering::Relaxed);
+    }
+
+    /// Whether `len` bytes at the domain's address `addr` are in the same.
+    ///
+    /// # Safety
+    ///
+    /// It has been set.
+    #[inline(always)]
+    pub(crate) unsafe fn shows(&self, addr: u64, len: u64) -> bool {
+        // SAFETY: by the contracts of both: alive, and read alone.
+        unsafe { &*self.0.load(Ordering::Relaxed) }.shows(addr, len)
+    }
 }
 
 /// What CPU number `cpu` has of the per-CPU memory `pointer`, if it can ever come.
@@ -150,6 +184,20 @@ impl Mapped {
         of_cpu(this).or_else(|| (0..u64::from(cpus::count())).find_map(of_cpu))
     }
 
+    /// Whether `len` bytes at the domain's address `addr` are values of the map.
+    #[inline(always)]
+    pub(crate) fn shows(&self, addr: u64, len: u64) -> bool {
+        let at = addr.wrapping_sub(self.domain);
+        at < self.len && len <= self.len - at
+    }
+
+    /// Whether the domain has the map's values, for programs to write, and it is one of `maps`.
+    /// Not if they are more bytes than an `int` counts, as helpers do.
+    pub(crate) fn is_writable_of(&self, mut maps: impl Iterator<Item = *mut b::bpf_map>) -> bool {
+        let fits = i32::try_from(self.len).is_ok();
+        self.is_mapped() && fits && self.writable && maps.any(|map| map == self.map)
+    }
+
     /// Whether the domain holds the map: its values have addresses here.
     fn is_held(&self) -> bool {
         self.len != 0 || self.lent != 0 || self.arena.is_some()
@@ -208,12 +256,12 @@ impl Mapped {
         if self.is_in_pieces() {
             site.values_kernel = ptr::from_ref(self) as u64;
             site.values_len = self.len;
-            site.values_pages = b::BAILEY_SITE_PIECES;
+            site.values_pages = b::BAILEY_SITE_PIECES as u16;
             return;
         }
         site.values_kernel = self.kernel;
         site.values_domain = self.domain;
-        site.values_pages = self.pages as u32;
+        site.values_pages = self.pages as u16;
         site.values_len = if self.pages == 0 { self.len } else { self.each };
     }
 
@@ -436,14 +484,11 @@ impl Values {
         })
     }
 
-    /// Whether `len` bytes at the domain's address `addr` are values of one map,
-    /// and writable if `write`.
-    pub(crate) fn contains(&self, addr: u64, len: u64, write: bool) -> bool {
-        self.iter().any(|entry| {
-            addr.checked_sub(entry.domain).is_some_and(|at| {
-                at < entry.len && len <= entry.len - at && (entry.writable || !write)
-            })
-        })
+    /// The map of which `len` bytes at the domain's address `addr` are values, writable if
+    /// `write`.
+    pub(crate) fn showing(&self, addr: u64, len: u64, write: bool) -> Option<&Mapped> {
+        self.iter()
+            .find(|entry| entry.shows(addr, len) && (entry.writable || !write))
     }
 
     /// Whether `len` bytes at the kernel's address `addr` are values of an

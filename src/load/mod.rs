@@ -40,7 +40,7 @@ mod switch;
 mod tables;
 
 pub(crate) use images::Image;
-pub(crate) use program::{isolated, Program, State};
+pub(crate) use program::{isolated, MapRef, Program, State};
 
 use crate::bindings as b;
 use crate::pure::catalog::{self, Callee, Gate};

@@ -20,6 +20,7 @@ use super::stub::Stubs;
 use super::switch::Switch;
 use super::Reason;
 use crate::bindings as b;
+use crate::domain::values::Seen;
 use crate::domain::Member;
 use crate::pure::reach::Reach;
 use core::cell::UnsafeCell;
@@ -97,6 +98,8 @@ pub(super) struct Isolation {
     /// Of each image, one bit a byte: an instruction starts here.
     pub(super) starts: UnsafeCell<KVVec<KVVec<u8>>>,
     counts: Counts,
+    /// What the sites have seen, one each.
+    seen: KVVec<Seen>,
     domain: Member,
     maps: KVec<MapRef>,
 }
@@ -148,6 +151,10 @@ impl Isolation {
         parts: KVVec<Part>,
     ) -> Result<Self> {
         let counts = Counts::new(&sites)?;
+        let mut seen = KVVec::with_capacity(sites.len(), GFP_KERNEL)?;
+        for _ in &sites {
+            seen.push(Seen::new(), GFP_KERNEL)?;
+        }
         let mut refs = KVec::with_capacity(maps.len(), GFP_KERNEL)?;
         for &map in maps {
             // SAFETY: by this function's contract.
@@ -165,6 +172,7 @@ impl Isolation {
             starts: UnsafeCell::new(KVVec::with_capacity(parts.len(), GFP_KERNEL)?),
             parts,
             counts,
+            seen,
             domain,
             maps: refs,
         })
@@ -269,14 +277,24 @@ impl Program {
         // SAFETY: the aux of a program being loaded; the verifier has laid the map there.
         let arena = unsafe { (*aux).arena }.cast::<b::bpf_map>();
         let base = isolation.domain.with_values(|values| {
-            for site in sites.iter_mut() {
+            // Any of its maps to begin with.
+            let maps = || isolation.maps.iter().map(MapRef::as_ptr);
+            let seen = values.iter().find(|entry| entry.is_writable_of(maps()));
+            for (site, cell) in sites.iter_mut().zip(&isolation.seen) {
                 site.calls = isolation.counts.of_calls(site.helper);
+                (site.audited, site.map_arg) = super::site::audited(&site.args);
                 if let Some(mapped) = values.of_map(site.map as *mut b::bpf_map) {
                     mapped.tell(site);
                 }
+                if let Some(mapped) = seen.filter(|_| super::site::may_see(site)) {
+                    // SAFETY: one of its own maps; it goes with the program.
+                    unsafe { cell.set(mapped) };
+                    site.values_kernel = ptr::from_ref(cell) as u64;
+                    site.audited |= b::BAILEY_SITE_SEEN as u8;
+                }
             }
-            let seen = values.arena_of(arena);
-            seen.map_or(0, |arena| arena.window().base())
+            let arena = values.arena_of(arena);
+            arena.map_or(0, |arena| arena.window().base())
         });
         if base == 0 && !arena.is_null() {
             return Err(EINVAL);

@@ -536,6 +536,25 @@ fn objects(site: &mut b::bailey_site, known: &Knowledge) -> Result<(), Reason> {
     Ok(())
 }
 
+/// Which of the arguments are audited, a bit for each, and which one is a map that is known,
+/// or one more than there are.
+pub(super) fn audited(args: &[b::bailey_arg; 5]) -> (u8, u8) {
+    let known = |arg: &b::bailey_arg| arg.kind == kind::KNOWN_MAP;
+    let used = args.iter().take_while(|arg| arg.kind != kind::UNUSED);
+    let looks = used
+        .zip(0u8..)
+        .filter(|(arg, _)| arg.kind > kind::LAST_NUMBER && !known(arg));
+    let set = looks.fold(0, |set, (_, number)| set | (1 << number));
+    let map = args.iter().position(known).unwrap_or(args.len());
+    (set, map as u8)
+}
+
+/// Whether the entry can say in which map's values an argument was last: what it says of
+/// values that the call returns is of no use there.
+pub(super) fn may_see(site: &b::bailey_site) -> bool {
+    site.audited != 0 && site.returns == returns::SCALAR && site.effects & effect::SPECIAL == 0
+}
+
 /// The entry for a call at `insn` of the function that image number `image`
 /// begins with; `args` is what the verifier holds its arguments for.
 pub(super) fn function(

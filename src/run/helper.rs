@@ -12,14 +12,16 @@ use super::{copies, function, graph, objects, records, tail, Run};
 use crate::bindings as b;
 use crate::breach;
 use crate::domain::fields::Fields;
-use crate::domain::values::Mapped;
+use crate::domain::values::{Mapped, Seen};
 use crate::event::frame::byte;
 use crate::event::violation;
 use crate::load::site::{effect, flag, is_of, kind, resource, returns};
+use crate::load::MapRef;
 use crate::pure::catalog::{id, printk_args, PrintkArg};
 use crate::pure::ledger::Kind as Held;
 use crate::pure::loan::{Kind as Lent, Loan, LoanError};
 use crate::pure::objects::Kind as Named;
+use crate::pure::range;
 use crate::pure::region::PAGE;
 use crate::pure::violation::Kind;
 use core::mem::size_of;
@@ -42,16 +44,15 @@ const FORMAT: usize = 512;
 ///
 /// # Safety
 ///
-/// `run` is this CPU's innermost run, out of confinement in its helper gate; `args` are R1 to R9.
+/// `run` is this CPU's innermost run, out of confinement in its helper gate; `regs` is what the
+/// gate has pushed on the kernel's stack.
 #[no_mangle]
-unsafe extern "C" fn bailey_helper(run: *mut b::bailey_run, args: *mut u64) -> u64 {
+unsafe extern "C" fn bailey_helper(run: *mut b::bailey_run, regs: *mut Registers) -> u64 {
     // SAFETY: promised by the caller.
-    let (run, regs) = unsafe { (Run::from_raw(run), &mut *args.cast::<[u64; 9]>()) };
-    let [r1, r2, r3, r4, r5, kept @ ..] = *regs;
-    let mut args = [r1, r2, r3, r4, r5];
+    let (run, Registers { args, kept }) = unsafe { (Run::from_raw(run), &mut *regs) };
     // SAFETY: set by the gate from the program's own table, which lives as long as the program.
     let site = unsafe { &*run.raw.site };
-    match call(run, site, &mut args, &kept) {
+    match call(run, site, args, kept) {
         Ok(result) => {
             if site.effects & effect::LAST != 0 {
                 run.raw.action = b::BAILEY_END;
@@ -64,6 +65,13 @@ unsafe extern "C" fn bailey_helper(run: *mut b::bailey_run, args: *mut u64) -> u
             0
         }
     }
+}
+
+/// R1 to R9, as the helper gate pushes them.
+#[repr(C)]
+struct Registers {
+    args: [u64; 5],
+    kept: Kept,
 }
 
 /// R6 to R9: where a program keeps pointers over a call, beside its stack.
@@ -211,11 +219,33 @@ pub(super) fn reachable(run: &mut Run, addr: u64, len: u64, write: bool) -> bool
     if !breach::confines() {
         return true;
     }
-    if run.owns(addr, len) {
+    run.owns(addr, len) || beyond_its_own(run, None, addr, len, write)
+}
+
+/// The same for an argument of `site`.
+fn reaches(run: &mut Run, site: &b::bailey_site, addr: u64, len: u64, write: bool) -> bool {
+    if addr.checked_add(len).is_none() {
+        return false;
+    }
+    !breach::confines() || run.owns(addr, len) || beyond_its_own(run, Some(site), addr, len, write)
+}
+
+/// The same of what is not the run's own part of its frame; `site` is to know about the map.
+fn beyond_its_own(
+    run: &mut Run,
+    site: Option<&b::bailey_site>,
+    addr: u64,
+    len: u64,
+    write: bool,
+) -> bool {
+    let values = run.values();
+    if let Some(mapped) = values.and_then(|values| values.showing(addr, len, write)) {
+        if let Some(site) = site {
+            note(run, site, mapped);
+        }
         return true;
     }
-    let values = run.values();
-    if values.is_some_and(|v| v.contains(addr, len, write) || v.lends(addr, len, write)) {
+    if values.is_some_and(|values| values.lends(addr, len, write)) {
         return true;
     }
     let Ok(len) = u32::try_from(len) else {
@@ -227,6 +257,32 @@ pub(super) fn reachable(run: &mut Run, addr: u64, len: u64, write: bool) -> bool
             .find(addr, len, write)
             .is_some_and(|loan| spares_fields(loan, addr, len))
     })
+}
+
+/// Where the site says in which map's values an argument was last, if it does.
+#[inline(always)]
+fn seen(site: &b::bailey_site) -> Option<&Seen> {
+    let says = site.audited & b::BAILEY_SITE_SEEN as u8 != 0;
+    // SAFETY: put there by the load; it lives as long as the table.
+    says.then(|| unsafe { &*(site.values_kernel as *const Seen) })
+}
+
+/// Whether `len` bytes at `value` are of that map.
+#[inline(always)]
+fn seen_before(site: &b::bailey_site, value: u64, len: u64) -> bool {
+    // SAFETY: the load has set it.
+    seen(site).is_some_and(|seen| unsafe { seen.shows(value, len) })
+}
+
+/// Writes down in whose values an argument is. Not of maps that are not the program's own,
+/// which may go while it stays, and of those that it may not write.
+#[cold]
+fn note(run: &Run, site: &b::bailey_site, mapped: &Mapped) {
+    let maps = run.program().maps().iter().map(MapRef::as_ptr);
+    if let Some(seen) = seen(site).filter(|_| mapped.is_writable_of(maps)) {
+        // SAFETY: one of the program's own maps; what its sites have seen goes before these.
+        unsafe { seen.set(mapped) };
+    }
 }
 
 /// Whether `len` bytes at `addr`, which are on loan, are none of the kernel's own
@@ -247,34 +303,38 @@ pub(super) fn fields_of(loan: &Loan) -> Fields {
 }
 
 /// Replaces what must be replaced and refuses what is not the run's. What most calls have
-/// is here: numbers, a map that the load knows, memory in the run's own part of its frame. From
-/// the first argument on that is none of these, the rest is audited by [`audit_from`].
+/// is here: a map that the load knows, memory in the run's own part of its frame, the context;
+/// at numbers nobody looks. From the first argument on that is none of these, the rest is audited
+/// by [`audit_from`].
 #[inline(always)]
 pub(super) fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Audited<()> {
-    for n in 0..args.len() {
-        let arg = &site.args[n];
-        if arg.kind <= kind::LAST_NUMBER {
-            // Arguments are used from the first on.
-            if arg.kind == kind::UNUSED {
-                break;
-            }
-            continue;
-        }
-        if arg.kind == kind::KNOWN_MAP && !breach::without(b::BAILEY_WITHOUT_MAPS) {
-            args[n] = site.map;
-            continue;
-        }
-        let value = args[n];
+    if breach::without(b::BAILEY_WITHOUT_MAPS) {
+        return audit_from(run, site, args, 0);
+    }
+    if let Some(map) = args.get_mut(usize::from(site.map_arg)) {
+        *map = site.map;
+    }
+    let (low, high) = run.own();
+    let mut left = site.audited & !(b::BAILEY_SITE_SEEN as u8);
+    while left != 0 {
+        let n = left.trailing_zeros() as usize;
+        left &= left - 1;
+        let (Some(arg), Some(&value)) = (site.args.get(n), args.get(n)) else {
+            break;
+        };
         if arg.kind == kind::MEM {
             // The length is the next argument: the load takes no other site (src/load/site.rs).
             let len = args.get(n + 1).copied().unwrap_or(0);
-            if !run.owns(value, len) {
-                audit_memory(run, arg, value, len)?;
+            if !range::holds(low, high, value, len) && !seen_before(site, value, len) {
+                audit_memory(run, site, arg, value, len)?;
             }
             continue;
         }
-        if arg.kind <= kind::LAST_SIZED && run.owns(value, arg.size.into()) {
-            continue;
+        if arg.kind <= kind::LAST_SIZED {
+            let len = arg.size.into();
+            if range::holds(low, high, value, len) || seen_before(site, value, len) {
+                continue;
+            }
         }
         let is_ctx = arg.kind == kind::CTX && value == run.raw.shadow.ctx && value != 0;
         if !is_ctx || breach::without(b::BAILEY_WITHOUT_SHADOW) {
@@ -287,7 +347,13 @@ pub(super) fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -
 
 /// Memory of `len` bytes that is not in the run's own part of its frame.
 #[inline(never)]
-fn audit_memory(run: &mut Run, arg: &b::bailey_arg, value: u64, len: u64) -> Audited<()> {
+fn audit_memory(
+    run: &mut Run,
+    site: &b::bailey_site,
+    arg: &b::bailey_arg,
+    value: u64,
+    len: u64,
+) -> Audited<()> {
     if len == 0 {
         return Ok(());
     }
@@ -298,7 +364,7 @@ fn audit_memory(run: &mut Run, arg: &b::bailey_arg, value: u64, len: u64) -> Aud
     // Nothing may be at 0 where the prototype has it so, but of no length: the helper goes by the
     // length (check_helper_mem_access(), kernel/bpf/verifier.c).
     let absent = value == 0 && arg.flags & flag::ABSENT != 0;
-    if !absent && !reachable(run, value, len, arg.flags & flag::WRITE != 0) {
+    if !absent && !reaches(run, site, value, len, arg.flags & flag::WRITE != 0) {
         return refuse(value);
     }
     Ok(())
@@ -365,13 +431,13 @@ fn audit_from(
                     }
                 };
                 // Queue, stack and bloom maps have no key.
-                if size != 0 && !reachable(run, value, size.into(), write) {
+                if size != 0 && !reaches(run, site, value, size.into(), write) {
                     return refuse(value);
                 }
             }
             kind::MEM => {
                 let len = args.get(usize::from(arg.size_arg)).copied().unwrap_or(0);
-                audit_memory(run, &arg, value, len)?;
+                audit_memory(run, site, &arg, value, len)?;
             }
             kind::WORDS => {
                 // The helper takes as many as fit a word's half, and reads none at 0.
@@ -384,7 +450,7 @@ fn audit_from(
             kind::NEW_OBJECT | kind::CLONE | kind::OBJECT | kind::END_OBJECT | kind::DYNPTR => {}
             kind::MEM_FIXED => {
                 let absent = value == 0 && arg.flags & flag::NULLABLE != 0;
-                if !absent && !reachable(run, value, arg.size.into(), write) {
+                if !absent && !reaches(run, site, value, arg.size.into(), write) {
                     return refuse(value);
                 }
             }
@@ -697,7 +763,7 @@ fn settle(
 #[inline(always)]
 fn mapped_value(site: &b::bailey_site, value: u64) -> Option<u64> {
     let (mut start, mut domain) = (site.values_kernel, site.values_domain);
-    if site.values_pages == b::BAILEY_SITE_PIECES {
+    if u32::from(site.values_pages) == b::BAILEY_SITE_PIECES {
         // SAFETY: the site's entry in its domain, which lives as long as the program.
         return unsafe { &*(start as *const Mapped) }.domain_address(value);
     }

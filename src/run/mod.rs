@@ -136,8 +136,15 @@ impl Run {
     /// of a function's run, that of the program it is part of.
     #[inline(always)]
     pub(crate) fn owns(&self, addr: u64, len: u64) -> bool {
+        let (low, high) = self.own();
+        range::holds(low, high, addr, len)
+    }
+
+    /// Where that begins, and where it ends.
+    #[inline(always)]
+    pub(crate) fn own(&self) -> (u64, u64) {
         let low = self.raw.dom_rsp.wrapping_sub(b::BAILEY_STACK_ROOM.into());
-        range::holds(low, self.carved_top(), addr, len)
+        (low, self.carved_top())
     }
 
     /// The end of what this run and those it shares with have carved, which lies
