@@ -302,7 +302,7 @@ struct bailey_site {
 	u64 values_len;		/* how many bytes (of each CPU) */
 	/* of calls on allocated objects instead: btf_struct_meta, its btf_record, where the node is */
 	/* of calls that return an object of the kernel's: 0, 0, its type's number in the BTF */
-	/* with BAILEY_SITE_SEEN: a struct Seen (src/domain/values.rs) */
+	/* with BAILEY_SITE_SEEN: a struct Seen (src/domain/mapped.rs) */
 };
 
 /*

@@ -17,6 +17,7 @@ pub(crate) mod fields;
 mod frames;
 pub(crate) mod front;
 pub(crate) mod inner;
+pub(crate) mod mapped;
 pub(crate) mod per_cpu;
 mod pieces;
 mod shift;

@@ -17,7 +17,7 @@ use super::{site, Reason};
 use crate::bindings as b;
 use crate::breach;
 use crate::domain::fields::Fields;
-use crate::domain::values::Mapped;
+use crate::domain::mapped::Mapped;
 use crate::domain::{self, Member};
 use crate::pure::catalog;
 use crate::pure::insn::{Insn, REG_1, REG_FP};

@@ -20,7 +20,7 @@ use super::stub::Stubs;
 use super::switch::Switch;
 use super::Reason;
 use crate::bindings as b;
-use crate::domain::values::Seen;
+use crate::domain::mapped::Seen;
 use crate::domain::Member;
 use crate::pure::reach::Reach;
 use core::cell::UnsafeCell;

@@ -12,7 +12,7 @@ use super::{copies, function, graph, objects, records, tail, Run};
 use crate::bindings as b;
 use crate::breach;
 use crate::domain::fields::Fields;
-use crate::domain::values::{Mapped, Seen};
+use crate::domain::mapped::{Mapped, Seen};
 use crate::event::frame::byte;
 use crate::event::violation;
 use crate::load::site::{effect, flag, is_of, kind, resource, returns};
