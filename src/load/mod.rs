@@ -20,6 +20,7 @@
 //! was changed fails the load.
 
 mod attach;
+pub(crate) mod call_maps;
 pub(crate) mod counts;
 pub(crate) mod decoder;
 mod harmless;
@@ -32,6 +33,7 @@ mod knowledge;
 mod plan;
 pub(crate) mod program;
 pub(crate) mod protos;
+mod reach;
 mod replace;
 mod rewrite;
 pub(crate) mod site;

@@ -13,7 +13,7 @@ use super::program::{Isolation, Part, Program};
 use super::stub::Stubs;
 use super::switch::Switch;
 use super::tables::Tables;
-use super::{site, Reason};
+use super::{reach, site, Reason};
 use crate::bindings as b;
 use crate::breach;
 use crate::domain::fields::Fields;
@@ -21,13 +21,12 @@ use crate::domain::mapped::Mapped;
 use crate::domain::{self, Member};
 use crate::pure::catalog;
 use crate::pure::insn::{Insn, REG_1, REG_FP};
-use crate::pure::reach::{self, Reach, Takes};
 use crate::pure::rewrite::functions::{
     self, Function, Layout, Leaps, Origin, Scratch, MAX_FUNCTIONS,
 };
 use crate::pure::rewrite::inline::{Chains, Inline, Row, What};
 use crate::pure::rewrite::{
-    self, blinding, survey, timed_may_goto, Facts, Known, MayGoto, PtrKind, Refusal,
+    self, blinding, survey, timed_may_goto, Known, MayGoto, PtrKind, Refusal,
     FUNCTION_PROLOGUE_LEN, PROLOGUE_LEN,
 };
 use crate::store;
@@ -190,7 +189,7 @@ pub(super) fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
         0,
         |flags, &(set, flag)| if set { flags | flag } else { flags },
     );
-    let reach = reach_of(known, &helpers, &facts)?;
+    let reach = reach::reach_of(known, &helpers, &facts)?;
     // SAFETY: the program is alive.
     let prog_type = unsafe { (*known.prog()).type_ };
     let program = Program::isolated(known.aux(), prog_type, flags, reach, isolation)
@@ -465,46 +464,6 @@ impl Work<'_> {
     }
 }
 
-/// How much of the packet the program looks at, and where it writes there.
-fn reach_of(known: &Knowledge, helpers: &Helpers, facts: &Facts) -> Result<Reach, Reason> {
-    let insns = known.insns();
-    let mut places = zeros(insns.len())?;
-    let numbered = if known.functions() == 1 && facts.reads_data() && !facts.packet_dynptrs() {
-        reach::number_places(insns, &mut places)
-    } else {
-        None
-    };
-    let Some(count) = numbered else {
-        return Ok(Reach::WHOLE);
-    };
-    let mut states = zeros(count)?;
-    let knows = Followed { known, helpers };
-    let found = reach::reach(insns, XDP_BUFF, &knows, &places, &mut states);
-    // The verifier has seen it write.
-    let misses = facts.stores_packet() && found.writes_from >= found.writes_to;
-    Ok(if misses { Reach::WHOLE } else { found })
-}
-
-/// What `reach` asks.
-struct Followed<'a> {
-    known: &'a Knowledge,
-    helpers: &'a Helpers,
-}
-
-impl reach::Knows for Followed<'_> {
-    fn pointer(&self, index: usize) -> PtrKind {
-        self.known.pointer(index)
-    }
-
-    fn takes(&self, index: usize) -> Option<[Takes; 5]> {
-        let facts = facts_of(self.known, self.helpers, index);
-        let called = self
-            .helpers
-            .by_id(helper_of(self.known.insns().get(index)?, &facts)?)?;
-        Some(site::takes(index, called, self.known))
-    }
-}
-
 /// The calls that need no gate.
 fn inlined(known: &Knowledge, helpers: &Helpers, domain: &Member) -> Result<KVVec<Inline>, Reason> {
     let mut inlined = KVVec::new();
@@ -583,7 +542,7 @@ fn push<T>(to: &mut KVVec<T>, value: T) -> Result<(), Reason> {
     to.push(value, GFP_KERNEL).map_err(|_| Reason::NoMemory)
 }
 
-fn zeros<T: Default + Clone>(len: usize) -> Result<KVVec<T>, Reason> {
+pub(super) fn zeros<T: Default + Clone>(len: usize) -> Result<KVVec<T>, Reason> {
     KVVec::from_elem(T::default(), len, GFP_KERNEL).map_err(|_| Reason::NoMemory)
 }
 
@@ -618,7 +577,7 @@ pub(super) fn facts_of(known: &Knowledge, helpers: &Helpers, index: usize) -> Kn
 }
 
 /// The helper or kfunc whose stub the instruction becomes a call of.
-fn helper_of(insn: &Insn, known: &Known) -> Option<u32> {
+pub(super) fn helper_of(insn: &Insn, known: &Known) -> Option<u32> {
     if insn.is_tail_call() {
         return Some(catalog::id::TAIL_CALL);
     }
