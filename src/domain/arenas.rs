@@ -259,7 +259,13 @@ fn list(shown: Shown) -> Result {
 }
 
 fn unlist(domain: u64) {
-    with_shown(|list| list.retain(|shown| shown.domain != domain));
+    let empty = with_shown(|list| {
+        list.retain(|shown| shown.domain != domain);
+        // Its room goes with the last of it.
+        let is_empty = list.is_empty();
+        is_empty.then(|| core::mem::replace(list, KVec::new()))
+    });
+    drop(empty);
     unhook();
 }
 
