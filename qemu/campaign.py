@@ -600,8 +600,10 @@ def gets_through(debugger, plan, base):
         if site.kind != "load":
             debugger.ask(store_of(plan.target, fill * site.size))
         if site.kind == "atomic":
-            # One that changes what is there, whatever it does; a comparison finds it.
-            debugger.ask_all([write_of("rax", int.from_bytes(fill * 8, "little")),
+            # One that changes what is there, whatever it does; a comparison finds it, but in rax
+            # where that is the base.
+            found = [write_of("rax", int.from_bytes(fill * 8, "little"))]
+            debugger.ask_all([*(found if site.base != "rax" else []),
                               write_of(site.register, 0x0101010101010101)])
         debugger.step()
         if site.kind == "load":
