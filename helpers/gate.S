@@ -36,6 +36,19 @@
 .endm
 
 /*
+ * The run is counted, is this CPU's innermost one, and has the next slot. rsp = run,
+ * rsi: its image. Leaves the slot in rcx, and interrupts off.
+ */
+.macro BEGIN_RUN
+	movq	PROG_RUNS(%rsi), %rcx
+	incq	%gs:(%rcx)
+	cli
+	movq	%rsp, PCPU(CPU_RUN)
+	addq	$SLOT_STRIDE, PCPU(CPU_SLOT)
+	movq	PCPU(CPU_SLOT), %rcx
+.endm
+
+/*
  * enter(ctx, prog), called from the first instructions of an isolated program
  * on the kernel stack. Returns twice, like setjmp: first confined, with
  * AX = 0 and the context the program may see in rax; then, when the run has
@@ -81,12 +94,7 @@ SYM_CODE_START(bailey_enter)
 	cmpq	FRAME_BOTTOM(%rdx), %rcx
 	jb	.Lno_room
 	movq	%rcx, FRAME_CURSOR(%rdx)
-	movq	PROG_RUNS(%rsi), %rcx
-	incq	%gs:(%rcx)
-	cli
-	movq	%rsp, PCPU(CPU_RUN)
-	addq	$SLOT_STRIDE, PCPU(CPU_SLOT)
-	movq	PCPU(CPU_SLOT), %rcx
+	BEGIN_RUN
 	/* Its stub takes nothing but the way out from there; its first helper's the rsp. */
 	movq	%rax, SLOT_RSP(%rcx)
 	movq	PROG_ENTER_OUT(%rsi), %r11
@@ -186,12 +194,7 @@ SYM_INNER_LABEL(bailey_iret_out_end, SYM_L_GLOBAL)
 	cmpq	$-1, %rax
 	je	.Lno_room
 	movq	RUN_PROG(%rsp), %rsi
-	movq	PROG_RUNS(%rsi), %rcx
-	incq	%gs:(%rcx)
-	cli
-	movq	%rsp, PCPU(CPU_RUN)
-	addq	$SLOT_STRIDE, PCPU(CPU_SLOT)
-	movq	PCPU(CPU_SLOT), %rcx
+	BEGIN_RUN
 	movq	%rax, SLOT_RAX(%rcx)
 	movq	RUN_DOM_RSP(%rsp), %rdx
 	movq	%rdx, SLOT_RSP(%rcx)
