@@ -10,6 +10,7 @@ use kernel::prelude::*;
 
 mod bindings;
 mod breach;
+mod btf;
 mod domain;
 mod event;
 mod hw;

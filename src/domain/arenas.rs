@@ -18,6 +18,7 @@
 //! "it is not any more" follow each other.
 
 use crate::bindings as b;
+use crate::btf;
 use crate::pure::pkrs::Key;
 use crate::pure::region::{Part, Window, PAGE};
 use core::ptr;
@@ -91,11 +92,7 @@ static MEMBERS: SetOnce<Members> = SetOnce::new();
 pub(super) unsafe fn init() {
     // SAFETY: promised by the caller.
     unsafe { SHOWN.init() };
-    let member = |member: &CStr| {
-        // SAFETY: both names are NUL-terminated.
-        let at = unsafe { b::bailey_member_at(c"bpf_arena".as_char_ptr(), member.as_char_ptr()) };
-        u32::try_from(at).ok()
-    };
+    let member = |member| u32::try_from(btf::member_at(c"bpf_arena", member)?).ok();
     let members = || {
         Some(Members {
             user_vm_start: member(c"user_vm_start")?,

@@ -23,6 +23,7 @@
 use super::per_cpu;
 use super::pieces::Pieces;
 use crate::bindings as b;
+use crate::btf::member_at;
 use crate::store;
 use core::mem::size_of;
 use core::ptr;
@@ -35,14 +36,9 @@ static WALKED: SetOnce<usize> = SetOnce::new();
 
 /// Looks how the kernel iterates, and puts the tables together.
 pub(super) fn init() {
-    let at = |of: &CStr, member: &CStr| {
-        // SAFETY: both are NUL-terminated; process context.
-        let at = unsafe { b::bailey_member_at(of.as_char_ptr(), member.as_char_ptr()) };
-        usize::try_from(at).ok()
-    };
-    let walked = at(c"bpf_iter_seq_hash_map_info", c"htab");
+    let walked = member_at(c"bpf_iter_seq_hash_map_info", c"htab");
     // The kernel takes a map's address for that of the hash map.
-    let (Some(walked), Some(0)) = (walked, at(c"bpf_htab", c"map")) else {
+    let (Some(walked), Some(0)) = (walked, member_at(c"bpf_htab", c"map")) else {
         pr_warn!("per-CPU hash maps without preallocation stay the kernel's: it iterates in another way\n");
         return;
     };

@@ -24,6 +24,7 @@ use super::arrays::{self, Kind};
 use super::front;
 use super::pieces::Pieces;
 use crate::bindings as b;
+use crate::btf::member_at;
 use crate::hw::cpus;
 use core::mem::size_of;
 use kernel::error::from_err_ptr;
@@ -46,16 +47,11 @@ static HASH: SetOnce<HashMembers> = SetOnce::new();
 
 /// Finds out how the kernel lays hash maps out.
 pub(super) fn init() {
-    let member = |of: &CStr, member: &CStr| {
-        // SAFETY: both are NUL-terminated; process context.
-        let at = unsafe { b::bailey_member_at(of.as_char_ptr(), member.as_char_ptr()) };
-        usize::try_from(at).ok()
-    };
     let members = || {
         Some(HashMembers {
-            elems: member(c"bpf_htab", c"elems")?,
-            elem_size: member(c"bpf_htab", c"elem_size")?,
-            key: member(c"htab_elem", c"key")?,
+            elems: member_at(c"bpf_htab", c"elems")?,
+            elem_size: member_at(c"bpf_htab", c"elem_size")?,
+            key: member_at(c"htab_elem", c"key")?,
         })
     };
     match members() {

@@ -18,6 +18,7 @@
 
 use super::{area, copy, create, ops, Locked, Made, Unfinished, MOST};
 use crate::bindings as b;
+use crate::btf;
 use crate::pure::region::PAGE;
 use crate::pure::store::trie::{self as pure, Key, Node, Refusal, Shape, State, WIDEST};
 use core::cell::UnsafeCell;
@@ -376,9 +377,7 @@ pub(super) fn is_known() -> bool {
 
 /// Looks where the kernel has its root.
 pub(super) fn init() {
-    // SAFETY: both are NUL-terminated; process context.
-    let at = unsafe { b::bailey_member_at(c"lpm_trie".as_char_ptr(), c"root".as_char_ptr()) };
-    if usize::try_from(at) == Ok(size_of::<b::bpf_map>()) {
+    if btf::member_at(c"lpm_trie", c"root") == Some(size_of::<b::bpf_map>()) {
         KNOWN.populate(());
     } else {
         pr_info!("values of tries stay the kernel's: it keeps them elsewhere\n");
