@@ -53,6 +53,7 @@ KSYM(struct btf *, bpf_get_btf_vmlinux, (void), ())
 KSYM(void, btf_get, (struct btf *btf), (btf))
 KSYM(s32, btf_find_by_name_kind, (const struct btf *btf, const char *name, u8 kind),
      (btf, name, kind))
+KSYM(s32, btf_find_dtor_kfunc, (struct btf *btf, u32 id), (btf, id))
 KSYM(const char *, btf_name_by_offset, (const struct btf *btf, u32 offset), (btf, offset))
 KSYM(void *, text_poke_copy, (void *addr, const void *code, size_t len), (addr, code, len))
 KSYM(void, smp_text_poke_single,

@@ -71,6 +71,24 @@ s32 bailey_kfunc_number(const char *name)
 	return bailey_k_btf_find_by_name_kind(bailey_k_bpf_get_btf_vmlinux(), name, BTF_KIND_FUNC);
 }
 
+/* The number of struct `name` in the kernel's BTF, or an error. */
+s32 bailey_struct_number(const char *name)
+{
+	return bailey_k_btf_find_by_name_kind(bailey_k_bpf_get_btf_vmlinux(), name,
+					      BTF_KIND_STRUCT);
+}
+
+/*
+ * The name of the function that gives up a reference to an object of the type that is
+ * number `id` in the kernel's BTF; NULL if there is none.
+ */
+const char *bailey_destructor_name(u32 id)
+{
+	s32 function = bailey_k_btf_find_dtor_kfunc(bailey_k_bpf_get_btf_vmlinux(), id);
+
+	return function < 0 ? NULL : bailey_kfunc_name(function);
+}
+
 /* Bytes of the struct that is number `id` in `btf`; 0 if that is no struct. */
 u32 bailey_struct_size(const struct btf *btf, u32 id)
 {

@@ -41,6 +41,7 @@ BAILEY_KSYM(void, bpf_prog_pack_free, (void *ptr, u32 size));
 BAILEY_KSYM(struct btf *, bpf_get_btf_vmlinux, (void));
 BAILEY_KSYM(void, btf_get, (struct btf *btf));
 BAILEY_KSYM(s32, btf_find_by_name_kind, (const struct btf *btf, const char *name, u8 kind));
+BAILEY_KSYM(s32, btf_find_dtor_kfunc, (struct btf *btf, u32 id));
 BAILEY_KSYM(const char *, btf_name_by_offset, (const struct btf *btf, u32 offset));
 BAILEY_KSYM(void *, text_poke_copy, (void *addr, const void *code, size_t len));
 BAILEY_KSYM(void, smp_text_poke_single,
@@ -379,6 +380,8 @@ struct bpf_insn *bailey_prog_insns(struct bpf_prog *prog);
 u64 bailey_call_base(void);
 const char *bailey_kfunc_name(u32 id);
 s32 bailey_kfunc_number(const char *name);
+s32 bailey_struct_number(const char *name);
+const char *bailey_destructor_name(u32 id);
 u32 bailey_struct_size(const struct btf *btf, u32 id);
 void bailey_verifier_log(struct bpf_verifier_env *env, const char *what, const char *why);
 void bailey_attach_log(struct bpf_verifier_log *log, const char *why);

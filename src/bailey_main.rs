@@ -14,6 +14,7 @@ mod btf;
 mod domain;
 mod event;
 mod hw;
+mod kernel_types;
 mod ksym;
 mod load;
 mod pure;
@@ -61,6 +62,7 @@ impl kernel::Module for Bailey {
         }
         hw::features::check()?;
         ksym::resolve()?;
+        kernel_types::init()?;
         event::violation::init();
         let region = domain::Region::new()?;
         let tables = hw::tables::Tables::tag()?;

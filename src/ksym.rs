@@ -151,6 +151,8 @@ static SYMBOLS: &[Symbol] = symbols! {
         "a reference to that BTF";
     btf_find_by_name_kind, b::bailey_set_btf_find_by_name_kind,
         "where the kernel keeps what of a per-CPU hash map";
+    btf_find_dtor_kfunc, b::bailey_set_btf_find_dtor_kfunc,
+        "which function gives up a reference to an object of the kernel's";
     btf_name_by_offset, b::bailey_set_btf_name_by_offset,
         "the name of a function that a program calls by its number in that BTF";
     text_poke_copy, b::bailey_set_text_poke_copy,

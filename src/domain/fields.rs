@@ -11,10 +11,16 @@
 //! Where the fields lie is in the map's `btf_record`, of which each map has one
 //! of its own, or in that of the object's type. A loan is marked with it.
 //!
+//! Pointers of which nothing is trusted (`__kptr_untrusted`) are no such fields: what
+//! is there, a program may read and write, and the kernel asks of nobody who loads one
+//! that it leads anywhere.
+//!
 //! An object's type is, to the kernel and so to us, how large it is and which
 //! record it has. Types without fields that are of one size are one type.
 
 use crate::bindings as b;
+use crate::kernel_types;
+use crate::pure::kernel_type::KernelType;
 use crate::pure::loan::apart;
 use kernel::error::from_err_ptr;
 
@@ -31,6 +37,9 @@ const KEPT: u32 = b::btf_field_type_BPF_SPIN_LOCK
     | b::btf_field_type_BPF_RB_NODE
     | b::btf_field_type_BPF_REFCOUNT;
 
+/// A pointer that leads anywhere.
+const UNTRUSTED: u32 = b::btf_field_type_BPF_KPTR_UNREF;
+
 /// How an object is part of a list or tree.
 const NODES: u32 = b::btf_field_type_BPF_LIST_NODE | b::btf_field_type_BPF_RB_NODE;
 
@@ -46,13 +55,22 @@ pub(crate) struct Type {
     pub(crate) fields: Fields,
 }
 
-/// What a list, tree or pointer is for.
+/// What a list or tree is for, and a pointer to what programs allocate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     /// The type of the objects.
     pub(crate) of: Type,
     /// How far into one its node is; 0 for a pointer.
     pub(crate) node: u64,
+}
+
+/// What a pointer leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pointee {
+    /// An object that a program has allocated.
+    Allocated(Type),
+    /// An object of the kernel's.
+    Kernel(KernelType),
 }
 
 /// The fields of one map's values: the address of its `struct btf_record`, 0 if
@@ -116,9 +134,8 @@ impl Fields {
 
     /// Whether `len` bytes, `at` bytes into a value, touch no field.
     pub(crate) fn spare(self, at: u64, len: u64) -> bool {
-        self.all()
-            .iter()
-            .all(|field| apart(at, len, field.offset.into(), field.size.into()))
+        let mut kept = self.all().iter().filter(|field| field.type_ != UNTRUSTED);
+        kept.all(|field| apart(at, len, field.offset.into(), field.size.into()))
     }
 
     /// How far into a value its field of type `field_type` is, of which it has no
@@ -154,11 +171,26 @@ impl Fields {
         self.all().iter().any(|field| field.type_ & NODES != 0)
     }
 
-    /// What the field of type `field_type` is for that is `at` bytes into a value.
+    /// What the list or tree (`field_type`) is for that is `at` bytes into a value.
     pub(crate) fn target(self, at: u64, field_type: u32) -> Option<Target> {
-        let mut fields = self.all().iter();
-        let field = fields.find(|field| u64::from(field.offset) == at)?;
+        let field = self.at(at)?;
         (field.type_ == field_type).then(|| target(field))?
+    }
+
+    /// What the pointer leads to that is `at` bytes into a value.
+    pub(crate) fn pointee(self, at: u64) -> Option<Pointee> {
+        pointee(self.at(at)?)
+    }
+
+    fn at(&self, at: u64) -> Option<&b::btf_field> {
+        let mut fields = self.all().iter();
+        fields.find(|field| u64::from(field.offset) == at)
+    }
+
+    /// Whether programs can find objects of the kernel's in a pointer there.
+    pub(crate) fn have_kernel_objects(self) -> bool {
+        let mut fields = self.all().iter();
+        fields.any(|field| matches!(pointee(field), Some(Pointee::Kernel(_))))
     }
 
     /// Whether programs reach all fields by helpers and kfuncs alone, but for
@@ -172,14 +204,16 @@ impl Fields {
             let fields = seen[next];
             next += 1;
             for field in fields.all() {
-                let leads = field.type_ & LEADING != 0;
-                let to = target(field).map(|target| target.of.fields);
-                if field.type_ & (KEPT | LEADING) == 0 || leads && to.is_none() {
-                    return false;
-                }
-                let Some(to) = to.filter(|to| !seen[..known].contains(to)) else {
-                    continue;
+                let to = match (target(field), pointee(field)) {
+                    (Some(target), _) => target.of.fields,
+                    (_, Some(Pointee::Allocated(of))) => of.fields,
+                    (_, Some(Pointee::Kernel(_))) => continue,
+                    _ if field.type_ & (KEPT | UNTRUSTED) != 0 => continue,
+                    _ => return false,
                 };
+                if seen[..known].contains(&to) {
+                    continue;
+                }
                 let Some(slot) = seen.get_mut(known) else {
                     return false;
                 };
@@ -191,29 +225,12 @@ impl Fields {
     }
 }
 
-/// Fields that lead to objects of one type.
-const LEADING: u32 = b::btf_field_type_BPF_KPTR_REF
-    | b::btf_field_type_BPF_LIST_HEAD
-    | b::btf_field_type_BPF_RB_ROOT;
-
-/// What a field is for, if it is for objects that programs allocate.
+/// What a list or tree is for.
 fn target(field: &b::btf_field) -> Option<Target> {
-    // SAFETY: of the union, pointers have `kptr`, heads and roots `graph_root`; their BTF lives as
-    // long as the record (btf_record_free(), kernel/bpf/syscall.c, and btf_parse_fields()).
+    // SAFETY: of the union, heads and roots have `graph_root`; their BTF lives as long as the
+    // record (btf_record_free(), kernel/bpf/syscall.c, and btf_parse_fields()).
     let (size, record, node) = unsafe {
         match field.type_ {
-            b::btf_field_type_BPF_KPTR_REF => {
-                let kptr = &field.__bindgen_anon_1.kptr;
-                // An object of the kernel's has a function that frees it.
-                if kptr.dtor.is_some() {
-                    return None;
-                }
-                let meta = b::bailey_k_btf_find_struct_meta(kptr.btf, kptr.btf_id);
-                let record = meta
-                    .as_ref()
-                    .map_or(core::ptr::null_mut(), |meta| meta.record);
-                (b::bailey_struct_size(kptr.btf, kptr.btf_id), record, 0)
-            }
             b::btf_field_type_BPF_LIST_HEAD | b::btf_field_type_BPF_RB_ROOT => {
                 let root = &field.__bindgen_anon_1.graph_root;
                 let size = b::bailey_struct_size(root.btf, root.value_btf_id);
@@ -229,4 +246,31 @@ fn target(field: &b::btf_field) -> Option<Target> {
         },
         node: node.into(),
     })
+}
+
+/// What a pointer leads to; `None` also if that is a type of the kernel's that is not
+/// known here, or per-CPU memory.
+fn pointee(field: &b::btf_field) -> Option<Pointee> {
+    if field.type_ != b::btf_field_type_BPF_KPTR_REF {
+        return None;
+    }
+    // SAFETY: of the union, pointers have `kptr`; its BTF lives as long as the record.
+    unsafe {
+        let kptr = &field.__bindgen_anon_1.kptr;
+        // An object of the kernel's has a function that gives it up. Modules have numbers of their
+        // own.
+        if kptr.dtor.is_some() {
+            let of_kernel = kptr.btf == b::bailey_k_bpf_get_btf_vmlinux();
+            return of_kernel.then(|| kernel_types::by_id(kptr.btf_id).map(Pointee::Kernel))?;
+        }
+        let meta = b::bailey_k_btf_find_struct_meta(kptr.btf, kptr.btf_id);
+        let record = meta
+            .as_ref()
+            .map_or(core::ptr::null_mut(), |meta| meta.record);
+        let size = b::bailey_struct_size(kptr.btf, kptr.btf_id);
+        (size != 0).then_some(Pointee::Allocated(Type {
+            size,
+            fields: Fields(record as u64),
+        }))
+    }
 }

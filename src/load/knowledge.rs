@@ -3,6 +3,7 @@
 //! `struct bpf_verifier_env`, at the two places where we are called with it.
 
 use crate::bindings as b;
+use crate::domain::fields::Fields;
 use crate::pure::insn::{pseudo, Insn, REG_FP};
 use crate::pure::rewrite::{CtxLayout, PtrKind};
 use crate::run::probe;
@@ -42,6 +43,8 @@ fn followed() -> PtrKind {
 #[derive(Clone, Copy)]
 pub(super) struct Knowledge {
     env: *mut b::bpf_verifier_env,
+    /// Whether the program can find objects of the kernel's in values.
+    finds_objects: bool,
 }
 
 impl Knowledge {
@@ -50,7 +53,18 @@ impl Knowledge {
     /// `env` is alive, its analysis is done, and nobody else uses it while
     /// this value lives: true in the hooks, which the verifier itself calls.
     pub(super) unsafe fn new(env: *mut b::bpf_verifier_env) -> Self {
-        Self { env }
+        let mut known = Self {
+            env,
+            finds_objects: false,
+        };
+        // SAFETY: maps that `env` holds a reference to, and the templates of the maps in them.
+        let finds = |&map: &*mut b::bpf_map| unsafe {
+            let inner = (*map).inner_map_meta;
+            Fields::of(map).have_kernel_objects()
+                || !inner.is_null() && Fields::of(inner).have_kernel_objects()
+        };
+        known.finds_objects = known.maps().iter().any(finds);
+        known
     }
 
     /// The verifier's environment.
@@ -255,6 +269,13 @@ impl Knowledge {
             | b::bpf_reg_type_PTR_TO_TCP_SOCK => PtrKind::Socket,
             b::bpf_reg_type_PTR_TO_BTF_ID if ptr_type & OF_OBJECT == ALLOCATED => PtrKind::Mem,
             b::bpf_reg_type_PTR_TO_BTF_ID if ptr_type & FOLLOWED == 0 => PtrKind::LentObject,
+            // Found in a value, it is lent. The verifier says the same of one that is read out of
+            // an object of the kernel's: that load is a violation.
+            b::bpf_reg_type_PTR_TO_BTF_ID
+                if self.finds_objects && !probe::is_allowed() && ptr_type & OF_OBJECT == 0 =>
+            {
+                PtrKind::LentObject
+            }
             b::bpf_reg_type_PTR_TO_BTF_ID if ptr_type & OF_OBJECT & !UNTRUSTED == 0 => followed(),
             b::bpf_reg_type_PTR_TO_MEM if ptr_type & UNTRUSTED != 0 => followed(),
             b::bpf_reg_type_CONST_PTR_TO_MAP

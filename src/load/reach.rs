@@ -88,6 +88,8 @@ fn takes(insn: usize, called: &Called, known: &Knowledge) -> [Takes; 5] {
             | ArgKind::RingbufRecord
             | ArgKind::Socket
             | ArgKind::KernelObject
+            | ArgKind::KernelObjectOf(_)
+            | ArgKind::Reference(_)
             | ArgKind::ConstStr
             | ArgKind::Timer
             | ArgKind::Workqueue

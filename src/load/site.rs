@@ -11,6 +11,7 @@ use super::knowledge::Knowledge;
 use super::Reason;
 use crate::bindings as b;
 use crate::domain::fields::Fields;
+use crate::kernel_types;
 use crate::pure::catalog::{id, ArgKind, ArgTypeTable, Gate, Gives, Resource, Special, Sync};
 use crate::pure::graph::Part;
 use crate::pure::objects::Step;
@@ -73,6 +74,8 @@ pub(crate) mod kind {
     /// An object of the kernel's that is on loan to the run, whose type is number
     /// `size` in the kernel's BTF.
     pub(crate) const KERNEL_OBJECT: u8 = 23;
+    /// The same, to which the run has a reference.
+    pub(crate) const REFERENCE: u8 = 25;
     /// A map, which is not the same each time.
     pub(crate) const MAP: u8 = 24;
     /// Of a call on allocated objects: the part number `size`
@@ -115,6 +118,9 @@ pub(crate) mod returns {
     pub(crate) const KERNEL_OBJECT: u8 = 8;
     /// The socket in the first argument, as which it has `size` bytes, or 0.
     pub(crate) const SOCKET_AS: u8 = 9;
+    /// An object of the kernel's, to which the run has a reference, or 0; the rest is as with
+    /// `KERNEL_OBJECT`.
+    pub(crate) const REFERENCE: u8 = 10;
     /// An allocated object or its node, or 0; the run has a reference then.
     pub(crate) const OWNED: u8 = 32;
     /// The same without a reference.
@@ -181,6 +187,8 @@ pub(crate) mod resource {
     pub(crate) const RCU_READ: u8 = 4;
     /// Preemption that is off.
     pub(crate) const PREEMPT_OFF: u8 = 5;
+    /// A reference to an object of the kernel's: this and the number of its type.
+    pub(crate) const REFERENCE: u8 = 16;
 }
 
 /// The running kernel's numbers of argument types.
@@ -313,6 +321,14 @@ pub(super) fn entry(
                     ARG_TYPES.btf_id,
                 ))?;
             }
+            ArgKind::KernelObjectOf(of) | ArgKind::Reference(of) => {
+                arg.kind = match kind {
+                    ArgKind::Reference(_) => kind::REFERENCE,
+                    _ => kind::KERNEL_OBJECT,
+                };
+                let known = kernel_types::of(of).ok_or(Reason::UnknownHelper(helper.id))?;
+                arg.size = known.0;
+            }
             ArgKind::ConstStr => arg.kind = kind::CONST_STR,
             ArgKind::Callback => {
                 arg.kind = kind::CALLBACK;
@@ -352,6 +368,10 @@ pub(super) fn entry(
                     Step::New(object) => (kind::NEW_OBJECT, object as u32),
                     Step::Clone => (kind::CLONE, 0),
                     Step::Dynptr => (kind::DYNPTR, 0),
+                    Step::DynptrOrNull => {
+                        arg.flags = flag::NULLABLE;
+                        (kind::DYNPTR, 0)
+                    }
                     Step::Live(object) => (kind::OBJECT, object as u32),
                     Step::End(object) => (kind::END_OBJECT, object as u32),
                 };
@@ -384,6 +404,11 @@ pub(super) fn entry(
         Gives::IntOrNull => (returns::INT, 0),
         Gives::OwnedOrNull => (returns::OWNED, 0),
         Gives::BorrowedOrNull => (returns::BORROWED, 0),
+        Gives::ReferenceOrNull(of) => {
+            let (id, size) = kernel_types::of(of).ok_or(Reason::UnknownHelper(helper.id))?;
+            site.values_len = id.into();
+            (returns::REFERENCE, size)
+        }
         Gives::KernelObject | Gives::SocketAsOrNull => {
             let (id, size) = called.returned().ok_or(Reason::UnknownHelper(helper.id))?;
             if matches!(helper.gives, Gives::KernelObject) {
@@ -627,6 +652,7 @@ fn number(held: Resource) -> u8 {
         Resource::Socket => resource::SOCKET,
         Resource::RcuRead => resource::RCU_READ,
         Resource::PreemptOff => resource::PREEMPT_OFF,
+        Resource::Reference(of) => resource::REFERENCE + of as u8,
         // Of objects, which have a way of their own.
         Resource::IrqFlags | Resource::BitsIterator | Resource::Object | Resource::Placing => 0,
     }

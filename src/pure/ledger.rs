@@ -5,6 +5,8 @@
 //! CPU at the next one. So what its helpers acquire is written here, and given
 //! back in reverse order before anything else can wait for it.
 
+use super::kernel_type::KernelType;
+
 /// How much a run can hold at once. The verifier lets a program hold one spin
 /// lock; references it does not limit, so a full ledger refuses more.
 pub const CAPACITY: usize = 32;
@@ -32,6 +34,8 @@ pub enum Kind {
     /// The same, while the kernel searches the place of the object in a tree: it
     /// is no longer the program's to hand over.
     Placing,
+    /// A reference to an object of the kernel's, of this type.
+    Reference(KernelType),
 }
 
 impl Kind {
@@ -203,7 +207,9 @@ mod tests {
             Just(Kind::Socket),
             Just(Kind::RcuRead),
             Just(Kind::Object),
-            Just(Kind::Placing)
+            Just(Kind::Placing),
+            Just(Kind::Reference(KernelType::Task)),
+            Just(Kind::Reference(KernelType::Cgroup))
         ]
     }
 

@@ -46,12 +46,15 @@ pub enum Kind {
     /// An object of the kernel's, to read alone, which is there as long as the loan;
     /// the tag is its type's number in the kernel's BTF.
     KernelObject,
+    /// The same, while the run has a reference to it; the ledger holds it.
+    Reference,
 }
 
 impl Kind {
     /// Whether the loan lasts until it is removed, live or not.
     const fn is_pinned(self) -> bool {
-        matches!(self, Self::RingbufRecord | Self::Socket | Self::Owned)
+        matches!(self, Self::RingbufRecord | Self::Socket | Self::Owned | Self::Reference
+        )
     }
 }
 

@@ -12,7 +12,8 @@
 //! the packet it uses, [`image`] checks the machine code that came out. The way of a packet: [`pkrs`],
 //! [`pool`] and [`region`] say what a domain may touch, [`loan`], [`access`]
 //! and [`x86`] mediate what it may not, [`ledger`] remembers what it holds,
-//! [`graph`] what it does with objects of its own, [`violation`] names what it
+//! [`graph`] what it does with objects of its own, [`kernel_type`] of which of the kernel's
+//! objects it can hold references, [`violation`] names what it
 //! did wrong; [`nesting`] sorts events that came in each other's stubs. Of a hash
 //! map, [`store`] is what the kernel trusts, apart from the values; [`pieces`] is
 //! where values lie that each CPU has of its own.
@@ -31,6 +32,7 @@ pub mod graph;
 pub mod heat;
 pub mod image;
 pub mod insn;
+pub mod kernel_type;
 pub mod ledger;
 pub mod loan;
 pub mod nesting;

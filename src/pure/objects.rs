@@ -86,6 +86,8 @@ pub enum Step {
     Clone,
     /// A dynptr that there is, of any kind.
     Dynptr,
+    /// The same, or none at 0.
+    DynptrOrNull,
     /// An object that there is, of this kind.
     Live(Kind),
     /// The same, and it ends with the call.

@@ -55,7 +55,7 @@ fn argument(kind: ArgKind) -> &'static str {
         ArgKind::SpinLock => "lock",
         ArgKind::RingbufRecord => "record",
         ArgKind::Socket => "socket",
-        ArgKind::KernelObject => "object",
+        ArgKind::KernelObject | ArgKind::KernelObjectOf(_) | ArgKind::Reference(_) => "object",
         ArgKind::ConstStr => "string",
         ArgKind::Timer | ArgKind::Workqueue => "field",
         ArgKind::Callback => "callback",
@@ -74,7 +74,7 @@ fn returned(gives: Gives) -> &'static str {
         Gives::SliceOrNull => "memory",
         Gives::IntOrNull => "int",
         Gives::OwnedOrNull | Gives::BorrowedOrNull => "allocated",
-        Gives::KernelObject => "object",
+        Gives::KernelObject | Gives::ReferenceOrNull(_) => "object",
     }
 }
 
@@ -88,6 +88,7 @@ fn resource(kind: Resource) -> &'static str {
         Resource::IrqFlags => "interrupts",
         Resource::BitsIterator => "iterator",
         Resource::Object | Resource::Placing => "allocated",
+        Resource::Reference(_) => "object",
     }
 }
 

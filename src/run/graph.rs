@@ -22,13 +22,17 @@
 //! place for the node as if the answer were always the same, and then the node is
 //! taken out again and given back.
 
-use super::helper::{audit_callback, fields_of, lend, make_room, refuse, Audited, Kept, Refused};
+use super::helper::{
+    audit_callback, fields_of, holds, lend, make_room, refuse, Audited, Kept, Refused,
+};
 use super::level::Level;
 use super::{function, Run};
 use crate::bindings as b;
-use crate::domain::fields::{Fields, Target, Type};
+use crate::domain::fields::{Fields, Pointee, Target, Type};
+use crate::kernel_types;
 use crate::load::site::{effect, kind, returns};
 use crate::pure::graph::{may_while_searching, Part};
+use crate::pure::kernel_type::KernelType;
 use crate::pure::ledger::Kind as Held;
 use crate::pure::loan::{Kind as Lent, Loan, CAPACITY};
 
@@ -75,8 +79,12 @@ pub(super) fn searches(run: &Run) -> bool {
 struct About {
     /// What the result is: the objects of a list, tree, pointer, or of the site.
     target: Option<Target>,
+    /// The same of a pointer to an object of the kernel's.
+    of_kernel: Option<KernelType>,
     /// The object that is handed over.
     given: Option<u64>,
+    /// The same of the kernel's.
+    reference: Option<u64>,
     /// Whether that becomes a part of a list or tree.
     linked: bool,
 }
@@ -138,8 +146,17 @@ pub(super) fn call(
     if let Some(object) = about.given {
         end_handing_over(run, object, about.linked);
     }
+    if let (Some(of), Some(object)) = (about.of_kernel, about.reference) {
+        end_reference(run, of, object);
+    }
     if result == 0 {
         return Ok(0);
+    }
+    if let Some(of) = about.of_kernel {
+        // There is room: looked at before the call.
+        let level = run.level().ok_or(Refused { addr: result })?;
+        let _ = level.ledger.acquire(Held::Reference(of), result);
+        return lend_kernel_object(run, kept, of, result, Lent::Reference).map(|()| result);
     }
     let kind = match site.returns {
         returns::OWNED => Lent::Owned,
@@ -227,12 +244,17 @@ fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Audited<A
                 }
                 about.target = Some(Target { of, node: 0 });
             }
-            Part::Pointer => {
-                let field_type = b::btf_field_type_BPF_KPTR_REF;
-                about.target = Some(pointer(run, value, field_type)?);
-            }
+            Part::Pointer => match pointer(run, value)? {
+                Pointee::Allocated(of) => about.target = Some(Target { of, node: 0 }),
+                Pointee::Kernel(of) => about.of_kernel = Some(of),
+            },
             Part::OwnedOrNull => {
-                if value != 0 {
+                if let Some(of) = about.of_kernel.filter(|_| value != 0) {
+                    if !holds(run, Held::Reference(of), value) {
+                        return refuse(value);
+                    }
+                    about.reference = Some(value);
+                } else if value != 0 {
                     let target = target.ok_or(Refused { addr: value })?;
                     if type_of(run, value)? != target.of {
                         return refuse(value);
@@ -330,11 +352,8 @@ fn collection(run: &mut Run, addr: u64, field_type: u32) -> Audited<Target> {
 }
 
 /// What the pointer at `addr` is for.
-fn pointer(run: &mut Run, addr: u64, field_type: u32) -> Audited<Target> {
-    find(run, addr, |whole| {
-        whole.fields.target(addr - whole.start, field_type)
-    })
-    .ok_or(Refused { addr })
+fn pointer(run: &mut Run, addr: u64) -> Audited<Pointee> {
+    find(run, addr, |whole| whole.fields.pointee(addr - whole.start)).ok_or(Refused { addr })
 }
 
 /// Whether `addr` is that of the spin lock in an object that the run owns.
@@ -454,23 +473,63 @@ pub(super) fn end_node(level: &mut Level, start: u64) -> bool {
 /// What the program loads from a pointer to an object, whose bytes are the
 /// kernel's: the address, and the object is on loan. `None` if there is no such
 /// pointer at `addr`. `words` may be pointers of the program's.
+///
+/// An object of the kernel's, of a type that is known here, is there for as long as the run, with a
+/// reference or without ([`KernelType`]): preemption is off.
 pub(super) fn load(run: &mut Run, addr: u64, words: &[u64]) -> Option<u64> {
-    let field_type = b::btf_field_type_BPF_KPTR_REF;
-    let target = find(run, addr, |whole| {
-        (whole.kind == Lent::MapValue)
-            .then(|| whole.fields.target(addr - whole.start, field_type))?
+    let pointee = find(run, addr, |whole| {
+        (whole.kind == Lent::MapValue).then(|| whole.fields.pointee(addr - whole.start))?
     })?;
     // SAFETY: a field of a value on loan, aligned. Once: another CPU may exchange it.
     let start = unsafe { (addr as *const u64).read_volatile() };
-    if start != 0 {
-        let known = run
-            .used_level()
-            .is_some_and(|level| level.loans.object(start).is_some());
-        if !known {
-            lend(run, words, loan(start, target.of, Lent::Borrowed)).ok()?;
+    if start == 0 {
+        return Some(0);
+    }
+    match pointee {
+        Pointee::Allocated(of) => {
+            let known = run
+                .used_level()
+                .is_some_and(|level| level.loans.object(start).is_some());
+            if !known {
+                lend(run, words, loan(start, of, Lent::Borrowed)).ok()?;
+            }
+        }
+        Pointee::Kernel(of) => {
+            lend_kernel_object(run, words, of, start, Lent::KernelObject).ok()?;
         }
     }
     Some(start)
+}
+
+/// Lends an object of the kernel's, to read alone.
+fn lend_kernel_object(
+    run: &mut Run,
+    words: &[u64],
+    of: KernelType,
+    start: u64,
+    kind: Lent,
+) -> Audited<()> {
+    let (id, len) = kernel_types::of(of).ok_or(Refused { addr: start })?;
+    let object = Loan {
+        start,
+        len,
+        write: false,
+        kind,
+        tag: id.into(),
+    };
+    lend(run, words, object)
+}
+
+/// The run has handed over a reference to an object of the kernel's.
+fn end_reference(run: &mut Run, of: KernelType, object: u64) {
+    let Some(level) = run.level() else {
+        return;
+    };
+    let held = Held::Reference(of);
+    let _ = level.ledger.release(held, object);
+    if !level.ledger.holds(held, object) {
+        level.loans.remove(Lent::Reference, object);
+    }
 }
 
 /// Gives up a reference that the run holds; it holds no lock.

@@ -15,10 +15,12 @@ use crate::domain::fields::Fields;
 use crate::domain::mapped::{Mapped, Seen};
 use crate::event::frame::byte;
 use crate::event::violation;
+use crate::kernel_types;
 use crate::load::call_maps::is_of;
 use crate::load::site::{effect, flag, kind, resource, returns};
 use crate::load::MapRef;
 use crate::pure::catalog::{id, printk_args, PrintkArg};
+use crate::pure::kernel_type::KernelType;
 use crate::pure::ledger::Kind as Held;
 use crate::pure::loan::{Kind as Lent, Loan, LoanError};
 use crate::pure::objects::Kind as Named;
@@ -194,7 +196,10 @@ fn kind_of(resource: u8) -> Held {
         resource::RINGBUF_RECORD => Held::RingbufRecord,
         resource::RCU_READ => Held::RcuRead,
         resource::PREEMPT_OFF => Held::PreemptOff,
-        _ => Held::Socket,
+        _ => match KernelType::by_number(resource.wrapping_sub(resource::REFERENCE)) {
+            Some(of) => Held::Reference(of),
+            None => Held::Socket,
+        },
     }
 }
 
@@ -483,6 +488,12 @@ fn audit_from(
                     return refuse(value);
                 }
             }
+            kind::REFERENCE => {
+                let of = kernel_types::by_id(arg.size);
+                if !of.is_some_and(|of| holds(run, Held::Reference(of), value)) {
+                    return refuse(value);
+                }
+            }
             kind::CALLBACK => args[n] = audit_callback(run, &arg, value)?,
             kind::FIELD => {
                 let Some(fields) = field(run, value, arg.size) else {
@@ -522,7 +533,9 @@ pub(super) fn audit_callback(run: &Run, arg: &b::bailey_arg, value: u64) -> Audi
 fn is_lent_object(run: &mut Run, addr: u64, type_id: u32) -> bool {
     run.used_level().is_some_and(|level| {
         level.loans.all().iter().any(|loan| {
-            loan.kind == Lent::KernelObject && loan.start == addr && loan.tag == type_id.into()
+            matches!(loan.kind, Lent::KernelObject | Lent::Reference)
+                && loan.start == addr
+                && loan.tag == type_id.into()
         })
     })
 }
@@ -559,7 +572,8 @@ fn is_map_of(run: &mut Run, site: &b::bailey_site, fields: Fields, addr: u64, ty
     fields == unsafe { Fields::of(map as *const b::bpf_map) }
 }
 
-fn holds(run: &mut Run, kind: Held, addr: u64) -> bool {
+/// Whether the run holds `kind` at `addr`.
+pub(super) fn holds(run: &mut Run, kind: Held, addr: u64) -> bool {
     run.used_level()
         .is_some_and(|level| level.ledger.holds(kind, addr))
 }
@@ -665,6 +679,9 @@ fn settle(
                     level.loans.remove(Lent::Socket, at);
                 }
                 Held::SpinLock => graph::end_borrowed(level),
+                Held::Reference(_) if !level.ledger.holds(kind, at) => {
+                    level.loans.remove(Lent::Reference, at);
+                }
                 _ => {}
             }
         }
@@ -748,8 +765,13 @@ fn settle(
         }
         // It would be another object, of which nobody says how long it is there.
         returns::SOCKET_AS => return refuse(result),
-        returns::KERNEL_OBJECT => {
-            let mut object = loan(result, site.size, false, Lent::KernelObject);
+        returns::KERNEL_OBJECT | returns::REFERENCE => {
+            let kind = if site.returns == returns::REFERENCE {
+                Lent::Reference
+            } else {
+                Lent::KernelObject
+            };
+            let mut object = loan(result, site.size, false, kind);
             object.tag = site.values_len;
             lend(run, kept, object)?;
         }
@@ -866,6 +888,7 @@ pub(super) fn give_back(level: &mut Level) {
                 Held::PreemptOff => b::bailey_preempt_enable(),
                 Held::IrqFlags | Held::BitsIterator => objects::give_back(level, &held),
                 Held::Object | Held::Placing => graph::give_back(level, held.addr),
+                Held::Reference(of) => kernel_types::give_up(of, held.addr),
             };
         }
     }

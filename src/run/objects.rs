@@ -49,12 +49,13 @@ pub(super) fn call(
     let Some(_) = run.level() else {
         return refuse(given[0]);
     };
-    let mut named: [Option<Named>; 2] = [None; 2];
+    let mut named: [Option<Named>; 3] = [None; 3];
     for (n, arg) in site.args.iter().enumerate() {
         let of = || Kind::ALL.get(arg.size as usize).copied();
         let key = given[n];
         let (at, kind) = match arg.kind {
             kind::UNUSED => break,
+            kind::DYNPTR if key == 0 && arg.flags & flag::NULLABLE != 0 => continue,
             kind::DYNPTR => live(run, key, Kind::is_dynptr)?,
             kind::OBJECT | kind::END_OBJECT => live(run, key, |kind| Some(kind) == of())?,
             kind::NEW_OBJECT => match of() {

@@ -9,6 +9,7 @@
 //! it runs on. A base type or a flag that is not in the table is refused.
 
 use crate::pure::graph::Part;
+use crate::pure::kernel_type::KernelType;
 use crate::pure::objects::{Kind, Step};
 
 /// The running kernel's numbers of `enum bpf_arg_type` and `enum
@@ -99,6 +100,10 @@ pub enum ArgKind {
     /// An object of the kernel's that this run has been lent, of the type that
     /// the prototype names.
     KernelObject,
+    /// The same, of this type.
+    KernelObjectOf(KernelType),
+    /// An object of the kernel's to which this run has a reference.
+    Reference(KernelType),
     /// A string that ends with a NUL, in a frozen map.
     ConstStr,
     /// A `struct bpf_timer` inside a map value.

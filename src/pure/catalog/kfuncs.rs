@@ -11,12 +11,14 @@
 //! not know the one from the other.
 
 use super::ArgKind::{
-    Buffer, Callback, Ctx, Graph, Map, Object, Scalar, Size, Timer, Words, Workqueue,
+    Buffer, Callback, Ctx, Graph, KernelObjectOf, Map, Object, Reference, Scalar, Size, Timer, Words,
+    Workqueue,
 };
 use super::{audited, with_ctx, ArgKind, Gives, Helper, Resource, Special, Sync};
 use crate::pure::graph::Part;
+use crate::pure::kernel_type::KernelType::{self, Cgroup, CryptoContext, Task};
 use crate::pure::objects::Kind::{Bits, IrqFlags, Numbers, Packet};
-use crate::pure::objects::Step::{Clone, Dynptr, End, Live, New};
+use crate::pure::objects::Step::{Clone, Dynptr, DynptrOrNull, End, Live, New};
 
 /// The number of the first kfunc; helpers have smaller ones.
 pub const FIRST: u32 = 256;
@@ -124,12 +126,26 @@ const NODE: ArgKind = Graph(Part::Node);
 const OWNED: ArgKind = Graph(Part::Owned);
 const OBJECT: ArgKind = Graph(Part::Object);
 
+/// What is crypted by, from where, to where, and the vector that it begins with.
+const CRYPT: [ArgKind; 4] = [
+    KernelObjectOf(CryptoContext),
+    DYNPTR,
+    DYNPTR,
+    Object(DynptrOrNull),
+];
 const PUSH: [ArgKind; 4] = [LIST, NEW_NODE, META, OFFSET];
 const ADD: [ArgKind; 5] = [TREE, NEW_NODE, Callback, META, OFFSET];
 
 /// One that gives an object with a reference.
 const fn owning(name: &'static str, args: &'static [ArgKind]) -> Kfunc {
     kfunc(name, args).gives(Gives::OwnedOrNull)
+}
+
+/// One that gives a reference to an object of the kernel's.
+const fn referring(name: &'static str, args: &'static [ArgKind], of: KernelType) -> Kfunc {
+    kfunc(name, args)
+        .gives(Gives::ReferenceOrNull(of))
+        .acquires(Resource::Reference(of))
 }
 
 /// One that gives an object without a reference.
@@ -151,7 +167,7 @@ const fn numbered<const N: usize>(mut table: [Kfunc; N]) -> [Kfunc; N] {
 
 /// The kfuncs that an isolated XDP program may call, in the order of their
 /// names.
-pub static ALLOWED: [Kfunc; 56] = numbered([
+pub static ALLOWED: [Kfunc; 68] = numbered([
     // Of the addresses the low half counts, and what is done is done to the arena alone.
     kfunc(
         "bpf_arena_alloc_pages",
@@ -161,6 +177,16 @@ pub static ALLOWED: [Kfunc; 56] = numbered([
     kfunc("bpf_arena_free_pages", &[Map, Scalar, Scalar])
         .as_function("bpf_arena_free_pages_non_sleepable"),
     kfunc("bpf_arena_reserve_pages", &[Map, Scalar, Scalar]),
+    referring("bpf_cgroup_acquire", &[KernelObjectOf(Cgroup)], Cgroup),
+    referring(
+        "bpf_cgroup_ancestor",
+        &[KernelObjectOf(Cgroup), Scalar],
+        Cgroup,
+    ),
+    referring("bpf_cgroup_from_id", &[Scalar], Cgroup),
+    kfunc("bpf_cgroup_release", &[Reference(Cgroup)]).releases(Resource::Reference(Cgroup)),
+    kfunc("bpf_crypto_decrypt", &CRYPT).syncs(Sync::Around),
+    kfunc("bpf_crypto_encrypt", &CRYPT).syncs(Sync::Around),
     kfunc("bpf_dynptr_adjust", &[DYNPTR, Scalar, Scalar]),
     kfunc("bpf_dynptr_clone", &[DYNPTR, Object(Clone)]),
     kfunc("bpf_dynptr_copy", &[DYNPTR, Scalar, DYNPTR, Scalar, Scalar]).syncs(Sync::Around),
@@ -217,6 +243,19 @@ pub static ALLOWED: [Kfunc; 56] = numbered([
     kfunc("bpf_rcu_read_unlock", &[]).releases(Resource::RcuRead),
     owning("bpf_refcount_acquire", &[OBJECT, META]),
     owning("bpf_refcount_acquire_impl", &[OBJECT, META]),
+    referring("bpf_task_acquire", &[KernelObjectOf(Task)], Task),
+    referring("bpf_task_from_pid", &[Scalar], Task),
+    referring("bpf_task_from_vpid", &[Scalar], Task),
+    referring(
+        "bpf_task_get_cgroup1",
+        &[KernelObjectOf(Task), Scalar],
+        Cgroup,
+    ),
+    kfunc("bpf_task_release", &[Reference(Task)]).releases(Resource::Reference(Task)),
+    kfunc(
+        "bpf_task_under_cgroup",
+        &[KernelObjectOf(Task), KernelObjectOf(Cgroup)],
+    ),
     kfunc("bpf_timer_cancel_async", &[Timer]),
     kfunc("bpf_wq_init", &[Workqueue, Map, Scalar]),
     kfunc("bpf_wq_set_callback", &[Workqueue, Callback, Scalar]).calls_later(),
@@ -238,22 +277,16 @@ const SLEEPS: &str = "it may sleep";
 /// Kfuncs that an XDP program could call without isolation, in the order of
 /// their names, and why they are refused with it. `bpf_throw` is not a call
 /// ([`super::super::rewrite`]).
-pub static REFUSED: [(&str, &str); 98] = [
+pub static REFUSED: [(&str, &str); 86] = [
     ("__bpf_trap", NOT_REVIEWED),
     ("bpf_cast_to_kern_ctx", KERNEL_OBJECT),
-    ("bpf_cgroup_acquire", KERNEL_OBJECT),
-    ("bpf_cgroup_ancestor", KERNEL_OBJECT),
-    ("bpf_cgroup_from_id", KERNEL_OBJECT),
     ("bpf_cgroup_read_xattr", KERNEL_OBJECT),
-    ("bpf_cgroup_release", KERNEL_OBJECT),
     ("bpf_copy_from_user_dynptr", SLEEPS),
     ("bpf_copy_from_user_str", SLEEPS),
     ("bpf_copy_from_user_str_dynptr", SLEEPS),
     ("bpf_copy_from_user_task_dynptr", SLEEPS),
     ("bpf_copy_from_user_task_str", SLEEPS),
     ("bpf_copy_from_user_task_str_dynptr", SLEEPS),
-    ("bpf_crypto_decrypt", KERNEL_OBJECT),
-    ("bpf_crypto_encrypt", KERNEL_OBJECT),
     ("bpf_dynptr_file_discard", FILE),
     ("bpf_dynptr_from_file", FILE),
     ("bpf_get_kmem_cache", KERNEL_OBJECT),
@@ -319,12 +352,6 @@ pub static REFUSED: [(&str, &str); 98] = [
     ("bpf_strrchr", ANY_READ),
     ("bpf_strspn", ANY_READ),
     ("bpf_strstr", ANY_READ),
-    ("bpf_task_acquire", KERNEL_OBJECT),
-    ("bpf_task_from_pid", KERNEL_OBJECT),
-    ("bpf_task_from_vpid", KERNEL_OBJECT),
-    ("bpf_task_get_cgroup1", KERNEL_OBJECT),
-    ("bpf_task_release", KERNEL_OBJECT),
-    ("bpf_task_under_cgroup", KERNEL_OBJECT),
     ("bpf_task_work_schedule_resume", LATER),
     ("bpf_task_work_schedule_signal", LATER),
     ("bpf_verify_pkcs7_signature", SLEEPS),

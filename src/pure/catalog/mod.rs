@@ -17,6 +17,7 @@ pub use names::LAST;
 pub use printk::{printk_args, PrintkArg, PrintkFormat, PRINTK_ARGS};
 
 use super::graph::Part;
+use super::kernel_type::KernelType;
 use core::fmt;
 
 /// Numbers of the helpers that code refers to (`enum bpf_func_id`).
@@ -163,6 +164,8 @@ pub enum Gives {
     /// An object of the kernel's, of the type that the prototype names in the
     /// kernel's BTF: there as long as the run lasts, and to read alone.
     KernelObject,
+    /// The same with a reference, of this type; or 0.
+    ReferenceOrNull(KernelType),
     /// The socket in its first argument as what else it is, of the type that the
     /// prototype names; or 0.
     SocketAsOrNull,
