@@ -279,8 +279,11 @@ static void list_programs(char *path)
 	base = basename(copy);
 	base[strcspn(base, ".")] = 0;
 	bpf_object__for_each_program(prog, obj) {
-		struct program *p = &programs[nr_programs++];
+		struct program *p;
 
+		if (prepares(prog))
+			continue;
+		p = &programs[nr_programs++];
 		if (nr_programs == MAX_PROGRAMS)
 			die("too many programs");
 		p->path = path;
@@ -354,7 +357,7 @@ static void load_program(int number, int packet)
 	fprintf(port, "program %s/%s %s\n", p->object, p->name, state);
 	fprintf(port, "own %u\n", program_id(bpf_program__fd(subject.prog)));
 	bpf_object__for_each_program(prog, subject.obj)
-		if (bpf_program__fd(prog) >= 0) {
+		if (bpf_program__fd(prog) >= 0 && !prepares(prog)) {
 			program_state(program_id(bpf_program__fd(prog)), state, sizeof(state));
 			if (strcmp(state, "isolated")) {
 				fputs("outside\n", port);

@@ -231,13 +231,15 @@ static inline int load_subject(struct subject *s, const char *path, const char *
 
 		if (this)
 			s->prog = prog;
-		bpf_program__set_autoload(prog, this || targets);
+		bpf_program__set_autoload(prog, this || targets || prepares(prog));
 	}
 	return bpf_object__load(s->obj);
 }
 
 static inline void seed_maps(struct subject *s)
 {
+	LIBBPF_OPTS(bpf_test_run_opts, opts);
+	struct bpf_program *prog;
 	struct bpf_map *map;
 
 	bpf_object__for_each_map(map, s->obj) {
@@ -247,6 +249,10 @@ static inline void seed_maps(struct subject *s)
 		seed_map(map, &s->streams[s->nr_maps]);
 		s->maps[s->nr_maps++] = map;
 	}
+	bpf_object__for_each_program(prog, s->obj)
+		if (prepares(prog) &&
+		    (bpf_prog_test_run_opts(bpf_program__fd(prog), &opts) || opts.retval))
+			die("%s: %s", bpf_program__name(prog), strerror(errno));
 }
 
 static inline void close_subject(struct subject *s)

@@ -284,7 +284,8 @@ static void images(char **paths)
 		struct bpf_program *prog;
 
 		bpf_object__for_each_program(prog, obj)
-			image_of(*paths, bpf_program__name(prog));
+			if (!prepares(prog))
+				image_of(*paths, bpf_program__name(prog));
 		bpf_object__close(obj);
 	}
 }

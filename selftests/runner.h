@@ -79,6 +79,12 @@ static inline void pin_to_cpu(int cpu)
 		die("CPU %d: %s", cpu, strerror(errno));
 }
 
+/* Whether it is run once before the others, for what these cannot make themselves. */
+static inline bool prepares(const struct bpf_program *prog)
+{
+	return bpf_program__type(prog) == BPF_PROG_TYPE_SYSCALL;
+}
+
 static inline __u32 program_id(int fd)
 {
 	struct bpf_prog_info info = {};

@@ -235,7 +235,7 @@ static void run_object(char *path)
 	object = basename(copy);
 	object[strcspn(object, ".")] = 0;
 	bpf_object__for_each_program(prog, obj) {
-		if (only && strcmp(only, bpf_program__name(prog)))
+		if (prepares(prog) || (only && strcmp(only, bpf_program__name(prog))))
 			continue;
 		snprintf(name, sizeof(name), "%s/%s", object, bpf_program__name(prog));
 		run_program(path, bpf_program__name(prog), name);

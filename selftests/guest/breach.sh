@@ -21,6 +21,7 @@ absorb ./breach --expect stop --count "$(few 10000)" --seed 1
 ended=$(sed -n 's/^# ended //p' /tmp/absorbed)
 equal "every ended run is counted as a violation" "$ended" $(($(counter violations_total) - before))
 absorb ./breach_ledger
+absorb ./breach_reference
 absorb ./breach_timer --count "$(few 10000)"
 check "the module leaves after the breaches" unload_module
 need_module policy=permit on_violation=quarantine

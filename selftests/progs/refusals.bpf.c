@@ -16,13 +16,13 @@ SEC("xdp") int plain(struct xdp_md *ctx)
  * Of the kernel's type only name and kind count; the variable makes the
  * compiler describe the type as more than a forward declaration.
  */
-struct task_struct {
+struct prog_test_ref_kfunc {
 	int unused;
 } unused;
 
 struct pointing {
 	__u64 value;
-	struct task_struct __kptr *task;
+	struct prog_test_ref_kfunc __kptr *of_tests;
 };
 
 struct {
@@ -32,13 +32,13 @@ struct {
 	__type(value, struct pointing);
 } pointers SEC(".maps");
 
-/* What its map's value holds, the kernel trusts, and the program may load. */
+/* What its map's value holds, the kernel trusts, and the module cannot give back. */
 SEC("xdp") int pointer(struct xdp_md *ctx)
 {
 	__u32 key = 0;
 	struct pointing *p = bpf_map_lookup_elem(&pointers, &key);
 
-	return p && p->task ? XDP_PASS : XDP_DROP;
+	return p && p->of_tests ? XDP_PASS : XDP_DROP;
 }
 
 extern int bpf_strlen(const char *s) __ksym;

@@ -22,12 +22,7 @@ pub enum KernelType {
 
 impl KernelType {
     /// Every type, by its number.
-    pub const ALL: [Self; 4] = [
-        Self::Task,
-        Self::Cgroup,
-        Self::Cpumask,
-        Self::CryptoContext,
-    ];
+    pub const ALL: [Self; 4] = [Self::Task, Self::Cgroup, Self::Cpumask, Self::CryptoContext];
 
     /// The structure's name in the kernel's BTF.
     pub const fn name(self) -> &'static str {

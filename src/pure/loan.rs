@@ -53,7 +53,9 @@ pub enum Kind {
 impl Kind {
     /// Whether the loan lasts until it is removed, live or not.
     const fn is_pinned(self) -> bool {
-        matches!(self, Self::RingbufRecord | Self::Socket | Self::Owned | Self::Reference
+        matches!(
+            self,
+            Self::RingbufRecord | Self::Socket | Self::Owned | Self::Reference
         )
     }
 }
