@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Hands over references to the kernel's objects that a run does not have, and ends runs
- * that have some: `ok NAME` or `not ok NAME`. Needs the breach build with
+ * Hands over references to the kernel's objects and per-CPU memory that a run does not
+ * have, and ends runs that have some: `ok NAME` or `not ok NAME`. Needs the breach build with
  * on_violation=abort.
  *
  *   --expect harmless   a stock kernel: every run goes to its end
@@ -20,6 +20,22 @@ static bool ends(const char *name, __s64 offset)
 	return harmless ? out.order.done : was_ended(&out);
 }
 
+/* Kilobytes. */
+static __u64 per_cpu_memory(void)
+{
+	FILE *f = fopen("/proc/meminfo", "r");
+	unsigned long long kilobytes = 0;
+	char line[128];
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "Percpu: %llu", &kilobytes) == 1)
+			break;
+	if (!kilobytes)
+		die("/proc/meminfo: %s", strerror(errno));
+	fclose(f);
+	return kilobytes;
+}
+
 static __u64 count(void)
 {
 	return attempt(&reference, program_of(reference.obj, "count_references"), 0, 0).order.got;
@@ -31,6 +47,8 @@ int main(int argc, char **argv)
 		"release_twice", "release_another_type", "release_what_is_kept",
 		"keep_what_is_kept", "keep_what_was_released", "keep_another_type",
 		"acquire_another_type", "read_after_release", "write_to_task",
+		"percpu_drop_twice", "percpu_drop_another_type", "percpu_drop_what_is_kept",
+		"percpu_keep_another_size",
 	};
 	static const struct {
 		const char *name;
@@ -39,7 +57,10 @@ int main(int argc, char **argv)
 		{"release_beside", 8}, {"release_beside", -64}, {"acquire_beside", 64},
 		{"acquire_beside", -(1 << 20)}, {"keep_beside", 8}, {"keep_beside", 16},
 		{"keep_beside", -8}, {"keep_beside", 1 << 20}, {"read_beside_task", -(1 << 14)},
-		{"read_beside_task", 1 << 14},
+		{"read_beside_task", 1 << 14}, {"percpu_ask_beside", 8},
+		{"percpu_ask_beside", -8}, {"percpu_ask_beside", 1 << 20},
+		{"percpu_write_beside", 512}, {"percpu_write_beside", -1},
+		{"percpu_write_beside", 1 << 20},
 	};
 	int through = 0, refused = 0, good = 0;
 	__u64 before, after;
@@ -73,5 +94,14 @@ int main(int argc, char **argv)
 	report(good == ROUNDS, "a run that holds references can be ended (%d of %d)", good, ROUNDS);
 	report(before && before == after,
 	       "there are as many references as before (%llu, %llu)", before, after);
+	before = per_cpu_memory();
+	/* There is none at times, until a worker has allocated more. */
+	for (int i = good = 0; i < 20 * ROUNDS && good < 10 * ROUNDS; i++)
+		good += ends("percpu_hold", 1 << 20);
+	after = per_cpu_memory();
+	/* Half a kilobyte of each CPU's, each time. */
+	report(good == 10 * ROUNDS && after < before + 5 * ROUNDS,
+	       "the per-CPU memory that ended runs held is freed (%d ended, %llu KB, %llu KB)", good,
+	       before, after);
 	return failed ? 1 : 0;
 }

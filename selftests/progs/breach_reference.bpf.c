@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Programs that go astray with references to the kernel's objects, and with the
- * pointers in which they keep them.
+ * Programs that go astray with references to the kernel's objects and with per-CPU
+ * memory, and with the pointers in which they keep them.
  */
 #include "breach.bpf.h"
+#include "percpu.h"
 #include "reference.h"
 
 struct kept {
@@ -283,6 +284,147 @@ SEC("xdp") int count_references(struct xdp_md *ctx)
 	count = references(p);
 	bpf_task_release(p);
 	return survived(o, count);
+}
+
+struct counts {
+	__u64 words[64];
+};
+
+struct small {
+	__u64 word;
+};
+
+struct kept_counts {
+	__u64 before;
+	struct counts __percpu_kptr *counts;
+	struct small __percpu_kptr *small;
+	__u64 after;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct kept_counts);
+} counts SEC(".maps");
+
+/* `p` is owned, what is in the value is not. */
+#define WITH_COUNTS \
+	__u32 key = 0; \
+	struct order *o = take_order(); \
+	struct kept_counts *k = bpf_map_lookup_elem(&counts, &key); \
+	struct counts __percpu_kptr *p; \
+	if (!o || !k) \
+		return XDP_DROP; \
+	p = bpf_percpu_obj_new(struct counts); \
+	if (!p) \
+		return XDP_DROP; \
+	NUMBER(o, base, p)
+
+SEC("xdp") int percpu_drop_twice(struct xdp_md *ctx)
+{
+	struct counts __percpu_kptr *q;
+
+	WITH_COUNTS;
+	q = bpf_percpu_obj_new(struct counts);
+	if (!q) {
+		bpf_percpu_obj_drop(p);
+		return XDP_DROP;
+	}
+	NUMBER(o, got, q);
+	bpf_percpu_obj_drop(q);
+	bpf_percpu_obj_drop(TOWARD(o, p));
+	return survived(o, 0);
+}
+
+SEC("xdp") int percpu_drop_another_type(struct xdp_md *ctx)
+{
+	struct small *q;
+
+	WITH_COUNTS;
+	q = bpf_obj_new(struct small);
+	if (!q) {
+		bpf_percpu_obj_drop(p);
+		return XDP_DROP;
+	}
+	NUMBER(o, got, q);
+	bpf_percpu_obj_drop(TOWARD(o, p));
+	bpf_obj_drop(q);
+	return survived(o, 0);
+}
+
+SEC("xdp") int percpu_drop_what_is_kept(struct xdp_md *ctx)
+{
+	struct counts __percpu_kptr *q;
+
+	WITH_COUNTS;
+	q = bpf_percpu_obj_new(struct counts);
+	if (q)
+		q = bpf_kptr_xchg(&k->counts, q);
+	if (q)
+		bpf_percpu_obj_drop(q);
+	q = k->counts;
+	NUMBER(o, got, q);
+	bpf_percpu_obj_drop(TOWARD(o, p));
+	return survived(o, 0);
+}
+
+SEC("xdp") int percpu_keep_another_size(struct xdp_md *ctx)
+{
+	struct small __percpu_kptr *q;
+
+	WITH_COUNTS;
+	q = bpf_percpu_obj_new(struct small);
+	if (!q) {
+		bpf_percpu_obj_drop(p);
+		return XDP_DROP;
+	}
+	NUMBER(o, got, q);
+	p = bpf_kptr_xchg(&k->counts, TOWARD(o, p));
+	if (p)
+		bpf_percpu_obj_drop(p);
+	bpf_percpu_obj_drop(q);
+	return survived(o, 0);
+}
+
+/* Where the kernel has the memory says a word, and that is beside it. */
+SEC("xdp") int percpu_ask_beside(struct xdp_md *ctx)
+{
+	struct counts *mine;
+
+	WITH_COUNTS;
+	p = bpf_kptr_xchg(&k->counts, p);
+	if (p)
+		bpf_percpu_obj_drop(p);
+	p = k->counts;
+	if (!p)
+		return XDP_DROP;
+	mine = bpf_this_cpu_ptr((struct counts __percpu_kptr *)astray(o, p));
+	return survived(o, mine->words[0]);
+}
+
+SEC("xdp") int percpu_write_beside(struct xdp_md *ctx)
+{
+	struct counts *mine;
+
+	WITH_COUNTS;
+	p = bpf_kptr_xchg(&k->counts, p);
+	if (p)
+		bpf_percpu_obj_drop(p);
+	p = k->counts;
+	if (!p)
+		return XDP_DROP;
+	mine = bpf_this_cpu_ptr(p);
+	*(volatile __u8 *)astray(o, mine) = 0x41;
+	return survived(o, 0);
+}
+
+SEC("xdp") int percpu_hold(struct xdp_md *ctx)
+{
+	WITH_COUNTS;
+	*(volatile __u8 *)astray(o, &global) = 0x41;
+	bpf_percpu_obj_drop(p);
+	return survived(o, 0);
 }
 
 char _license[] SEC("license") = "GPL";

@@ -37,6 +37,9 @@ const KEPT: u32 = b::btf_field_type_BPF_SPIN_LOCK
     | b::btf_field_type_BPF_RB_NODE
     | b::btf_field_type_BPF_REFCOUNT;
 
+/// A pointer to one type of objects, or of per-CPU memory.
+const POINTERS: u32 = b::btf_field_type_BPF_KPTR_REF | b::btf_field_type_BPF_KPTR_PERCPU;
+
 /// A pointer that leads anywhere.
 const UNTRUSTED: u32 = b::btf_field_type_BPF_KPTR_UNREF;
 
@@ -71,6 +74,8 @@ pub(crate) enum Pointee {
     Allocated(Type),
     /// An object of the kernel's.
     Kernel(KernelType),
+    /// Memory of so many bytes, which is another one on each CPU.
+    PerCpu(u32),
 }
 
 /// The fields of one map's values: the address of its `struct btf_record`, 0 if
@@ -207,7 +212,7 @@ impl Fields {
                 let to = match (target(field), pointee(field)) {
                     (Some(target), _) => target.of.fields,
                     (_, Some(Pointee::Allocated(of))) => of.fields,
-                    (_, Some(Pointee::Kernel(_))) => continue,
+                    (_, Some(Pointee::Kernel(_) | Pointee::PerCpu(_))) => continue,
                     _ if field.type_ & (KEPT | UNTRUSTED) != 0 => continue,
                     _ => return false,
                 };
@@ -249,9 +254,9 @@ fn target(field: &b::btf_field) -> Option<Target> {
 }
 
 /// What a pointer leads to; `None` also if that is a type of the kernel's that is not
-/// known here, or per-CPU memory.
+/// known here.
 fn pointee(field: &b::btf_field) -> Option<Pointee> {
-    if field.type_ != b::btf_field_type_BPF_KPTR_REF {
+    if field.type_ & POINTERS == 0 {
         return None;
     }
     // SAFETY: of the union, pointers have `kptr`; its BTF lives as long as the record.
@@ -268,6 +273,10 @@ fn pointee(field: &b::btf_field) -> Option<Pointee> {
             .as_ref()
             .map_or(core::ptr::null_mut(), |meta| meta.record);
         let size = b::bailey_struct_size(kptr.btf, kptr.btf_id);
+        if field.type_ == b::btf_field_type_BPF_KPTR_PERCPU {
+            // Of numbers alone: the kernel sees to that (check_kfunc_call(), kernel/bpf/verifier.c).
+            return (size != 0).then_some(Pointee::PerCpu(size));
+        }
         (size != 0).then_some(Pointee::Allocated(Type {
             size,
             fields: Fields(record as u64),

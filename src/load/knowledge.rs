@@ -295,6 +295,13 @@ impl Knowledge {
         self.maps().get(*number as usize).copied()
     }
 
+    /// Whether the call at `index` asks for one CPU's of per-CPU memory that a program
+    /// has allocated, and not of a variable of the kernel's.
+    pub(super) fn asks_for_allocated(&self, index: usize) -> bool {
+        let aux = self.aux_data().get(index);
+        aux.is_some_and(|aux| aux.call_with_percpu_alloc_ptr)
+    }
+
     /// What the call at `index` says of the objects that it is about: the kernel's
     /// `struct btf_struct_meta` (null: the type has no fields of the kernel's), and
     /// how large one is or how far into it the node.

@@ -121,7 +121,7 @@ impl fmt::Display for Reason {
             Self::Map(id) => write!(f, "calls {} with a map of another type", Callee(id)),
             Self::Fields => f.write_str(
                 "a map's values or its objects hold pointers to objects of the kernel's of another \
-                 type than it can give back, or per-CPU ones (kptr)",
+                 type than it can give back (kptr)",
             ),
             Self::Modules => f.write_str("it refers to too many modules"),
             Self::Arena(error) if error == EBUSY => {

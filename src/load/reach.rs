@@ -90,6 +90,7 @@ fn takes(insn: usize, called: &Called, known: &Knowledge) -> [Takes; 5] {
             | ArgKind::KernelObject
             | ArgKind::KernelObjectOf(_)
             | ArgKind::Reference(_)
+            | ArgKind::PerCpuMemory
             | ArgKind::ConstStr
             | ArgKind::Timer
             | ArgKind::Workqueue

@@ -76,6 +76,8 @@ pub(crate) mod kind {
     pub(crate) const KERNEL_OBJECT: u8 = 23;
     /// The same, to which the run has a reference.
     pub(crate) const REFERENCE: u8 = 25;
+    /// Where per-CPU memory is that was found in a place on loan.
+    pub(crate) const PER_CPU: u8 = 26;
     /// A map, which is not the same each time.
     pub(crate) const MAP: u8 = 24;
     /// Of a call on allocated objects: the part number `size`
@@ -121,10 +123,14 @@ pub(crate) mod returns {
     /// An object of the kernel's, to which the run has a reference, or 0; the rest is as with
     /// `KERNEL_OBJECT`.
     pub(crate) const REFERENCE: u8 = 10;
+    /// One CPU's of the per-CPU memory in the first argument, or 0.
+    pub(crate) const PER_CPU_MEMORY: u8 = 11;
     /// An allocated object or its node, or 0; the run has a reference then.
     pub(crate) const OWNED: u8 = 32;
     /// The same without a reference.
     pub(crate) const BORROWED: u8 = 33;
+    /// Per-CPU memory, or 0; the run has a reference then.
+    pub(crate) const PER_CPU: u8 = 34;
 }
 
 /// `bailey_site.effects`.
@@ -329,6 +335,13 @@ pub(super) fn entry(
                 let known = kernel_types::of(of).ok_or(Reason::UnknownHelper(helper.id))?;
                 arg.size = known.0;
             }
+            ArgKind::PerCpuMemory => {
+                // Of variables of the kernel's nothing is lent.
+                if !known.asks_for_allocated(insn) {
+                    return Err((insn, Refusal::PercpuAddress).into());
+                }
+                arg.kind = kind::PER_CPU;
+            }
             ArgKind::ConstStr => arg.kind = kind::CONST_STR,
             ArgKind::Callback => {
                 arg.kind = kind::CALLBACK;
@@ -404,6 +417,8 @@ pub(super) fn entry(
         Gives::IntOrNull => (returns::INT, 0),
         Gives::OwnedOrNull => (returns::OWNED, 0),
         Gives::BorrowedOrNull => (returns::BORROWED, 0),
+        Gives::PerCpuOrNull => (returns::PER_CPU, 0),
+        Gives::PerCpuMemoryOrNull => (returns::PER_CPU_MEMORY, 0),
         Gives::ReferenceOrNull(of) => {
             let (id, size) = kernel_types::of(of).ok_or(Reason::UnknownHelper(helper.id))?;
             site.values_len = id.into();
@@ -510,7 +525,7 @@ fn objects(site: &mut b::bailey_site, known: &Knowledge) -> Result<(), Reason> {
     }
     site.values_kernel = meta as u64;
     site.values_len = number;
-    let allocates = site.args[0].size == Part::Size as u32;
+    let allocates = [Part::Size as u32, Part::PerCpuSize as u32].contains(&site.args[0].size);
     let size = u32::try_from(number).ok().filter(|&size| size != 0);
     if allocates {
         site.size = size.ok_or(Reason::NoMemory)?;
@@ -654,6 +669,10 @@ fn number(held: Resource) -> u8 {
         Resource::PreemptOff => resource::PREEMPT_OFF,
         Resource::Reference(of) => resource::REFERENCE + of as u8,
         // Of objects, which have a way of their own.
-        Resource::IrqFlags | Resource::BitsIterator | Resource::Object | Resource::Placing => 0,
+        Resource::IrqFlags
+        | Resource::BitsIterator
+        | Resource::Object
+        | Resource::Placing
+        | Resource::PerCpuObject => 0,
     }
 }

@@ -31,11 +31,15 @@ pub enum Part {
     Pointer,
     /// An object of the type that the field is for, handed over; or 0.
     OwnedOrNull,
+    /// How many bytes each CPU has of the site's type: the verifier's number.
+    PerCpuSize,
+    /// Per-CPU memory that the run owns, which is given up.
+    PerCpu,
 }
 
 impl Part {
     /// Every part, by its number.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Size,
         Self::Meta,
         Self::Offset,
@@ -47,6 +51,8 @@ impl Part {
         Self::Object,
         Self::Pointer,
         Self::OwnedOrNull,
+        Self::PerCpuSize,
+        Self::PerCpu,
     ];
 
     /// The part with this number.
@@ -93,7 +99,7 @@ mod tests {
 
     #[test]
     fn what_frees_is_not_done_under_a_lock() {
-        for part in [Part::Size, Part::Owned] {
+        for part in [Part::Size, Part::Owned, Part::PerCpuSize, Part::PerCpu] {
             assert!(!part.may_while_locked());
             assert!(!may_while_searching(part, Some(Part::Meta)));
         }

@@ -36,6 +36,8 @@ pub enum Kind {
     Placing,
     /// A reference to an object of the kernel's, of this type.
     Reference(KernelType),
+    /// Per-CPU memory that the program has allocated.
+    PerCpuObject,
 }
 
 impl Kind {
@@ -208,6 +210,7 @@ mod tests {
             Just(Kind::RcuRead),
             Just(Kind::Object),
             Just(Kind::Placing),
+            Just(Kind::PerCpuObject),
             Just(Kind::Reference(KernelType::Task)),
             Just(Kind::Reference(KernelType::Cgroup))
         ]

@@ -48,6 +48,9 @@ pub enum Kind {
     KernelObject,
     /// The same, while the run has a reference to it; the ledger holds it.
     Reference,
+    /// The place where the kernel has written down where per-CPU memory is, to read alone;
+    /// the tag is how many bytes each CPU has of it.
+    PerCpu,
 }
 
 impl Kind {

@@ -60,8 +60,8 @@ fn argument(kind: ArgKind) -> &'static str {
         ArgKind::Timer | ArgKind::Workqueue => "field",
         ArgKind::Callback => "callback",
         ArgKind::Object(_) => "name",
-        ArgKind::Graph(Part::Size | Part::Meta | Part::Offset) => "known",
-        ArgKind::Graph(_) => "allocated",
+        ArgKind::Graph(Part::Size | Part::PerCpuSize | Part::Meta | Part::Offset) => "known",
+        ArgKind::Graph(_) | ArgKind::PerCpuMemory => "allocated",
     }
 }
 
@@ -73,7 +73,10 @@ fn returned(gives: Gives) -> &'static str {
         Gives::SocketOrNull | Gives::SockCommonOrNull | Gives::SocketAsOrNull => "socket",
         Gives::SliceOrNull => "memory",
         Gives::IntOrNull => "int",
-        Gives::OwnedOrNull | Gives::BorrowedOrNull => "allocated",
+        Gives::OwnedOrNull
+        | Gives::BorrowedOrNull
+        | Gives::PerCpuOrNull
+        | Gives::PerCpuMemoryOrNull => "allocated",
         Gives::KernelObject | Gives::ReferenceOrNull(_) => "object",
     }
 }
@@ -87,7 +90,7 @@ fn resource(kind: Resource) -> &'static str {
         Resource::PreemptOff => "preemption",
         Resource::IrqFlags => "interrupts",
         Resource::BitsIterator => "iterator",
-        Resource::Object | Resource::Placing => "allocated",
+        Resource::Object | Resource::Placing | Resource::PerCpuObject => "allocated",
         Resource::Reference(_) => "object",
     }
 }
@@ -108,7 +111,8 @@ fn acquired(helper: &Helper, args: &[Option<ArgKind>]) -> Option<&'static str> {
         Some(ArgKind::Object(Step::Clone)) => Some("dynptr"),
         _ => None,
     });
-    let owned = matches!(helper.gives, Gives::OwnedOrNull).then_some("allocated");
+    let owned =
+        matches!(helper.gives, Gives::OwnedOrNull | Gives::PerCpuOrNull).then_some("allocated");
     helper.acquires.map(resource).or(made).or(owned)
 }
 
@@ -116,7 +120,9 @@ fn acquired(helper: &Helper, args: &[Option<ArgKind>]) -> Option<&'static str> {
 fn released(helper: &Helper, args: &[Option<ArgKind>]) -> Option<&'static str> {
     let ended = args.iter().find_map(|arg| match arg {
         Some(ArgKind::Object(Step::End(kind))) => Some(object(*kind)),
-        Some(ArgKind::Graph(Part::Owned | Part::OwnedOrNull | Part::NewNode)) => Some("allocated"),
+        Some(ArgKind::Graph(Part::Owned | Part::OwnedOrNull | Part::NewNode | Part::PerCpu)) => {
+            Some("allocated")
+        }
         _ => None,
     });
     helper.releases.map(resource).or(ended)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Calls on objects that the program allocates, and on the lists, trees and
-//! pointers in which it keeps them.
+//! pointers in which it keeps them; what a pointer can lead to beside them is in
+//! [`super::pointers`].
 //!
 //! An object is kernel memory and stays that: the program has a loan of it, with
 //! holes where the kernel's fields are. A loan is *owned* while the ledger holds
@@ -26,13 +27,11 @@ use super::helper::{
     audit_callback, fields_of, holds, lend, make_room, refuse, Audited, Kept, Refused,
 };
 use super::level::Level;
-use super::{function, Run};
+use super::{function, pointers, Run};
 use crate::bindings as b;
 use crate::domain::fields::{Fields, Pointee, Target, Type};
-use crate::kernel_types;
 use crate::load::site::{effect, kind, returns};
 use crate::pure::graph::{may_while_searching, Part};
-use crate::pure::kernel_type::KernelType;
 use crate::pure::ledger::Kind as Held;
 use crate::pure::loan::{Kind as Lent, Loan, CAPACITY};
 
@@ -79,12 +78,14 @@ pub(super) fn searches(run: &Run) -> bool {
 struct About {
     /// What the result is: the objects of a list, tree, pointer, or of the site.
     target: Option<Target>,
-    /// The same of a pointer to an object of the kernel's.
-    of_kernel: Option<KernelType>,
+    /// The same of a pointer that leads elsewhere than to allocated objects.
+    pointee: Option<Pointee>,
     /// The object that is handed over.
     given: Option<u64>,
-    /// The same of the kernel's.
-    reference: Option<u64>,
+    /// The same of what such pointers lead to.
+    reference: Option<(Held, u64)>,
+    /// Whether that is given up for good.
+    dropped: bool,
     /// Whether that becomes a part of a list or tree.
     linked: bool,
 }
@@ -103,7 +104,7 @@ pub(super) fn call(
         return refuse(first);
     };
     // While an object is owned its loan lasts, so both must have room.
-    if site.returns == returns::OWNED && !level.ledger.has_room() {
+    if matches!(site.returns, returns::OWNED | returns::PER_CPU) && !level.ledger.has_room() {
         return refuse(first);
     }
     // What the arguments are of must not be what goes.
@@ -111,7 +112,10 @@ pub(super) fn call(
     for (word, from) in words.iter_mut().zip(args.iter().chain(kept)) {
         *word = *from;
     }
-    let gives = matches!(site.returns, returns::OWNED | returns::BORROWED);
+    let gives = matches!(
+        site.returns,
+        returns::OWNED | returns::BORROWED | returns::PER_CPU
+    );
     if gives && level.loans.all().len() == CAPACITY && !make_room(run, &words) {
         return refuse(first);
     }
@@ -146,17 +150,14 @@ pub(super) fn call(
     if let Some(object) = about.given {
         end_handing_over(run, object, about.linked);
     }
-    if let (Some(of), Some(object)) = (about.of_kernel, about.reference) {
-        end_reference(run, of, object);
+    if let Some((held, object)) = about.reference {
+        pointers::hand_over(run, held, object, about.dropped);
     }
     if result == 0 {
         return Ok(0);
     }
-    if let Some(of) = about.of_kernel {
-        // There is room: looked at before the call.
-        let level = run.level().ok_or(Refused { addr: result })?;
-        let _ = level.ledger.acquire(Held::Reference(of), result);
-        return lend_kernel_object(run, kept, of, result, Lent::Reference).map(|()| result);
+    if let Some(pointee) = about.pointee {
+        return pointers::receive(run, kept, pointee, result).map(|()| result);
     }
     let kind = match site.returns {
         returns::OWNED => Lent::Owned,
@@ -174,7 +175,7 @@ pub(super) fn call(
     Ok(result)
 }
 
-fn loan(start: u64, of: Type, kind: Lent) -> Loan {
+pub(super) fn loan(start: u64, of: Type, kind: Lent) -> Loan {
     Loan {
         start,
         len: of.size,
@@ -244,16 +245,24 @@ fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Audited<A
                 }
                 about.target = Some(Target { of, node: 0 });
             }
-            Part::Pointer => match pointer(run, value)? {
+            Part::Pointer => match pointers::pointer(run, value)? {
                 Pointee::Allocated(of) => about.target = Some(Target { of, node: 0 }),
-                Pointee::Kernel(of) => about.of_kernel = Some(of),
+                pointee => about.pointee = Some(pointee),
             },
+            Part::PerCpuSize => {
+                about.pointee = Some(Pointee::PerCpu(site.size));
+                *arg = site.size.into();
+            }
+            Part::PerCpu => {
+                if !holds(run, Held::PerCpuObject, value) {
+                    return refuse(value);
+                }
+                about.reference = Some((Held::PerCpuObject, value));
+                about.dropped = true;
+            }
             Part::OwnedOrNull => {
-                if let Some(of) = about.of_kernel.filter(|_| value != 0) {
-                    if !holds(run, Held::Reference(of), value) {
-                        return refuse(value);
-                    }
-                    about.reference = Some(value);
+                if let Some(pointee) = about.pointee.filter(|_| value != 0) {
+                    about.reference = Some((pointers::owned(run, pointee, value)?, value));
                 } else if value != 0 {
                     let target = target.ok_or(Refused { addr: value })?;
                     if type_of(run, value)? != target.of {
@@ -300,15 +309,15 @@ fn give(run: &mut Run, start: u64, of: Type) -> Audited<()> {
 }
 
 /// A value or object on loan to the run.
-struct Whole {
-    start: u64,
-    fields: Fields,
+pub(super) struct Whole {
+    pub(super) start: u64,
+    pub(super) fields: Fields,
     /// Of an object: whether the run owns it.
-    kind: Lent,
+    pub(super) kind: Lent,
 }
 
 /// Finds the value or object on loan of which `find` wants what it returns.
-fn find<T>(run: &mut Run, addr: u64, find: impl Fn(&Whole) -> Option<T>) -> Option<T> {
+pub(super) fn find<T>(run: &mut Run, addr: u64, find: impl Fn(&Whole) -> Option<T>) -> Option<T> {
     if let Some(level) = run.used_level() {
         let loans = level.loans.all().iter().rev();
         let mut loans = loans.filter(|loan| loan.covers(addr, 1));
@@ -349,11 +358,6 @@ fn collection(run: &mut Run, addr: u64, field_type: u32) -> Audited<Target> {
         return refuse(addr);
     }
     Ok(target)
-}
-
-/// What the pointer at `addr` is for.
-fn pointer(run: &mut Run, addr: u64) -> Audited<Pointee> {
-    find(run, addr, |whole| whole.fields.pointee(addr - whole.start)).ok_or(Refused { addr })
 }
 
 /// Whether `addr` is that of the spin lock in an object that the run owns.
@@ -468,68 +472,6 @@ pub(super) fn lend_nodes(run: &mut Run, site: &b::bailey_site, nodes: &[u64; 5])
 /// `start` is one.
 pub(super) fn end_node(level: &mut Level, start: u64) -> bool {
     level.loans.remove(Lent::Borrowed, start)
-}
-
-/// What the program loads from a pointer to an object, whose bytes are the
-/// kernel's: the address, and the object is on loan. `None` if there is no such
-/// pointer at `addr`. `words` may be pointers of the program's.
-///
-/// An object of the kernel's, of a type that is known here, is there for as long as the run, with a
-/// reference or without ([`KernelType`]): preemption is off.
-pub(super) fn load(run: &mut Run, addr: u64, words: &[u64]) -> Option<u64> {
-    let pointee = find(run, addr, |whole| {
-        (whole.kind == Lent::MapValue).then(|| whole.fields.pointee(addr - whole.start))?
-    })?;
-    // SAFETY: a field of a value on loan, aligned. Once: another CPU may exchange it.
-    let start = unsafe { (addr as *const u64).read_volatile() };
-    if start == 0 {
-        return Some(0);
-    }
-    match pointee {
-        Pointee::Allocated(of) => {
-            let known = run
-                .used_level()
-                .is_some_and(|level| level.loans.object(start).is_some());
-            if !known {
-                lend(run, words, loan(start, of, Lent::Borrowed)).ok()?;
-            }
-        }
-        Pointee::Kernel(of) => {
-            lend_kernel_object(run, words, of, start, Lent::KernelObject).ok()?;
-        }
-    }
-    Some(start)
-}
-
-/// Lends an object of the kernel's, to read alone.
-fn lend_kernel_object(
-    run: &mut Run,
-    words: &[u64],
-    of: KernelType,
-    start: u64,
-    kind: Lent,
-) -> Audited<()> {
-    let (id, len) = kernel_types::of(of).ok_or(Refused { addr: start })?;
-    let object = Loan {
-        start,
-        len,
-        write: false,
-        kind,
-        tag: id.into(),
-    };
-    lend(run, words, object)
-}
-
-/// The run has handed over a reference to an object of the kernel's.
-fn end_reference(run: &mut Run, of: KernelType, object: u64) {
-    let Some(level) = run.level() else {
-        return;
-    };
-    let held = Held::Reference(of);
-    let _ = level.ledger.release(held, object);
-    if !level.ledger.holds(held, object) {
-        level.loans.remove(Lent::Reference, object);
-    }
 }
 
 /// Gives up a reference that the run holds; it holds no lock.

@@ -8,7 +8,7 @@
 //! program's maps) say what the argument must be.
 
 use super::level::Level;
-use super::{copies, function, graph, objects, records, tail, Run};
+use super::{copies, function, graph, objects, pointers, records, tail, Run};
 use crate::bindings as b;
 use crate::breach;
 use crate::domain::fields::Fields;
@@ -494,6 +494,11 @@ fn audit_from(
                     return refuse(value);
                 }
             }
+            kind::PER_CPU => {
+                if pointers::per_cpu_size(run, value).is_none() {
+                    return refuse(value);
+                }
+            }
             kind::CALLBACK => args[n] = audit_callback(run, &arg, value)?,
             kind::FIELD => {
                 let Some(fields) = field(run, value, arg.size) else {
@@ -759,6 +764,10 @@ fn settle(
             let len = size_of::<b::sock_common>() as u32;
             lend(run, kept, loan(result, len, false, Lent::Socket))?;
         }
+        returns::PER_CPU_MEMORY => {
+            let size = pointers::per_cpu_size(run, args[0]).ok_or(Refused { addr: args[0] })?;
+            pointers::lend_memory(run, kept, result, size)?;
+        }
         // The loan of the socket itself grows.
         returns::SOCKET_AS if result == args[0] => {
             lend(run, kept, loan(result, site.size, false, Lent::Socket))?;
@@ -888,7 +897,8 @@ pub(super) fn give_back(level: &mut Level) {
                 Held::PreemptOff => b::bailey_preempt_enable(),
                 Held::IrqFlags | Held::BitsIterator => objects::give_back(level, &held),
                 Held::Object | Held::Placing => graph::give_back(level, held.addr),
-                Held::Reference(of) => kernel_types::give_up(of, held.addr),
+                Held::Reference(of) => pointers::give_back(of, held.addr),
+                Held::PerCpuObject => pointers::free(held.addr),
             };
         }
     }

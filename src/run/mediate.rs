@@ -4,7 +4,7 @@
 //! out here, atomically where it is atomic.
 
 use super::helper::spares_fields;
-use super::{arena, graph, loops, probe, this_cpu, Run};
+use super::{arena, loops, pointers, probe, this_cpu, Run};
 use crate::bindings as b;
 use crate::breach;
 use crate::event::frame::Interrupted;
@@ -115,7 +115,7 @@ pub(crate) fn access(
             return Ok(());
         }
         if matches!(access.op, Op::Load) && access.size == 8 {
-            if let Some(object) = graph::load(run, addr, &regs) {
+            if let Some(object) = pointers::load(run, addr, &regs) {
                 this_cpu().loan_accesses += 1;
                 set_register(event, access.reg, object);
                 event.rip = rip + u64::from(access.len);

@@ -13,6 +13,7 @@ pub(crate) mod level;
 mod loops;
 pub(crate) mod mediate;
 mod objects;
+mod pointers;
 pub(crate) mod probe;
 mod records;
 pub(crate) mod shadow;

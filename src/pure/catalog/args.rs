@@ -104,6 +104,8 @@ pub enum ArgKind {
     KernelObjectOf(KernelType),
     /// An object of the kernel's to which this run has a reference.
     Reference(KernelType),
+    /// Where per-CPU memory is that this run knows of.
+    PerCpuMemory,
     /// A string that ends with a NUL, in a frozen map.
     ConstStr,
     /// A `struct bpf_timer` inside a map value.

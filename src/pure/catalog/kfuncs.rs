@@ -125,6 +125,8 @@ const NEW_NODE: ArgKind = Graph(Part::NewNode);
 const NODE: ArgKind = Graph(Part::Node);
 const OWNED: ArgKind = Graph(Part::Owned);
 const OBJECT: ArgKind = Graph(Part::Object);
+const PER_CPU_SIZE: ArgKind = Graph(Part::PerCpuSize);
+const PER_CPU: ArgKind = Graph(Part::PerCpu);
 
 /// What is crypted by, from where, to where, and the vector that it begins with.
 const CRYPT: [ArgKind; 4] = [
@@ -167,7 +169,7 @@ const fn numbered<const N: usize>(mut table: [Kfunc; N]) -> [Kfunc; N] {
 
 /// The kfuncs that an isolated XDP program may call, in the order of their
 /// names.
-pub static ALLOWED: [Kfunc; 68] = numbered([
+pub static ALLOWED: [Kfunc; 72] = numbered([
     // Of the addresses the low half counts, and what is done is done to the arena alone.
     kfunc(
         "bpf_arena_alloc_pages",
@@ -230,6 +232,10 @@ pub static ALLOWED: [Kfunc; 68] = numbered([
     kfunc("bpf_obj_drop_impl", &[OWNED, META]),
     owning("bpf_obj_new", &[SIZE, META]),
     owning("bpf_obj_new_impl", &[SIZE, META]),
+    kfunc("bpf_percpu_obj_drop", &[PER_CPU, META]),
+    kfunc("bpf_percpu_obj_drop_impl", &[PER_CPU, META]),
+    kfunc("bpf_percpu_obj_new", &[PER_CPU_SIZE, META]).gives(Gives::PerCpuOrNull),
+    kfunc("bpf_percpu_obj_new_impl", &[PER_CPU_SIZE, META]).gives(Gives::PerCpuOrNull),
     kfunc("bpf_preempt_disable", &[]).acquires(Resource::PreemptOff),
     kfunc("bpf_preempt_enable", &[]).releases(Resource::PreemptOff),
     kfunc("bpf_rbtree_add", &ADD).calls_back(),
@@ -265,7 +271,6 @@ pub static ALLOWED: [Kfunc; 68] = numbered([
 
 const KERNEL_OBJECT: &str =
     "it makes or takes an object of the kernel that the program reads freely";
-const PERCPU: &str = "its object is another one on each CPU";
 const RES_LOCK: &str = "locks that may fail are not isolated yet";
 const LATER: &str = "what it starts runs in a task that it chooses, which the program may read";
 const ANY_READ: &str = "it reads any address it is given";
@@ -277,7 +282,7 @@ const SLEEPS: &str = "it may sleep";
 /// Kfuncs that an XDP program could call without isolation, in the order of
 /// their names, and why they are refused with it. `bpf_throw` is not a call
 /// ([`super::super::rewrite`]).
-pub static REFUSED: [(&str, &str); 86] = [
+pub static REFUSED: [(&str, &str); 82] = [
     ("__bpf_trap", NOT_REVIEWED),
     ("bpf_cast_to_kern_ctx", KERNEL_OBJECT),
     ("bpf_cgroup_read_xattr", KERNEL_OBJECT),
@@ -320,10 +325,6 @@ pub static REFUSED: [(&str, &str); 86] = [
     ("bpf_mem_cgroup_usage", KERNEL_OBJECT),
     ("bpf_mem_cgroup_vm_events", KERNEL_OBJECT),
     ("bpf_modify_return_test_tp", NOT_REVIEWED),
-    ("bpf_percpu_obj_drop", PERCPU),
-    ("bpf_percpu_obj_drop_impl", PERCPU),
-    ("bpf_percpu_obj_new", PERCPU),
-    ("bpf_percpu_obj_new_impl", PERCPU),
     ("bpf_probe_read_kernel_dynptr", ANY_READ),
     ("bpf_probe_read_kernel_str_dynptr", ANY_READ),
     ("bpf_probe_read_user_dynptr", ANY_READ),

@@ -74,6 +74,8 @@ pub mod id {
     pub const SKC_TO_TCP_REQUEST_SOCK: u32 = 139;
     pub const SKC_TO_UDP6_SOCK: u32 = 140;
     pub const GET_TASK_STACK: u32 = 141;
+    pub const PER_CPU_PTR: u32 = 153;
+    pub const THIS_CPU_PTR: u32 = 154;
     pub const GET_CURRENT_TASK_BTF: u32 = 158;
     pub const KTIME_GET_COARSE_NS: u32 = 160;
     pub const CHECK_MTU: u32 = 163;
@@ -164,7 +166,11 @@ pub enum Gives {
     /// An object of the kernel's, of the type that the prototype names in the
     /// kernel's BTF: there as long as the run lasts, and to read alone.
     KernelObject,
-    /// The same with a reference, of this type; or 0.
+    /// Per-CPU memory that the program has allocated, with a reference; or 0.
+    PerCpuOrNull,
+    /// One CPU's of such memory, or 0.
+    PerCpuMemoryOrNull,
+    /// An object of the kernel's with a reference, of this type; or 0.
     ReferenceOrNull(KernelType),
     /// The socket in its first argument as what else it is, of the type that the
     /// prototype names; or 0.
@@ -288,7 +294,7 @@ impl Helper {
 }
 
 /// The helpers that an isolated XDP program may call, by rising number.
-pub static ALLOWED: [Helper; 82] = [
+pub static ALLOWED: [Helper; 84] = [
     audited(id::MAP_LOOKUP_ELEM).gives(Gives::MapValueOrNull),
     audited(id::MAP_UPDATE_ELEM),
     audited(id::MAP_DELETE_ELEM),
@@ -364,6 +370,8 @@ pub static ALLOWED: [Helper; 82] = [
     audited(id::SKC_TO_TCP_REQUEST_SOCK).gives(Gives::SocketAsOrNull),
     audited(id::SKC_TO_UDP6_SOCK).gives(Gives::SocketAsOrNull),
     audited(id::GET_TASK_STACK),
+    audited(id::PER_CPU_PTR).gives(Gives::PerCpuMemoryOrNull),
+    audited(id::THIS_CPU_PTR).gives(Gives::PerCpuMemoryOrNull),
     audited(id::GET_CURRENT_TASK_BTF).gives(Gives::KernelObject),
     scalar(id::KTIME_GET_COARSE_NS),
     // Compares lengths and MTUs; the packet is not read
@@ -415,6 +423,8 @@ pub const fn args(id: u32) -> &'static [ArgKind] {
             ArgKind::Graph(Part::Pointer),
             ArgKind::Graph(Part::OwnedOrNull),
         ],
+        id::PER_CPU_PTR => &[ArgKind::PerCpuMemory, ArgKind::Scalar],
+        id::THIS_CPU_PTR => &[ArgKind::PerCpuMemory],
         _ => &[],
     }
 }
@@ -427,7 +437,7 @@ const PERF: &str = "its use of performance counters is not reviewed yet";
 
 /// Helpers an XDP program could call without isolation, and why they are
 /// refused with it. By rising number.
-pub static REFUSED: [(u32, &str); 22] = [
+pub static REFUSED: [(u32, &str); 20] = [
     // perf_event_read
     (22, PERF),
     // get_current_task
@@ -450,16 +460,6 @@ pub static REFUSED: [(u32, &str); 22] = [
     (148, ANY_READ),
     // snprintf_btf
     (149, ANY_READ),
-    // per_cpu_ptr
-    (
-        153,
-        "it returns the address of a per-CPU variable of the kernel",
-    ),
-    // this_cpu_ptr
-    (
-        154,
-        "it returns the address of a per-CPU variable of the kernel",
-    ),
     // task_storage_get
     (156, TASK),
     // task_storage_delete
