@@ -58,7 +58,7 @@ mod within {
 
 /// Where a map's values may be seen.
 pub(super) struct Place {
-    /// They are to stay mapped in another domain alone.
+    /// They are to stay mapped in another domain alone, but for an arena's pages.
     pub(super) elsewhere: bool,
     /// If it is an arena: here, if there is room.
     pub(super) window: Option<Window>,
@@ -381,10 +381,8 @@ impl Values {
         }
         // SAFETY: as above.
         if by == By::Program && unsafe { Arena::is(map) } {
-            // What its programs do there cannot be mediated: their addresses are numbers.
-            if elsewhere {
-                return Err(EBUSY);
-            }
+            // Also if it is to stay elsewhere: what programs do there cannot be mediated, since their
+            // addresses are numbers. Each domain has a window of its own on the same pages.
             let window = place.window.ok_or(ENOSPC)?;
             // SAFETY: as above; the reference below keeps it, and the verifier has seen that it
             // has its place.

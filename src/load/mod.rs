@@ -84,7 +84,7 @@ pub(crate) enum Reason {
     Fields,
     /// It refers to too many modules for one more.
     Modules,
-    /// Its domain does not see its arena: another one has it, or there is no room.
+    /// Its domain does not see its arena: there is no room.
     Arena(Error),
     /// It has no domain.
     Domain(Error),
@@ -124,9 +124,6 @@ impl fmt::Display for Reason {
                  type than it can give back (kptr)",
             ),
             Self::Modules => f.write_str("it refers to too many modules"),
-            Self::Arena(error) if error == EBUSY => {
-                f.write_str("its arena is another domain's (isolation=program)")
-            }
             Self::Arena(error) => write!(f, "no room for its arena ({})", error.to_errno()),
             Self::Domain(error) => write!(f, "no domain ({})", error.to_errno()),
             Self::NoMemory => f.write_str("out of memory"),

@@ -105,9 +105,8 @@ pub(super) fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
         }
     }
     let domain = domain::for_maps(known.maps()).map_err(|err| {
-        // Without one nothing of a domain lacks room or is another's.
-        let arena = !known.arena().is_null() && (err == ENOSPC || err == EBUSY);
-        if arena {
+        // Without one nothing of a domain lacks room.
+        if !known.arena().is_null() && err == ENOSPC {
             Reason::Arena(err)
         } else {
             Reason::Domain(err)
