@@ -55,7 +55,7 @@
  * ended, on the kernel stack with AX = 1 and the verdict in rax.
  *
  * Of the registers that a function keeps for its caller the program's own first
- * and last instructions save those that the image names (src/pure/image.rs); the
+ * and last instructions save those that the image names (src/pure/image/shape.rs); the
  * others nothing in it can read or write. Where a run may come into other images
  * a gate that saves them all is in front of this one (below).
  */
