@@ -525,7 +525,7 @@ impl Search {
         if insn.access_bytes() < 8 {
             return Some(value);
         }
-        // As in `Facts::observe()` (src/pure/rewrite/mod.rs).
+        // As in `Facts::observe()` (src/pure/rewrite/facts.rs).
         let kind = knows.pointer(index);
         if matches!(kind, PtrKind::Ctx | PtrKind::Unknown) {
             if insn.off == self.layout.data_meta {
