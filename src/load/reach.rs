@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! How much of the packet a program looks at: what `pure/reach.rs` asks of the verifier's
+//! How much of the packet a program looks at: what `pure/reach/` asks of the verifier's
 //! knowledge.
 
 use super::helpers::{Called, Helpers};
