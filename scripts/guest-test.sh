@@ -14,6 +14,9 @@
 #                       SKIP_ONCE in their environment on the second)
 #   # ALONE: yes        not beside another: it has more CPUs than the host, and
 #                       an emulated CPU that comes up minds being kept waiting
+#   # TAKES: 180        so many seconds, about, where that is more than a minute: the
+#                       longest go first, so that none goes on while nothing else
+#                       is left; those that must be alone come last
 #   # SPLATS: ignore    the console log is not judged
 #   # BOCHS: yes        also for EMULATOR=bochs; or, instead of yes, what to put
 #                       into its environment there: SCALE=100 makes the counts
@@ -56,6 +59,10 @@ for t in "$TOP"/selftests/guest/*.sh; do
     case $label-$bochs in guest-only | bochs-) continue ;; esac
     tests+=("$t")
 done
+mapfile -t tests < <(for t in "${tests[@]}"; do
+    alone=$(header "$t" ALONE) takes=$(header "$t" TAKES)
+    printf '%d %d %s\n' "$((${#alone} > 0))" "${takes:-0}" "$t"
+done | sort -s -k1,1n -k2,2nr | cut -d ' ' -f 3-)
 
 rm -f "$BUILD/results/$label-$KERNEL"*
 results_begin "$label-$KERNEL"

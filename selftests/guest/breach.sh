@@ -1,6 +1,7 @@
 #!/bin/bash
 # Programs that the verifier wrongly accepted: every access and every argument
 # out of the domain is stopped, and what the runs held is given back.
+# TAKES: 100
 # SMP: 2
 # TIMEOUT: 900
 # MODULE: breach

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Many runs on every CPU, while others interrupt, patch and account.
 # ONCE: yes
+# TAKES: 130
 # SMP: 2
 # TIMEOUT: 900
 # BOCHS: SCALE=50

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Functions and callbacks: a breach in one ends the whole run and nothing of it
 # stays; what attaches to them or takes their place works as without the module.
+# TAKES: 150
 # SMP: 2
 # TIMEOUT: 900
 # MODULE: breach

@@ -2,6 +2,7 @@
 # Functions and callbacks where the kernel preempts everything: the same
 # programs leave the same behind.
 # ONCE: yes
+# TAKES: 110
 # SMP: 2
 # TIMEOUT: 600
 # APPEND: preempt=full

@@ -1,6 +1,7 @@
 #!/bin/bash
 # The module comes, goes, and leaves nothing behind.
 # ONCE: yes
+# TAKES: 160
 # SMP: 2
 # TIMEOUT: 600
 # BOCHS: SCALE=10

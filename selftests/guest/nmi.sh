@@ -1,6 +1,7 @@
 #!/bin/bash
 # NMIs from outside, at any instruction: in programs, in gates, in stubs.
 # ONCE: yes
+# TAKES: 140
 # SMP: 2
 # TIMEOUT: 600
 # NMI: 200

@@ -2,6 +2,7 @@
 # Page-table isolation: user mode has page tables of its own, and the CPU comes
 # from them into the event stubs. Five levels; pti_4_levels.sh has four.
 # ONCE: yes
+# TAKES: 90
 # SMP: 2
 # TIMEOUT: 600
 # NMI: 50

@@ -1,6 +1,7 @@
 #!/bin/bash
 # The corpus without the module, then with it: what the programs leave behind
 # must be the same, and each must really have been isolated.
+# TAKES: 220
 # SMP: 2
 # TIMEOUT: 1800
 # BOCHS: CORPUS=corpus_h* AT_LEAST=20

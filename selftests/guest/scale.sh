@@ -2,6 +2,7 @@
 # 512 programs in 128 domains, run on every CPU in random order and let go; and more
 # domains than there is room for.
 # ONCE: yes
+# TAKES: 90
 # SMP: 2
 # TIMEOUT: 900
 # APPEND: no5lvl

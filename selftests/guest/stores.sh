@@ -1,6 +1,7 @@
 #!/bin/bash
 # Hash maps and tries with a store behind them: the same for who uses them, and what the
 # kernel trusts is not where a domain can write.
+# TAKES: 115
 # SMP: 3
 # TIMEOUT: 900
 cd /files || exit

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Generated call graphs without the module, then with it: the same digests of
 # verdicts, packets and map contents.
+# TAKES: 70
 # SMP: 2
 # TIMEOUT: 600
 cd /files || exit

@@ -1,5 +1,6 @@
 #!/bin/bash
 # What becomes of a violation: the verdict, the account, the log, the policy.
+# TAKES: 70
 # SMP: 2
 # TIMEOUT: 600
 # MODULE: breach

@@ -1,6 +1,7 @@
 #!/bin/bash
 # xdp-filter, xdp-loader, xdp-forward and xdp-bench, unmodified, on veth: they
 # do the same with the module as without it.
+# TAKES: 115
 # SMP: 2
 # TIMEOUT: 900
 cd /files || exit
