@@ -105,6 +105,7 @@ KSYM(struct bpf_prog *, bpf_iter_get_info, (struct bpf_iter_meta *meta, bool in_
 KSYM(void, bpf_map_put_with_uref, (struct bpf_map *map), (map))
 KSYM(int, bpf_iter_run_prog, (struct bpf_prog *prog, void *ctx), (prog, ctx))
 KSYM(u64, bpf_spin_unlock, (u64 r1, u64 r2, u64 r3, u64 r4, u64 r5), (r1, r2, r3, r4, r5))
+KSYM(void, bpf_res_spin_unlock, (struct bpf_res_spin_lock *lock), (lock))
 KSYM(u64, bpf_sk_release, (u64 r1, u64 r2, u64 r3, u64 r4, u64 r5), (r1, r2, r3, r4, r5))
 KSYM(u64, bpf_ringbuf_discard, (u64 r1, u64 r2, u64 r3, u64 r4, u64 r5), (r1, r2, r3, r4, r5))
 KSYM(void, bpf_iter_bits_destroy, (struct bpf_iter_bits *it), (it))

@@ -87,6 +87,8 @@ BAILEY_KSYM(struct bpf_prog *, bpf_iter_get_info, (struct bpf_iter_meta *meta, b
 BAILEY_KSYM(void, bpf_map_put_with_uref, (struct bpf_map *map));
 BAILEY_KSYM(int, bpf_iter_run_prog, (struct bpf_prog *prog, void *ctx));
 BAILEY_KSYM(u64, bpf_spin_unlock, (u64 r1, u64 r2, u64 r3, u64 r4, u64 r5));
+struct bpf_res_spin_lock;
+BAILEY_KSYM(void, bpf_res_spin_unlock, (struct bpf_res_spin_lock *lock));
 BAILEY_KSYM(u64, bpf_sk_release, (u64 r1, u64 r2, u64 r3, u64 r4, u64 r5));
 BAILEY_KSYM(u64, bpf_ringbuf_discard, (u64 r1, u64 r2, u64 r3, u64 r4, u64 r5));
 struct bpf_iter_bits;

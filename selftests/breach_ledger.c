@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Ends runs that hold a lock, ring-buffer records or a socket, or that are in a
+ * Ends runs that hold locks, ring-buffer records or a socket, or that are in a
  * section, and looks whether these were given back; passes names of objects
- * that name none: `ok NAME` or `not ok NAME`. Needs the breach
+ * that name none, and locks that are none: `ok NAME` or `not ok NAME`. Needs the breach
  * build with on_violation=abort.
  *
  *   --expect harmless   a stock kernel: every run goes to its end
@@ -281,12 +281,73 @@ static void objects(void)
 	report(good == 20, "the lists that ended runs used can be used again");
 }
 
+static struct breach lock;
+
+/* Locks that may fail. On a stock kernel each program goes to its end. */
+static void res_locks(void)
+{
+	static const char *const holding[] = {
+		"hold_lock", "hold_lock_and_flags", "hold_many", "hold_lock_in_object",
+	};
+	static const char *const wrong[] = {
+		"take_what_waits", "wait_for_what_may_fail", "take_what_was_dropped",
+		"release_another", "release_the_first", "release_what_is_free",
+		"release_without_flags",
+	};
+	static const struct {
+		const char *name;
+		__s64 offset;
+	} beside[] = {
+		{"take_in_array", 4}, {"take_in_array", -8}, {"take_in_array", 32},
+		{"take_in_array_and_flags", 1}, {"take_in_array_and_flags", 1 << 20},
+		{"take_in_hash", 4}, {"take_in_hash", 1 << 20}, {"take_in_hash_and_flags", -4},
+		{"release_with_others_flags", -8}, {"release_with_others_flags", -16},
+		{"release_with_others_flags", 1 << 20}, {"save_flags_beside", -8},
+		{"save_flags_beside", 4}, {"save_flags_beside", 1 << 20},
+	};
+	int use = program_of(lock.obj, "use_locks"), good;
+	struct outcome out;
+	__u64 other;
+
+	for (size_t i = 0; i < sizeof(holding) / sizeof(*holding); i++) {
+		good = 0;
+		for (int n = 0; n < ROUNDS; n++) {
+			out = attempt(&lock, program_of(lock.obj, holding[i]), 0, 0);
+			good += harmless ? out.order.done : was_ended(&out);
+		}
+		report(good == ROUNDS, "%s: a run that holds locks which may fail can be ended (%d of %d)",
+		       holding[i], good, ROUNDS);
+		report(test_run(use) == 2, "%s: all locks are free then, and one that is taken twice is "
+		       "a deadlock to the kernel", holding[i]);
+	}
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+		out = attempt(&lock, program_of(lock.obj, wrong[i]), 0, 0);
+		report(harmless ? out.order.done : was_ended(&out), "%s ends the run", wrong[i]);
+	}
+	for (size_t i = 0; i < sizeof(beside) / sizeof(*beside); i++) {
+		out = attempt_beside(&lock, program_of(lock.obj, beside[i].name), beside[i].offset, 0);
+		report(harmless ? out.order.done : was_ended(&out), "%s at %+lld ends the run",
+		       beside[i].name, (long long)beside[i].offset);
+	}
+	/* It is a lock, and of the program's own map, but nobody has lent it. */
+	other = attempt(&lock, program_of(lock.obj, "tell_lock"), 0, 0).order.base;
+	out = attempt(&lock, program_of(lock.obj, "take_in_hash"), other, 0);
+	report(harmless ? out.order.done : was_ended(&out),
+	       "a lock in a value that the run has not looked up ends it");
+	out = attempt(&lock, program_of(lock.obj, "take_twice"), 0, 0);
+	report(out.order.done && out.order.got == (harmless ? 0 : EDEADLK),
+	       "a lock that is taken twice by a forged address is a deadlock to the kernel (%lld)",
+	       out.order.got);
+	report(test_run(use) == 2, "all locks are free after that");
+}
+
 int main(int argc, char **argv)
 {
 	harmless = argc > 2 && !strcmp(argv[2], "harmless");
 	pin_to_cpu(0);
 	ledger = load_breach(files, "breach_ledger");
 	graph = load_breach(files, "breach_graph");
+	lock = load_breach(files, "breach_lock");
 	report(end_often("hold_lock_of_array_locks", 0) && end_often("hold_lock_of_hash_locks", 0),
 	       "a run that holds a spin lock can be ended");
 	report(uses("use_lock_of_array_locks") && uses("use_lock_of_hash_locks"),
@@ -296,5 +357,6 @@ int main(int argc, char **argv)
 	sections();
 	names();
 	objects();
+	res_locks();
 	return failed ? 1 : 0;
 }

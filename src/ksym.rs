@@ -233,6 +233,8 @@ static SYMBOLS: &[Symbol] = symbols! {
         "what programs that look at a store see it as";
     bpf_spin_unlock, b::bailey_set_bpf_spin_unlock,
         "gives back a lock that an aborted run holds";
+    bpf_res_spin_unlock, b::bailey_set_bpf_res_spin_unlock,
+        "the same";
     bpf_sk_release, b::bailey_set_bpf_sk_release,
         "gives back a socket that an aborted run holds";
     bpf_ringbuf_discard, b::bailey_set_bpf_ringbuf_discard,

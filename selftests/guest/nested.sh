@@ -44,6 +44,19 @@ read -r runs_after nested_after _ <$param
 note "$((runs_after - runs)) runs, $((nested_after - nested)) of them nested"
 check "most of the callbacks were inside another run" \
     test $((nested_after - nested)) -gt $((callbacks / 2))
+# Locks that may fail: whoever would wait for himself, or for one who waits for him, is told.
+bpftool prog load nested_lock.bpf.o /sys/fs/bpf/nested/crossed
+equal "the program with locks is isolated" isolated "$(state crossed)"
+check "runs beside and inside of each other take two locks in either order, and have what they guard alone" \
+    ./nested /sys/fs/bpf/nested/crossed $callbacks on_tick
+bpftool map dump name nested_l.bss >/tmp/locks
+# of NAME: what the program has counted.
+of() {
+    sed -n "s/.*\"$1\": \([0-9]*\).*/\1/p" /tmp/locks
+}
+note "both had $(of taken) times, deadlocks $(of deadlocks), time-outs $(of timeouts)"
+check "both were had, and the kernel saw deadlocks" \
+    test "$(of taken)" -gt 0 -a "$(of deadlocks)" -gt 0
 equal "nothing of this is a violation" 0 "$(counter violations_total)"
 rm -r /sys/fs/bpf/nested
 check "the module leaves" unload_module

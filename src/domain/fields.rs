@@ -163,7 +163,9 @@ impl Fields {
 
     /// How far into a value the lock is that stands before its lists and trees.
     pub(crate) fn lock(self) -> Option<u64> {
-        u64::try_from(self.get()?.spin_lock_off).ok()
+        let record = self.get()?;
+        // Never both (btf_parse_fields(), kernel/bpf/btf.c).
+        u64::try_from(record.spin_lock_off.max(record.res_spin_lock_off)).ok()
     }
 
     /// Whether the object counts its references.

@@ -85,6 +85,7 @@ fn takes(insn: usize, called: &Called, known: &Knowledge) -> [Takes; 5] {
             | ArgKind::Ctx
             | ArgKind::Map
             | ArgKind::SpinLock
+            | ArgKind::ResSpinLock
             | ArgKind::RingbufRecord
             | ArgKind::Socket
             | ArgKind::KernelObject

@@ -43,8 +43,8 @@ pub(crate) mod kind {
     pub(crate) const LAST_SIZED: u8 = MEM_FIXED;
     /// The context.
     pub(crate) const CTX: u8 = 9;
-    /// A spin lock inside a map value.
-    pub(crate) const SPIN_LOCK: u8 = 10;
+    /// A lock inside a map value or object: the field of type `size` (`enum btf_field_type`).
+    pub(crate) const LOCK: u8 = 10;
     /// A ring-buffer record that the run holds.
     pub(crate) const RINGBUF_RECORD: u8 = 11;
     /// A socket that the run holds.
@@ -193,6 +193,8 @@ pub(crate) mod resource {
     pub(crate) const RCU_READ: u8 = 4;
     /// Preemption that is off.
     pub(crate) const PREEMPT_OFF: u8 = 5;
+    /// A resilient spin lock, which is held if the call returned 0.
+    pub(crate) const RES_SPIN_LOCK: u8 = 6;
     /// A reference to an object of the kernel's: this and the number of its type.
     pub(crate) const REFERENCE: u8 = 16;
 }
@@ -316,7 +318,14 @@ pub(super) fn entry(
                 arg.flags = if zero_ok { flag::ZERO_OK } else { 0 };
             }
             ArgKind::AllocSize => arg.kind = kind::ALLOC_SIZE,
-            ArgKind::SpinLock => arg.kind = kind::SPIN_LOCK,
+            ArgKind::SpinLock => {
+                arg.kind = kind::LOCK;
+                arg.size = b::btf_field_type_BPF_SPIN_LOCK;
+            }
+            ArgKind::ResSpinLock => {
+                arg.kind = kind::LOCK;
+                arg.size = b::btf_field_type_BPF_RES_SPIN_LOCK;
+            }
             ArgKind::RingbufRecord => arg.kind = kind::RINGBUF_RECORD,
             ArgKind::Socket => arg.kind = kind::SOCKET,
             ArgKind::KernelObject => {
@@ -667,9 +676,11 @@ fn number(held: Resource) -> u8 {
         Resource::Socket => resource::SOCKET,
         Resource::RcuRead => resource::RCU_READ,
         Resource::PreemptOff => resource::PREEMPT_OFF,
+        Resource::ResSpinLock => resource::RES_SPIN_LOCK,
         Resource::Reference(of) => resource::REFERENCE + of as u8,
         // Of objects, which have a way of their own.
         Resource::IrqFlags
+        | Resource::LockFlags
         | Resource::BitsIterator
         | Resource::Object
         | Resource::Placing

@@ -8,7 +8,8 @@
 use super::kernel_type::KernelType;
 
 /// How much a run can hold at once. The verifier lets a program hold one spin
-/// lock; references it does not limit, so a full ledger refuses more.
+/// lock; resilient ones and references it does not limit, so a full ledger refuses
+/// more.
 pub const CAPACITY: usize = 32;
 
 /// Kinds of what a run can hold.
@@ -16,6 +17,12 @@ pub const CAPACITY: usize = 32;
 pub enum Kind {
     /// A `struct bpf_spin_lock`; interrupts are off while it is held.
     SpinLock,
+    /// A `struct bpf_res_spin_lock`. If interrupts are off for its sake, their flags
+    /// are what was acquired just before it ([`Kind::LockFlags`]).
+    ResSpinLock,
+    /// Interrupt flags that were saved with a lock, to be restored with it; the
+    /// address is the place of the object ([`super::objects`]).
+    LockFlags,
     /// A ring-buffer record, neither submitted nor discarded.
     RingbufRecord,
     /// A reference to a socket.
@@ -45,6 +52,11 @@ impl Kind {
     pub const fn is_counted(self) -> bool {
         matches!(self, Self::RcuRead | Self::PreemptOff)
     }
+
+    /// Whether it is a lock in a value or object.
+    pub const fn is_lock(self) -> bool {
+        matches!(self, Self::SpinLock | Self::ResSpinLock)
+    }
 }
 
 /// One thing a run holds.
@@ -54,6 +66,15 @@ pub struct Held {
     pub kind: Kind,
     /// Its kernel address; 0 if it has none.
     pub addr: u64,
+}
+
+/// A lock that a run holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lock {
+    /// The lock itself.
+    pub held: Held,
+    /// The interrupt flags that were saved with it.
+    pub flags: Option<Held>,
 }
 
 /// Why the ledger does not take or give something.
@@ -96,7 +117,12 @@ impl Ledger {
 
     /// Whether one more acquisition finds room.
     pub const fn has_room(&self) -> bool {
-        self.len < CAPACITY
+        self.has_room_for(1)
+    }
+
+    /// Whether `more` acquisitions find room.
+    pub const fn has_room_for(&self, more: usize) -> bool {
+        self.len.saturating_add(more) <= CAPACITY
     }
 
     /// Whether the run holds `kind` at `addr`.
@@ -104,14 +130,21 @@ impl Ledger {
         self.held().contains(&Held { kind, addr })
     }
 
-    /// The spin lock that the run holds, if any. While it does, no helper but
-    /// `bpf_spin_unlock` may be called: the verifier forbids it, and one that
-    /// takes a lock would deadlock.
-    pub fn spin_lock(&self) -> Option<u64> {
-        self.held()
-            .iter()
-            .find(|held| held.kind == Kind::SpinLock)
-            .map(|held| held.addr)
+    /// The locks that the run holds, the one that was taken first before the others.
+    pub fn locks(&self) -> impl Iterator<Item = u64> + '_ {
+        let locks = self.held().iter().filter(|held| held.kind.is_lock());
+        locks.map(|held| held.addr)
+    }
+
+    /// The lock that the run took last of those that it holds. It is the one that may
+    /// be released: the kernel keeps a stack of the resilient ones that a CPU holds.
+    pub fn last_lock(&self) -> Option<Lock> {
+        let at = self.held().iter().rposition(|held| held.kind.is_lock())?;
+        let below = at.checked_sub(1).and_then(|below| self.held().get(below));
+        Some(Lock {
+            held: *self.held().get(at)?,
+            flags: below.filter(|below| below.kind == Kind::LockFlags).copied(),
+        })
     }
 
     /// The run holds `kind` at `addr` now. The same socket may be held more
@@ -194,17 +227,58 @@ mod tests {
     }
 
     #[test]
-    fn the_spin_lock_is_found_under_later_acquisitions() {
+    fn the_last_lock_is_found_under_later_acquisitions() {
         let mut ledger = Ledger::new();
-        assert_eq!(ledger.spin_lock(), None);
+        assert_eq!(ledger.last_lock(), None);
         ledger.acquire(Kind::SpinLock, 64).unwrap();
         ledger.acquire(Kind::Socket, 8).unwrap();
-        assert_eq!(ledger.spin_lock(), Some(64));
+        let lock = ledger.last_lock().unwrap();
+        assert_eq!((lock.held.addr, lock.flags), (64, None));
+    }
+
+    #[test]
+    fn locks_have_the_flags_that_were_saved_with_them() {
+        let mut ledger = Ledger::new();
+        let flags = |place| Held {
+            kind: Kind::LockFlags,
+            addr: place,
+        };
+        // Flags that were saved for themselves, then a lock without, with, and without flags.
+        ledger.acquire(Kind::IrqFlags, 0).unwrap();
+        ledger.acquire(Kind::ResSpinLock, 64).unwrap();
+        ledger.acquire(Kind::LockFlags, 1).unwrap();
+        ledger.acquire(Kind::ResSpinLock, 128).unwrap();
+        ledger.acquire(Kind::ResSpinLock, 192).unwrap();
+        ledger.acquire(Kind::Object, 4096).unwrap();
+        let locks: Vec<u64> = ledger.locks().collect();
+        assert_eq!(locks, [64, 128, 192]);
+        for (addr, saved) in [(192, None), (128, Some(flags(1))), (64, None)] {
+            let lock = ledger.last_lock().unwrap();
+            assert_eq!((lock.held.addr, lock.flags), (addr, saved));
+            ledger.release(Kind::ResSpinLock, addr).unwrap();
+            if let Some(saved) = saved {
+                ledger.release(saved.kind, saved.addr).unwrap();
+            }
+        }
+        assert_eq!(ledger.last_lock(), None);
+        assert_eq!(ledger.held().len(), 2);
+    }
+
+    #[test]
+    fn there_is_room_for_as_many_as_are_asked_for() {
+        let mut ledger = Ledger::new();
+        for addr in 1..CAPACITY as u64 {
+            assert!(ledger.has_room_for(2));
+            ledger.acquire(Kind::ResSpinLock, addr).unwrap();
+        }
+        assert!(ledger.has_room() && !ledger.has_room_for(2));
     }
 
     fn kinds() -> impl Strategy<Value = Kind> {
         prop_oneof![
             Just(Kind::SpinLock),
+            Just(Kind::ResSpinLock),
+            Just(Kind::LockFlags),
             Just(Kind::RingbufRecord),
             Just(Kind::Socket),
             Just(Kind::RcuRead),

@@ -33,11 +33,13 @@ pub enum Kind {
     Bits,
     /// Interrupt flags; the ledger holds them.
     IrqFlags,
+    /// Interrupt flags that were saved with a lock; the ledger holds them as well.
+    LockFlags,
 }
 
 impl Kind {
     /// Every kind, by its number.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Memory,
         Self::Packet,
         Self::Record,
@@ -45,6 +47,7 @@ impl Kind {
         Self::Numbers,
         Self::Bits,
         Self::IrqFlags,
+        Self::LockFlags,
     ];
 
     /// Whether it is a dynptr.
@@ -58,7 +61,7 @@ impl Kind {
     /// Bytes that the program sets aside for one.
     pub const fn size(self) -> u64 {
         match self {
-            Self::Numbers | Self::IrqFlags => 8,
+            Self::Numbers | Self::IrqFlags | Self::LockFlags => 8,
             _ => 16,
         }
     }
@@ -68,6 +71,7 @@ impl Kind {
         let kind = match self {
             Self::Bits => HeldKind::BitsIterator,
             Self::IrqFlags => HeldKind::IrqFlags,
+            Self::LockFlags => HeldKind::LockFlags,
             _ => return None,
         };
         Some(Held {
@@ -303,7 +307,7 @@ mod tests {
     #[test]
     fn an_iterator_must_end_before_another_begins() {
         let mut objects = Objects::new();
-        for kind in [Kind::Numbers, Kind::Bits, Kind::IrqFlags] {
+        for kind in [Kind::Numbers, Kind::Bits, Kind::IrqFlags, Kind::LockFlags] {
             let at = objects.begin(64, kind, 0).unwrap();
             assert_eq!(objects.begin(64, kind, 0), Err(ObjectError::Held));
             assert_eq!(objects.begin(64, Kind::Memory, 0), Err(ObjectError::Held));

@@ -38,7 +38,7 @@ fn argument(arg: &b::bailey_arg) -> &'static str {
         kind::MAP_VALUE => "value",
         kind::MEM | kind::MEM_FIXED | kind::WORDS => "memory",
         kind::SIZE => "size",
-        kind::SPIN_LOCK => "lock",
+        kind::LOCK => "lock",
         kind::RINGBUF_RECORD => "record",
         kind::SOCKET => "socket",
         kind::CONST_STR => "string",

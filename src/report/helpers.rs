@@ -52,7 +52,7 @@ fn argument(kind: ArgKind) -> &'static str {
             "memory"
         }
         ArgKind::Size { .. } => "size",
-        ArgKind::SpinLock => "lock",
+        ArgKind::SpinLock | ArgKind::ResSpinLock => "lock",
         ArgKind::RingbufRecord => "record",
         ArgKind::Socket => "socket",
         ArgKind::KernelObject | ArgKind::KernelObjectOf(_) | ArgKind::Reference(_) => "object",
@@ -83,12 +83,12 @@ fn returned(gives: Gives) -> &'static str {
 
 fn resource(kind: Resource) -> &'static str {
     match kind {
-        Resource::SpinLock => "lock",
+        Resource::SpinLock | Resource::ResSpinLock => "lock",
         Resource::RingbufRecord => "record",
         Resource::Socket => "socket",
         Resource::RcuRead => "rcu",
         Resource::PreemptOff => "preemption",
-        Resource::IrqFlags => "interrupts",
+        Resource::IrqFlags | Resource::LockFlags => "interrupts",
         Resource::BitsIterator => "iterator",
         Resource::Object | Resource::Placing | Resource::PerCpuObject => "allocated",
         Resource::Reference(_) => "object",
@@ -100,7 +100,7 @@ fn object(kind: Kind) -> &'static str {
         Kind::Memory | Kind::Packet | Kind::Sample => "dynptr",
         Kind::Record => "record",
         Kind::Numbers | Kind::Bits => "iterator",
-        Kind::IrqFlags => "interrupts",
+        Kind::IrqFlags | Kind::LockFlags => "interrupts",
     }
 }
 

@@ -50,7 +50,7 @@ fn of_site(site: &b::bailey_site) -> Type {
     }
 }
 
-/// Whether the call may be made now, though the run holds a spin lock.
+/// Whether the call may be made now, though the run holds a lock.
 pub(super) fn may_while_locked(run: &Run, site: &b::bailey_site) -> bool {
     let Some(first) = part(site, 0) else {
         return false;
@@ -296,12 +296,12 @@ fn node(run: &mut Run, addr: u64, target: Target) -> Audited<u64> {
     Ok(start)
 }
 
-/// Whether the object at `start` may be handed over: the run owns it, and the
-/// lock that it holds is not in it.
+/// Whether the object at `start` may be handed over: the run owns it, and no
+/// lock that it holds is in it.
 fn give(run: &mut Run, start: u64, of: Type) -> Audited<()> {
     let level = run.used_level().ok_or(Refused { addr: start })?;
-    let locked = level.ledger.spin_lock();
-    let inside = locked.is_some_and(|lock| lock.wrapping_sub(start) < of.size.into());
+    let mut locks = level.ledger.locks();
+    let inside = locks.any(|lock| lock.wrapping_sub(start) < of.size.into());
     if inside || !level.ledger.holds(Held::Object, start) {
         return refuse(start);
     }
@@ -354,20 +354,21 @@ fn collection(run: &mut Run, addr: u64, field_type: u32) -> Audited<Target> {
     let (target, lock, start, kind) = found.ok_or(Refused { addr })?;
     let level = run.used_level().ok_or(Refused { addr })?;
     let owned = kind != Lent::Owned || level.ledger.holds(Held::Object, start);
-    if !owned || !level.ledger.holds(Held::SpinLock, lock) {
+    if !owned || !level.ledger.locks().any(|held| held == lock) {
         return refuse(addr);
     }
     Ok(target)
 }
 
-/// Whether `addr` is that of the spin lock in an object that the run owns.
-pub(super) fn is_lock(run: &mut Run, addr: u64) -> bool {
+/// Whether `addr` is that of the lock, a field of type `field_type`, in an object
+/// that the run owns.
+pub(super) fn is_lock(run: &mut Run, addr: u64, field_type: u32) -> bool {
     let found = run.used_level().and_then(|level| {
         let mut loans = level.loans.all().iter();
         loans.find(|loan| {
             loan.kind == Lent::Owned
                 && fields_of(loan)
-                    .lock()
+                    .offset(field_type)
                     .is_some_and(|lock| loan.start.checked_add(lock) == Some(addr))
         })
     });

@@ -8,7 +8,7 @@
 //! program's maps) say what the argument must be.
 
 use super::level::Level;
-use super::{copies, function, graph, objects, pointers, records, tail, Run};
+use super::{copies, function, graph, locks, objects, pointers, records, tail, Run};
 use crate::bindings as b;
 use crate::breach;
 use crate::domain::fields::Fields;
@@ -23,7 +23,6 @@ use crate::pure::catalog::{id, printk_args, PrintkArg};
 use crate::pure::kernel_type::KernelType;
 use crate::pure::ledger::Kind as Held;
 use crate::pure::loan::{Kind as Lent, Loan, LoanError};
-use crate::pure::objects::Kind as Named;
 use crate::pure::range;
 use crate::pure::region::PAGE;
 use crate::pure::violation::Kind;
@@ -81,9 +80,9 @@ struct Registers {
 pub(super) type Kept = [u64; 4];
 
 fn call(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5], kept: &Kept) -> Audited<u64> {
-    if let Some(level) = held_lock(run) {
-        if !may_while_locked(run, site) {
-            return refuse(level);
+    if let Some(lock) = locks::last(run) {
+        if !locks::may_while_held(run, site) {
+            return refuse(lock);
         }
     }
     if site.effects & effect::SPECIAL != 0 {
@@ -101,20 +100,6 @@ fn call(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5], kept: &Kept) 
     // what that prototype asks for.
     let result = unsafe { b::bailey_call_helper(site.func, args.as_ptr()) };
     settle(run, site, args, ctx, kept, result)
-}
-
-/// Whether the verifier allows the call while a lock is held: the unlock, what
-/// works on lists and trees, and counting.
-fn may_while_locked(run: &Run, site: &b::bailey_site) -> bool {
-    if site.effects & effect::RELEASES != 0 && site.resource == resource::SPIN_LOCK {
-        return !graph::searches(run);
-    }
-    if site.effects & effect::OBJECTS != 0 {
-        let named = [kind::NEW_OBJECT, kind::OBJECT, kind::END_OBJECT];
-        let first = site.args[0];
-        return named.contains(&first.kind) && first.size == Named::Numbers as u32;
-    }
-    graph::may_while_locked(run, site)
 }
 
 /// Calls that most programs do not make, out of the way of those that they do.
@@ -196,6 +181,7 @@ fn kind_of(resource: u8) -> Held {
         resource::RINGBUF_RECORD => Held::RingbufRecord,
         resource::RCU_READ => Held::RcuRead,
         resource::PREEMPT_OFF => Held::PreemptOff,
+        resource::RES_SPIN_LOCK => Held::ResSpinLock,
         _ => match KernelType::by_number(resource.wrapping_sub(resource::REFERENCE)) {
             Some(of) => Held::Reference(of),
             None => Held::Socket,
@@ -209,11 +195,6 @@ pub(super) fn has_room(run: &mut Run, args: &[u64; 5]) -> Audited<()> {
         Some(level) if !level.ledger.has_room() => refuse(args[0]),
         _ => Ok(()),
     }
-}
-
-/// The spin lock the run holds, if it holds one.
-fn held_lock(run: &mut Run) -> Option<u64> {
-    run.used_level()?.ledger.spin_lock()
 }
 
 /// Whether the program may have the kernel read (and write) `len` bytes at
@@ -460,12 +441,8 @@ fn audit_from(
                     return refuse(value);
                 }
             }
-            kind::SPIN_LOCK => {
-                // A forged frame can lead to an unlock that nothing led to.
-                let unlocks = site.effects & effect::RELEASES != 0;
-                let is_lock = field(run, value, b::btf_field_type_BPF_SPIN_LOCK).is_some()
-                    || graph::is_lock(run, value);
-                let may = is_lock && unlocks == holds(run, Held::SpinLock, value);
+            kind::LOCK => {
+                let may = locks::may(run, site, arg.size, args);
                 if !may && !breach::without(b::BAILEY_WITHOUT_LEDGER) {
                     return refuse(value);
                 }
@@ -547,7 +524,7 @@ fn is_lent_object(run: &mut Run, addr: u64, type_id: u32) -> bool {
 
 /// The fields of the value in which `addr` is the one of type `field_type`: a
 /// value on loan to this run, or one of the domain's arrays that are lent.
-fn field(run: &mut Run, addr: u64, field_type: u32) -> Option<Fields> {
+pub(super) fn field(run: &mut Run, addr: u64, field_type: u32) -> Option<Fields> {
     let is_it = |start: u64, fields: &Fields| {
         let offset = fields.offset(field_type);
         offset.is_some_and(|offset| start.checked_add(offset) == Some(addr))
@@ -683,7 +660,7 @@ fn settle(
                 Held::Socket if !level.ledger.holds(kind, at) => {
                     level.loans.remove(Lent::Socket, at);
                 }
-                Held::SpinLock => graph::end_borrowed(level),
+                Held::SpinLock | Held::ResSpinLock => graph::end_borrowed(level),
                 Held::Reference(_) if !level.ledger.holds(kind, at) => {
                     level.loans.remove(Lent::Reference, at);
                 }
@@ -693,10 +670,10 @@ fn settle(
     }
     if site.effects & effect::ACQUIRES != 0 {
         let kind = kind_of(site.resource);
-        let at = if kind == Held::SpinLock {
-            args[0]
-        } else {
-            result
+        let at = match kind {
+            Held::SpinLock => args[0],
+            Held::ResSpinLock => locks::taken(args[0], result),
+            _ => result,
         };
         if at != 0 {
             if let Some(level) = run.level() {
@@ -878,19 +855,16 @@ pub(super) fn give_value(
 }
 
 /// Gives back what a run still holds, last acquired first, through the
-/// kernel's own release functions. The spin lock is first: giving an object back
-/// can take another.
+/// kernel's own release functions. Locks are first: giving an object back can take
+/// another.
 pub(super) fn give_back(level: &mut Level) {
-    if let Some(lock) = level.ledger.spin_lock() {
-        let _ = level.ledger.release(Held::SpinLock, lock);
-        // SAFETY: as below.
-        unsafe { b::bailey_k_bpf_spin_unlock(lock, 0, 0, 0, 0) };
-    }
+    locks::give_back(level);
     while let Some(held) = level.ledger.pop() {
         // SAFETY: the ledger holds what helpers of this run acquired and no helper released.
         unsafe {
             match held.kind {
-                Held::SpinLock => b::bailey_k_bpf_spin_unlock(held.addr, 0, 0, 0, 0),
+                // None is left.
+                Held::SpinLock | Held::ResSpinLock | Held::LockFlags => 0,
                 Held::RingbufRecord => b::bailey_k_bpf_ringbuf_discard(held.addr, 0, 0, 0, 0),
                 Held::Socket => b::bailey_k_bpf_sk_release(held.addr, 0, 0, 0, 0),
                 Held::RcuRead => b::bailey_rcu_read_unlock(),

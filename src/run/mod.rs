@@ -10,6 +10,7 @@ mod graph;
 pub(crate) mod helper;
 mod later;
 pub(crate) mod level;
+mod locks;
 mod loops;
 pub(crate) mod mediate;
 mod objects;

@@ -9,7 +9,7 @@
 
 use super::helper::{audit, has_room, lend, reachable, refuse, Audited, Kept};
 use super::level::Level;
-use super::Run;
+use super::{locks, Run};
 use crate::bindings as b;
 use crate::breach;
 use crate::load::site::{effect, flag, kind, returns};
@@ -100,6 +100,13 @@ pub(super) fn call(
         let Some(level) = run.level() else { break };
         let held = named.kind.held(named.at);
         match named.step {
+            kind::NEW_OBJECT if named.kind == Kind::LockFlags => {
+                // They are there if the lock was taken, and then acquired before it.
+                match locks::taken(args[0], result) {
+                    0 => level.objects.end(named.at),
+                    lock => locks::acquire(level, held, lock),
+                }
+            }
             kind::NEW_OBJECT => {
                 let data = level.objects.get(named.at).map(|new| new.dynptr().data);
                 let record = data.filter(|&data| named.kind == Kind::Record && data != 0);
@@ -115,6 +122,9 @@ pub(super) fn call(
                 }
             }
             kind::END_OBJECT => {
+                if named.kind == Kind::LockFlags {
+                    locks::release(level, args[0]);
+                }
                 if let Some(held) = held {
                     let _ = level.ledger.release(held.kind, held.addr);
                 }
@@ -337,8 +347,10 @@ pub(super) fn give_back(level: &mut Level, held: &Held) -> u64 {
         return 0;
     };
     match held.kind {
-        // SAFETY: flags that bpf_local_irq_save() has written.
-        HeldKind::IrqFlags => unsafe { b::bailey_irq_restore(object.state[0] as usize) },
+        // SAFETY: flags that the kernel has written, of which the ledger says so.
+        HeldKind::IrqFlags | HeldKind::LockFlags => unsafe {
+            b::bailey_irq_restore(object.state[0] as usize);
+        },
         HeldKind::BitsIterator => {
             let state = (&raw mut object.state).cast();
             // SAFETY: an iterator that bpf_iter_bits_new() has made and nobody has destroyed.

@@ -93,6 +93,8 @@ pub enum ArgKind {
     AllocSize,
     /// A `struct bpf_spin_lock` inside a map value.
     SpinLock,
+    /// A `struct bpf_res_spin_lock` inside one. No prototype of a helper has one.
+    ResSpinLock,
     /// The start of a ring-buffer record that this run holds.
     RingbufRecord,
     /// A socket that this run holds.

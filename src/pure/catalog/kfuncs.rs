@@ -11,13 +11,13 @@
 //! not know the one from the other.
 
 use super::ArgKind::{
-    Buffer, Callback, Ctx, Graph, KernelObjectOf, Map, Object, Reference, Scalar, Size, Timer,
-    Words, Workqueue,
+    Buffer, Callback, Ctx, Graph, KernelObjectOf, Map, Object, Reference, ResSpinLock, Scalar, Size,
+    Timer, Words, Workqueue,
 };
 use super::{audited, with_ctx, ArgKind, Gives, Helper, Resource, Special, Sync};
 use crate::pure::graph::Part;
 use crate::pure::kernel_type::KernelType::{self, Cgroup, CryptoContext, Task};
-use crate::pure::objects::Kind::{Bits, IrqFlags, Numbers, Packet};
+use crate::pure::objects::Kind::{Bits, IrqFlags, LockFlags, Numbers, Packet};
 use crate::pure::objects::Step::{Clone, Dynptr, DynptrOrNull, End, Live, New};
 
 /// The number of the first kfunc; helpers have smaller ones.
@@ -169,7 +169,7 @@ const fn numbered<const N: usize>(mut table: [Kfunc; N]) -> [Kfunc; N] {
 
 /// The kfuncs that an isolated XDP program may call, in the order of their
 /// names.
-pub static ALLOWED: [Kfunc; 72] = numbered([
+pub static ALLOWED: [Kfunc; 76] = numbered([
     // Of the addresses the low half counts, and what is done is done to the arena alone.
     kfunc(
         "bpf_arena_alloc_pages",
@@ -249,6 +249,18 @@ pub static ALLOWED: [Kfunc; 72] = numbered([
     kfunc("bpf_rcu_read_unlock", &[]).releases(Resource::RcuRead),
     owning("bpf_refcount_acquire", &[OBJECT, META]),
     owning("bpf_refcount_acquire_impl", &[OBJECT, META]),
+    kfunc("bpf_res_spin_lock", &[ResSpinLock]).acquires(Resource::ResSpinLock),
+    kfunc(
+        "bpf_res_spin_lock_irqsave",
+        &[ResSpinLock, Object(New(LockFlags))],
+    )
+    .acquires(Resource::ResSpinLock),
+    kfunc("bpf_res_spin_unlock", &[ResSpinLock]).releases(Resource::ResSpinLock),
+    kfunc(
+        "bpf_res_spin_unlock_irqrestore",
+        &[ResSpinLock, Object(End(LockFlags))],
+    )
+    .releases(Resource::ResSpinLock),
     referring("bpf_task_acquire", &[KernelObjectOf(Task)], Task),
     referring("bpf_task_from_pid", &[Scalar], Task),
     referring("bpf_task_from_vpid", &[Scalar], Task),
@@ -271,7 +283,6 @@ pub static ALLOWED: [Kfunc; 72] = numbered([
 
 const KERNEL_OBJECT: &str =
     "it makes or takes an object of the kernel that the program reads freely";
-const RES_LOCK: &str = "locks that may fail are not isolated yet";
 const LATER: &str = "what it starts runs in a task that it chooses, which the program may read";
 const ANY_READ: &str = "it reads any address it is given";
 const FILE: &str = "its dynptrs are of files";
@@ -282,7 +293,7 @@ const SLEEPS: &str = "it may sleep";
 /// Kfuncs that an XDP program could call without isolation, in the order of
 /// their names, and why they are refused with it. `bpf_throw` is not a call
 /// ([`super::super::rewrite`]).
-pub static REFUSED: [(&str, &str); 82] = [
+pub static REFUSED: [(&str, &str); 78] = [
     ("__bpf_trap", NOT_REVIEWED),
     ("bpf_cast_to_kern_ctx", KERNEL_OBJECT),
     ("bpf_cgroup_read_xattr", KERNEL_OBJECT),
@@ -331,10 +342,6 @@ pub static REFUSED: [(&str, &str); 82] = [
     ("bpf_probe_read_user_str_dynptr", ANY_READ),
     ("bpf_put_mem_cgroup", KERNEL_OBJECT),
     ("bpf_rdonly_cast", KERNEL_OBJECT),
-    ("bpf_res_spin_lock", RES_LOCK),
-    ("bpf_res_spin_lock_irqsave", RES_LOCK),
-    ("bpf_res_spin_unlock", RES_LOCK),
-    ("bpf_res_spin_unlock_irqrestore", RES_LOCK),
     ("bpf_send_signal_task", NOT_REVIEWED),
     ("bpf_strcasecmp", ANY_READ),
     ("bpf_strcasestr", ANY_READ),
@@ -378,6 +385,11 @@ pub fn by_name(name: &str) -> Option<&'static Kfunc> {
 /// The kfunc with this number of ours.
 pub fn by_id(id: u32) -> Option<&'static Kfunc> {
     ALLOWED.get(id.checked_sub(FIRST)? as usize)
+}
+
+/// Whether number `id` is a kfunc about the pages of an arena.
+pub fn is_of_arena(id: u32) -> bool {
+    by_id(id).is_some_and(|kfunc| kfunc.name.starts_with("bpf_arena_"))
 }
 
 /// Why an isolated program may not call the kfunc of this name.
@@ -452,6 +464,13 @@ mod tests {
                 assert_eq!(sized, size, "{}", kfunc.name);
             }
         }
+    }
+
+    #[test]
+    fn kfuncs_of_arenas_are_known_by_their_numbers() {
+        let arena = |name: &str| is_of_arena(by_name(name).unwrap().call.id);
+        assert!(arena("bpf_arena_alloc_pages") && arena("bpf_arena_reserve_pages"));
+        assert!(!arena("bpf_dynptr_adjust") && !is_of_arena(0));
     }
 
     #[test]

@@ -193,8 +193,8 @@ pub struct Helper {
     pub sync: Sync,
     /// What it returns.
     pub gives: Gives,
-    /// What the run holds after it, if it returned something (spin locks:
-    /// always).
+    /// What the run holds after it, if it returned something (spin locks: always;
+    /// resilient ones: if it returned 0).
     pub acquires: Option<Resource>,
     /// What the run must hold before it, and no longer holds after.
     pub releases: Option<Resource>,
