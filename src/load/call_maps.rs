@@ -88,6 +88,10 @@ pub(super) fn map_types(id: u32) -> u32 {
         b::bpf_map_type_BPF_MAP_TYPE_LRU_HASH,
         b::bpf_map_type_BPF_MAP_TYPE_ARRAY,
     ];
+    if name(id) == Some("bpf_map_sum_elem_count") {
+        // Of any type that has a bit.
+        return u32::MAX;
+    }
     let (types, more): (&[u32], &[u32]) = match id {
         id::MAP_LOOKUP_ELEM => (&values, &looked_up),
         id::MAP_UPDATE_ELEM | id::MAP_DELETE_ELEM => (&values, &[]),

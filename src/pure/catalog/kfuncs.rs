@@ -169,7 +169,7 @@ const fn numbered<const N: usize>(mut table: [Kfunc; N]) -> [Kfunc; N] {
 
 /// The kfuncs that an isolated XDP program may call, in the order of their
 /// names.
-pub static ALLOWED: [Kfunc; 76] = numbered([
+pub static ALLOWED: [Kfunc; 77] = numbered([
     // Of the addresses the low half counts, and what is done is done to the arena alone.
     kfunc(
         "bpf_arena_alloc_pages",
@@ -228,6 +228,8 @@ pub static ALLOWED: [Kfunc; 76] = numbered([
     kfunc("bpf_list_push_front_impl", &PUSH),
     kfunc("bpf_local_irq_restore", &[Object(End(IrqFlags))]),
     kfunc("bpf_local_irq_save", &[Object(New(IrqFlags))]),
+    // Any map: it reads a count for each CPU, which the map has or not.
+    kfunc("bpf_map_sum_elem_count", &[Map]),
     kfunc("bpf_obj_drop", &[OWNED, META]),
     kfunc("bpf_obj_drop_impl", &[OWNED, META]),
     owning("bpf_obj_new", &[SIZE, META]),
@@ -293,7 +295,7 @@ const SLEEPS: &str = "it may sleep";
 /// Kfuncs that an XDP program could call without isolation, in the order of
 /// their names, and why they are refused with it. `bpf_throw` is not a call
 /// ([`super::super::rewrite`]).
-pub static REFUSED: [(&str, &str); 78] = [
+pub static REFUSED: [(&str, &str); 77] = [
     ("__bpf_trap", NOT_REVIEWED),
     ("bpf_cast_to_kern_ctx", KERNEL_OBJECT),
     ("bpf_cgroup_read_xattr", KERNEL_OBJECT),
@@ -329,7 +331,6 @@ pub static REFUSED: [(&str, &str); 78] = [
     ("bpf_key_put", KERNEL_OBJECT),
     ("bpf_lookup_system_key", KERNEL_OBJECT),
     ("bpf_lookup_user_key", SLEEPS),
-    ("bpf_map_sum_elem_count", NOT_REVIEWED),
     ("bpf_mem_cgroup_flush_stats", KERNEL_OBJECT),
     ("bpf_mem_cgroup_memory_events", KERNEL_OBJECT),
     ("bpf_mem_cgroup_page_state", KERNEL_OBJECT),
