@@ -326,6 +326,7 @@ SEC("xdp") int count_two_lists(struct xdp_md *ctx)
 	if (!c)
 		return XDP_ABORTED;
 	c->word = packet_size(ctx);
+	c->behind = 0;
 	again = bpf_refcount_acquire(c);
 	bpf_spin_lock(&count_lock);
 	bpf_list_push_back(&ones, &c->one);
@@ -357,6 +358,7 @@ SEC("xdp") int count_pushed_twice(struct xdp_md *ctx)
 	if (!c)
 		return XDP_ABORTED;
 	c->word = packet_size(ctx);
+	c->behind = 0;
 	again = bpf_refcount_acquire(c);
 	bpf_spin_lock(&count_lock);
 	result[0] += bpf_list_push_back(&ones, &c->one);
