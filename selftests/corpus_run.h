@@ -19,6 +19,7 @@
 #define MAX_OUT (MAX_PACKET + 4096)
 #define META 16
 #define MAX_MAPS 16
+#define MAX_TARGETS 32
 
 /* A context needs the last size: several pages. */
 static const unsigned int sizes[] = {64, 256, 1500, 3500, MAX_PACKET};
@@ -216,22 +217,84 @@ static inline void listen_locally(void)
 		die("sockets at port 5201: %s", strerror(errno));
 }
 
-/* Opens the file and loads `program` of it, and with it what it may call by a tail call. */
-static inline int load_subject(struct subject *s, const char *path, const char *program)
+/* The programs that are in a file's tables for tail calls. */
+struct targets {
+	char path[256];
+	char names[MAX_TARGETS][64];
+	int n;
+};
+
+static inline bool is_target(const struct targets *targets, const struct bpf_program *prog)
+{
+	for (int i = 0; i < targets->n; i++)
+		if (!strcmp(targets->names[i], bpf_program__name(prog)))
+			return true;
+	return false;
+}
+
+/* Notes the program with this number, if it is not there yet. */
+static inline void add_target(struct targets *targets, struct bpf_object *obj, __u32 id)
 {
 	struct bpf_program *prog;
-	bool targets;
+
+	bpf_object__for_each_program(prog, obj) {
+		if (program_id(bpf_program__fd(prog)) != id || is_target(targets, prog))
+			continue;
+		if (targets->n == MAX_TARGETS)
+			die("%s: too many targets", targets->path);
+		snprintf(targets->names[targets->n++], sizeof(targets->names[0]), "%s",
+			 bpf_program__name(prog));
+	}
+}
+
+/*
+ * Which they are, libbpf knows when it has filled the tables: so all of the file is
+ * loaded once. The file that was asked for last is remembered.
+ */
+static inline const struct targets *targets_of(const char *path)
+{
+	static struct targets targets;
+	struct bpf_object *obj;
+	struct bpf_map *map;
+
+	if (!strcmp(targets.path, path))
+		return &targets;
+	targets.n = 0;
+	snprintf(targets.path, sizeof(targets.path), "%s", path);
+	obj = bpf_object__open_file(path, NULL);
+	if (!obj)
+		die("%s: %s", path, strerror(errno));
+	if (has_type(obj, BPF_MAP_TYPE_PROG_ARRAY) && bpf_object__load(obj))
+		die("%s does not load: %s", path, strerror(errno));
+	bpf_object__for_each_map(map, obj) {
+		__u32 n = bpf_map__max_entries(map), id;
+
+		if (bpf_map__type(map) != BPF_MAP_TYPE_PROG_ARRAY)
+			continue;
+		for (__u32 i = 0; i < n; i++)
+			if (!bpf_map_lookup_elem(bpf_map__fd(map), &i, &id))
+				add_target(&targets, obj, id);
+	}
+	bpf_object__close(obj);
+	return &targets;
+}
+
+/* Opens the file and loads `program` of it, and with it what can be called by a tail call. */
+static inline int load_subject(struct subject *s, const char *path, const char *program)
+{
+	const struct targets *targets = targets_of(path);
+	struct bpf_program *prog;
 
 	*s = (struct subject){.obj = bpf_object__open_file(path, NULL)};
 	if (!s->obj)
 		die("%s: %s", path, strerror(errno));
-	targets = has_type(s->obj, BPF_MAP_TYPE_PROG_ARRAY);
 	bpf_object__for_each_program(prog, s->obj) {
 		bool this = !strcmp(bpf_program__name(prog), program);
 
 		if (this)
 			s->prog = prog;
-		bpf_program__set_autoload(prog, this || targets || prepares(prog));
+		bpf_program__set_autoload(prog,
+					  this || is_target(targets, prog) || prepares(prog));
 	}
 	return bpf_object__load(s->obj);
 }
