@@ -17,15 +17,17 @@ struct Entry {
 }
 
 impl Entry {
-    const NONE: Self = Self {
-        id: Atomic::new(0),
-        size: Atomic::new(0),
-        destructor: Atomic::new(0),
-    };
+    const fn none() -> Self {
+        Self {
+            id: Atomic::new(0),
+            size: Atomic::new(0),
+            destructor: Atomic::new(0),
+        }
+    }
 }
 
 /// By the number of the type. Written by [`init`] before any program is loaded.
-static TYPES: [Entry; KernelType::ALL.len()] = [const { Entry::NONE }; KernelType::ALL.len()];
+static TYPES: [Entry; KernelType::ALL.len()] = [const { Entry::none() }; KernelType::ALL.len()];
 
 /// Asks the kernel. Process context; the symbols are resolved.
 ///

@@ -142,11 +142,11 @@ fn per_cpu(run: &mut Run, is_it: impl Fn(&Loan) -> bool) -> Option<u32> {
 /// The same of that which the kernel has at `base`: what a call that asks for the memory of
 /// one CPU is passed.
 pub(super) fn per_cpu_size(run: &mut Run, base: u64) -> Option<u32> {
-    // SAFETY: the place is on loan, so it is there, and the kernel has written it once.
-    per_cpu(
-        run,
-        |loan| unsafe { (loan.start as *const u64).read() } == base,
-    )
+    per_cpu(run, |loan| {
+        // SAFETY: the place is on loan, so it is there, and the kernel has written it once.
+        let at = unsafe { (loan.start as *const u64).read() };
+        at == base
+    })
 }
 
 /// Lends the memory of one CPU at `start`, `size` bytes.

@@ -11,8 +11,8 @@
 //! not know the one from the other.
 
 use super::ArgKind::{
-    Buffer, Callback, Ctx, Graph, KernelObjectOf, Map, Object, Reference, ResSpinLock, Scalar, Size,
-    Timer, Words, Workqueue,
+    Buffer, Callback, Ctx, Graph, KernelObjectOf, Map, Object, Reference, ResSpinLock, Scalar,
+    Size, Timer, Words, Workqueue,
 };
 use super::{audited, with_ctx, ArgKind, Gives, Helper, Resource, Special, Sync};
 use crate::pure::graph::Part;
