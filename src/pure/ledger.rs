@@ -201,6 +201,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     extern crate std;
+    use std::vec;
     use std::vec::Vec;
 
     #[test]

@@ -3,7 +3,7 @@
 //! the domain can write in between, so a helper that first checks a length and
 //! then goes by it would go by another one. They are given copies.
 
-use super::helper::{refuse, Audited};
+use super::audit::{refuse, Audited};
 use crate::bindings as b;
 use crate::event::frame::byte;
 use crate::load::site::{flag, kind};

@@ -13,7 +13,9 @@
 //! the kernel gives: pointers to its own memory are replaced by what the program
 //! may have, as the site says through which the run below has left.
 
-use super::helper::{audit, give_value, lend, refuse, Audited, Kept};
+use super::audit::{audit, refuse, Audited};
+use super::helper::Kept;
+use super::lending::{give_value, lend};
 use super::shadow::LINE;
 use super::{callers, graph, later, objects, this_cpu, Run};
 use crate::bindings as b;

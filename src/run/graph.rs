@@ -23,9 +23,9 @@
 //! place for the node as if the answer were always the same, and then the node is
 //! taken out again and given back.
 
-use super::helper::{
-    audit_callback, fields_of, holds, lend, make_room, refuse, Audited, Kept, Refused,
-};
+use super::audit::{audit_callback, holds, refuse, Audited, Refused};
+use super::helper::Kept;
+use super::lending::{fields_of, lend, make_room};
 use super::level::Level;
 use super::{function, pointers, Run};
 use crate::bindings as b;

@@ -17,7 +17,7 @@
 //! address is what programs know a map by, the key is copied into the frame, the
 //! value becomes the domain's or a loan.
 
-use super::helper::{give_value, lend};
+use super::lending::{give_value, lend};
 use super::{function, this_cpu, Run};
 use crate::bindings as b;
 use crate::pure::loan::{Kind as Lent, Loan};

@@ -2,8 +2,9 @@
 //! Loans, ledger and objects of a run, kept for each CPU and nesting level: kernel
 //! memory, made once, so that a run allocates nothing.
 
+use super::{graph, locks, objects, pointers};
 use crate::bindings as b;
-use crate::pure::ledger::Ledger;
+use crate::pure::ledger::{Kind as Held, Ledger};
 use crate::pure::loan::Loans;
 use crate::pure::objects::Objects;
 use core::mem::MaybeUninit;
@@ -32,6 +33,32 @@ impl Level {
         self.ledger.clear();
         self.objects.clear();
     }
+}
+
+/// Gives back what a run still holds, last acquired first, through the
+/// kernel's own release functions. Locks are first: giving an object back can take
+/// another.
+pub(super) fn give_back(level: &mut Level) {
+    locks::give_back(level);
+    while let Some(held) = level.ledger.pop() {
+        // SAFETY: the ledger holds what helpers of this run acquired and no helper released.
+        unsafe {
+            match held.kind {
+                // None is left.
+                Held::SpinLock | Held::ResSpinLock | Held::LockFlags => 0,
+                Held::RingbufRecord => b::bailey_k_bpf_ringbuf_discard(held.addr, 0, 0, 0, 0),
+                Held::Socket => b::bailey_k_bpf_sk_release(held.addr, 0, 0, 0, 0),
+                Held::RcuRead => b::bailey_rcu_read_unlock(),
+                Held::PreemptOff => b::bailey_preempt_enable(),
+                Held::IrqFlags | Held::BitsIterator => objects::give_back(level, &held),
+                Held::Object | Held::Placing => graph::give_back(level, held.addr),
+                Held::Reference(of) => pointers::give_back(of, held.addr),
+                Held::PerCpuObject => pointers::free(held.addr),
+            };
+        }
+    }
+    level.loans.clear();
+    level.objects.clear();
 }
 
 /// All levels of one CPU.

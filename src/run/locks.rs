@@ -8,7 +8,7 @@
 //! deadlocks relies on that (include/asm-generic/rqspinlock.h). So it is asked anew at
 //! each call, by the ledger.
 
-use super::helper::field;
+use super::audit::field;
 use super::level::Level;
 use super::{graph, objects, Run};
 use crate::bindings as b;

@@ -3,7 +3,7 @@
 //! kernel's; it is decoded, checked against what this run was lent, and carried
 //! out here, atomically where it is atomic.
 
-use super::helper::spares_fields;
+use super::lending::spares_fields;
 use super::{arena, loops, pointers, probe, this_cpu, Run};
 use crate::bindings as b;
 use crate::breach;

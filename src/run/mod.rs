@@ -3,12 +3,14 @@
 //! helpers/gate.S; what they call when there is more to do is here.
 
 mod arena;
+mod audit;
 pub(crate) mod callers;
 mod copies;
 mod function;
 mod graph;
 pub(crate) mod helper;
 mod later;
+mod lending;
 pub(crate) mod level;
 mod locks;
 mod loops;
@@ -17,6 +19,7 @@ mod objects;
 mod pointers;
 pub(crate) mod probe;
 mod records;
+mod results;
 pub(crate) mod shadow;
 mod tail;
 
@@ -231,7 +234,7 @@ impl Run {
     /// Gives back what the run holds and was lent, and its level.
     pub(crate) fn end_level(&mut self) {
         if let Some(level) = self.used_level() {
-            helper::give_back(level);
+            level::give_back(level);
             self.raw.work &= !b::BAILEY_WORK_LEVEL;
             this_cpu().levels_top -= 1;
         }

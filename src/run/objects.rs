@@ -7,7 +7,9 @@
 //! What an object points to is looked at anew at each call: memory must be the
 //! run's, a record held, a packet that of the run.
 
-use super::helper::{audit, has_room, lend, reachable, refuse, Audited, Kept};
+use super::audit::{audit, reachable, refuse, Audited, Refused};
+use super::helper::{has_room, Kept};
+use super::lending::lend;
 use super::level::Level;
 use super::{locks, Run};
 use crate::bindings as b;
@@ -148,8 +150,8 @@ pub(super) fn call(
     }
 }
 
-fn refused(addr: u64) -> super::helper::Refused {
-    super::helper::Refused { addr }
+fn refused(addr: u64) -> Refused {
+    Refused { addr }
 }
 
 fn object(run: &mut Run, at: usize) -> Option<Object> {

@@ -14,8 +14,10 @@
 //! each call that asks for the memory of one CPU. No address but one that was found so is
 //! taken there, and what comes back is on loan.
 
+use super::audit::{holds, refuse, Audited, Refused};
 use super::graph::{find, loan};
-use super::helper::{holds, lend, refuse, Audited, Kept, Refused};
+use super::helper::Kept;
+use super::lending::lend;
 use super::Run;
 use crate::bindings as b;
 use crate::domain::fields::{Fields, Pointee, Type};

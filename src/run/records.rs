@@ -11,7 +11,9 @@
 //!
 //! A record that is large, or for which there is no room, is a loan in the ring.
 
-use super::helper::{lend, Audited, Kept};
+use super::audit::Audited;
+use super::helper::Kept;
+use super::lending::lend;
 use super::shadow::{copy_bytes, LINE};
 use super::{objects, Run};
 use crate::bindings as b;
