@@ -465,11 +465,14 @@ static void arguments(const struct breach *b)
 		for (int round = 0; round < rounds; round++) {
 			const struct class *class = round ? &classes[round - 1] : NULL;
 			/*
-			 * A look-up in an array and a checksum are no calls: key and bytes are
-			 * loaded like anything else.
+			 * A look-up in an array, a checksum and a function on strings are no
+			 * calls: key and bytes are loaded like anything else. Of an address that
+			 * is none of the kernel's such a function says so, and reads nothing.
 			 */
-			bool is_loaded = starts(name, "in_array_key") || starts(name, "in_csum");
-			bool may_load = class && class->readable && is_loaded;
+			bool is_string = starts(name, "in_str");
+			bool is_loaded = starts(name, "in_array_key") || starts(name, "in_csum") ||
+					 is_string;
+			bool may_load = class && class->readable && is_loaded, is_told;
 			struct outcome out;
 			__u64 target;
 
@@ -488,7 +491,9 @@ static void arguments(const struct breach *b)
 			tried++;
 			harm += victim_harm(0) != 0;
 			evidence += reads && out.order.done && out.order.got == want;
-			if (expect == STOP ? !was_ended(&out) && !may_load : !out.order.done) {
+			is_told = is_string && target >> 56 != 0xff && (int)out.order.got == -ERANGE;
+			if (expect == STOP ? !was_ended(&out) && !may_load && !is_told :
+					     !out.order.done) {
 				through++;
 				printf("# %s at %llx: verdict %d, done %llu, got %llx\n", name, target,
 				       out.verdict, out.order.done, out.order.got);

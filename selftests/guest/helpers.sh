@@ -45,6 +45,8 @@ equal "a helper is as its prototype says" \
     "$(grep '^xdp_load_bytes ' /tmp/helpers)"
 equal "what has no gate has no count" "confined -" \
     "$(awk '$1 == "get_smp_processor_id" { print $3, $11 }' /tmp/helpers)"
+equal "nor has what becomes instructions" "confined string,string,number number -" \
+    "$(awk '$1 == "bpf_strnstr" { print $3, $4, $5, $11 }' /tmp/helpers)"
 equal "nothing has been called" "" "$(awk 'NR > 1 && $11 !~ /^[-0]$/' /tmp/helpers)"
 
 # Ten calls a run; one; a look-up whose value is lent; two kfuncs, in a function of its own.

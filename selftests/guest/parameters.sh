@@ -58,13 +58,16 @@ for kind in tracing classic; do
 done
 wait
 check "strict: a tracing program does not load" test ! -e /sys/fs/bpf/oracle
-load_verbose follows >/tmp/log
-check "strict: what follows pointers of the kernel's is told of kernel_reads" \
-    grep 'bailey: .*kernel_reads=1' /tmp/log
-echo 1 >/sys/module/bailey/parameters/kernel_reads
-check "strict: with kernel_reads it loads" load_verbose follows
-equal "strict: and is isolated" isolated "$(state follows)"
-rm -f /sys/fs/bpf/one
+for kind in follows follows_string; do
+    load_verbose $kind >/tmp/log
+    check "strict: $kind is told of kernel_reads" \
+        grep 'bailey: .*kernel_reads=1' /tmp/log
+    echo 1 >/sys/module/bailey/parameters/kernel_reads
+    check "strict: with kernel_reads $kind loads" load_verbose $kind
+    equal "strict: and is isolated" isolated "$(state $kind)"
+    echo 0 >/sys/module/bailey/parameters/kernel_reads
+    rm -f /sys/fs/bpf/one
+done
 check "strict: after refusals the module leaves" unload_module
 
 need_module policy=permit isolation=program

@@ -36,6 +36,13 @@ struct {
 	__type(value, struct locked);
 } locks SEC(".maps");
 
+extern int bpf_strlen(const char *s) __ksym;
+extern int bpf_strnchr(const char *s, __u64 count, char c) __ksym;
+extern int bpf_strcmp(const char *s1, const char *s2) __ksym;
+extern int bpf_strcasecmp(const char *s1, const char *s2) __ksym;
+extern int bpf_strspn(const char *s, const char *accept) __ksym;
+extern int bpf_strnstr(const char *s1, const char *s2, __u64 len) __ksym;
+
 struct place global;
 const char format[] = "%d %d";
 
@@ -127,6 +134,12 @@ ARGUMENT(in_csum_to, got = bpf_csum_diff(NULL, 0, p, 8, 0))
 ARGUMENT(in_ring_output, bpf_ringbuf_output(&ring, p, 8, 0))
 ARGUMENT(in_perf_output, bpf_perf_event_output(ctx, &events, BPF_F_CURRENT_CPU, p, 12))
 ARGUMENT(in_strncmp, got = bpf_strncmp(p, 6, "bailey"))
+ARGUMENT(in_str_length, got = bpf_strlen(p))
+ARGUMENT(in_str_byte, got = bpf_strnchr(p, 1, 'x'))
+ARGUMENT(in_str_first, got = bpf_strcmp(p, "bailey"))
+ARGUMENT(in_str_second, got = bpf_strcasecmp("bailey", p))
+ARGUMENT(in_str_set, got = bpf_strspn("bailey", p))
+ARGUMENT(in_str_within, got = bpf_strnstr(p, "bailey", 100))
 ARGUMENT(in_snprintf_args, bpf_snprintf((char *)&global, 32, format, p, 16))
 ARGUMENT(in_trace_args, bpf_trace_vprintk(format, sizeof(format), p, 16))
 ARGUMENT(in_sk_lookup, {

@@ -17,6 +17,8 @@ struct {
 	__uint(value_size, 4);
 } events SEC(".maps");
 
+extern int bpf_strlen(const char *s) __ksym;
+
 struct place global;
 const char format[] = "%d %d";
 
@@ -97,6 +99,21 @@ SEC("xdp") int beyond_record(struct xdp_md *ctx)
 	((volatile __u64 *)record)[LENT_RECORD / 8 - 5] = 0x4141414141414141;
 	bpf_ringbuf_discard(record, 0);
 	return survived(o, 0);
+}
+
+/* A string without an end, in a value that is lent. */
+SEC("xdp") int beyond_string(struct xdp_md *ctx)
+{
+	struct order *o = take_order();
+	struct place *value;
+	__u32 one = 1;
+
+	value = bpf_map_lookup_elem(&hash, &one);
+	if (!o || !value)
+		return XDP_DROP;
+	for (int i = 0; i < 32; i++)
+		value->words[i] = 0x4141414141414141;
+	return survived(o, bpf_strlen((const char *)value));
 }
 
 char _license[] SEC("license") = "GPL";

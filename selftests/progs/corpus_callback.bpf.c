@@ -89,6 +89,25 @@ SEC("xdp") int loop(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
+extern int bpf_strnlen(const char *s, __u64 count) __ksym;
+extern int bpf_strchr(const char *s, char c) __ksym;
+
+/* Functions on strings, of the caller's stack. */
+static long look_at_string(__u32 i, struct state *s)
+{
+	s->sum = s->sum * 31 + bpf_strnlen((char *)&s->limit, i) + bpf_strchr((char *)&s->limit, 'l');
+	return 0;
+}
+
+SEC("xdp") int loop_over_string(struct xdp_md *ctx)
+{
+	struct state s = {.limit = 0x6c61636f6c};
+
+	result[0] = bpf_loop(packet_size(ctx), look_at_string, &s, 0);
+	result[1] = s.sum;
+	return XDP_PASS;
+}
+
 SEC("xdp") int loop_known_count(struct xdp_md *ctx)
 {
 	struct state s = {};

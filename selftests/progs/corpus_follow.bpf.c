@@ -41,4 +41,24 @@ SEC("xdp") int follow_to_nothing(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
+extern __s64 bpf_strcmp(const char *s1, const char *s2) __ksym;
+extern __s64 bpf_strlen(const char *s) __ksym;
+extern __s64 bpf_strstr(const char *s1, const char *s2) __ksym;
+
+/* Strings that nobody has lent, and some of the program's own beside. */
+SEC("xdp") int follow_to_strings(struct xdp_md *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	char comm[16] = {};
+
+	bpf_get_current_comm(comm, sizeof(comm));
+	result[0] = bpf_strcmp(task->group_leader->comm, comm);
+	result[1] = bpf_strlen(task->group_leader->group_leader->comm);
+	result[2] = bpf_strlen(task->real_parent->comm) > 0;
+	result[3] = bpf_strstr(task->group_leader->comm, comm + 2);
+	result[4] = bpf_strlen(comm);
+	result[5] = bpf_strlen((const char *)task->mm->start_code);
+	return XDP_PASS;
+}
+
 char _license[] SEC("license") = "GPL";

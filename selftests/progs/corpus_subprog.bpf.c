@@ -950,6 +950,38 @@ SEC("xdp") int call_global_value(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
+extern int bpf_strlen(const char *s) __ksym;
+extern int bpf_strcmp(const char *s1, const char *s2) __ksym;
+extern int bpf_strcasestr(const char *s1, const char *s2) __ksym;
+
+/* Functions on strings, which become instructions wherever they are called. */
+
+SUBPROG int compare_strings(const char *s, const char *t)
+{
+	return bpf_strcmp(s, t) * 100 + bpf_strlen(s);
+}
+
+__noinline int global_string(__u64 word)
+{
+	char s[9] = {};
+
+	__builtin_memcpy(s, &word, 8);
+	return compare_strings(s, "in") + bpf_strcasestr(s, "Of");
+}
+
+SEC("xdp") int call_with_strings(struct xdp_md *ctx)
+{
+	char s[16] = "in a function", t[16] = "in a Function";
+
+	t[5] = packet_size(ctx) > 256 ? 'f' : 'F';
+	result[0] = compare_strings(s, t);
+	result[1] = compare_strings(t, s);
+	result[2] = bpf_strcasestr(s, "FUN") + compare_strings(s + 3, s + 3);
+	result[3] = global_string(0x666f207473726966);
+	result[4] = global_string(packet_size(ctx)) + global_string(0x6e69);
+	return XDP_PASS;
+}
+
 SEC("xdp") int call_global_resize(struct xdp_md *ctx)
 {
 	__u64 *p;

@@ -41,12 +41,16 @@ SEC("xdp") int pointer(struct xdp_md *ctx)
 	return p && p->of_tests ? XDP_PASS : XDP_DROP;
 }
 
-extern int bpf_strlen(const char *s) __ksym;
+extern int bpf_probe_read_kernel_dynptr(const struct bpf_dynptr *ptr, __u64 off, __u64 size,
+					const void *from) __ksym;
 
 /* A kernel function, which reads any address. */
 SEC("xdp") int kfunc(struct xdp_md *ctx)
 {
-	counted += bpf_strlen("four");
+	struct bpf_dynptr ptr;
+
+	if (!bpf_dynptr_from_mem(&counted, sizeof(counted), 0, &ptr))
+		bpf_probe_read_kernel_dynptr(&ptr, 0, sizeof(counted), ctx);
 	return XDP_PASS;
 }
 
@@ -62,6 +66,22 @@ SEC("xdp") int follows(struct xdp_md *ctx)
 	struct task_struct___led *task = (void *)bpf_get_current_task_btf();
 
 	counted += task->group_leader->pid;
+	return XDP_PASS;
+}
+
+extern int bpf_strlen(const char *s) __ksym;
+
+struct task_struct___named {
+	struct task_struct___named *group_leader;
+	char comm[16];
+} __attribute__((preserve_access_index));
+
+/* The same, but it does not load from there itself. */
+SEC("xdp") int follows_string(struct xdp_md *ctx)
+{
+	struct task_struct___named *task = (void *)bpf_get_current_task_btf();
+
+	counted += bpf_strlen(task->group_leader->comm);
 	return XDP_PASS;
 }
 

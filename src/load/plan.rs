@@ -24,11 +24,12 @@ use crate::pure::insn::{Insn, REG_1, REG_FP};
 use crate::pure::rewrite::functions::{
     self, Function, Layout, Leaps, Origin, Scratch, MAX_FUNCTIONS,
 };
-use crate::pure::rewrite::inline::{Chains, Inline, Row, What};
+use crate::pure::rewrite::inline::{Chains, Inline, Row, Strings, What};
 use crate::pure::rewrite::{
     self, blinding, survey, timed_may_goto, Known, MayGoto, PtrKind, Refusal,
     FUNCTION_PROLOGUE_LEN, PROLOGUE_LEN,
 };
+use crate::run::probe;
 use crate::store;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -466,20 +467,44 @@ impl Work<'_> {
 /// The calls that need no gate.
 fn inlined(known: &Knowledge, helpers: &Helpers, domain: &Member) -> Result<KVVec<Inline>, Reason> {
     let mut inlined = KVVec::new();
+    // SAFETY: reads what the kernel has decided when it started.
+    let half = if unsafe { b::bailey_has_5_levels() } != 0 {
+        56
+    } else {
+        47
+    };
+    let follows = may_follow(known);
     for index in 0..known.insns().len() {
-        let what = match facts_of(known, helpers, index).helper {
+        let facts = facts_of(known, helpers, index);
+        let what = match facts.helper {
             // Of a key in one map, always the same, whose values are the domain's.
             Some(catalog::id::MAP_LOOKUP_ELEM) => known.map_argument(index, 1).and_then(|map| {
                 domain.with_values(|values| looked_up(known, map, values.of_map(map)?))
             }),
             Some(catalog::id::CSUM_DIFF) => Some(What::Checksum),
-            _ => None,
+            _ => match facts.kfunc.and_then(|name| Strings::by_name(name, half)) {
+                Some(_) if follows && !probe::is_allowed() => {
+                    return Err((index, Refusal::FollowedString).into());
+                }
+                Some(strings) if follows => Some(What::Strings(strings.following())),
+                strings => strings.map(What::Strings),
+            },
         };
         if let Some(inline) = what.and_then(|what| Inline::new(index as u32, what)) {
             push(&mut inlined, inline)?;
         }
     }
     Ok(inlined)
+}
+
+/// Whether the program reads words out of objects of the kernel's, which may be addresses.
+/// Of what it passes to functions on strings the verifier notes nothing.
+fn may_follow(known: &Knowledge) -> bool {
+    known.insns().iter().enumerate().any(|(index, insn)| {
+        let is_word = (insn.is_load() || insn.is_probe()) && insn.access_bytes() == 8;
+        let pointer = known.pointer(index);
+        is_word && matches!(pointer, PtrKind::LentObject | PtrKind::Followed)
+    })
 }
 
 /// How a key is looked up in `map`, whose values the domain shows, without a gate.

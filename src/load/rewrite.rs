@@ -71,6 +71,8 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
             Action::DropMask => new[at] = dropped_mask(),
             Action::Exit => new[at] = Insn::call(exit_imm),
             Action::LoopCheck => new[at] = LOOP_CHECK,
+            // Instructions stand in its place.
+            Action::Inline => return Err(EFAULT),
             Action::FunctionAddress => {
                 // To the program, a function is the number of its image.
                 let start = (index as i64 + i64::from(insn.imm) + 1) as u32;

@@ -352,6 +352,8 @@ pub(super) fn entry(
                 arg.kind = kind::PER_CPU;
             }
             ArgKind::ConstStr => arg.kind = kind::CONST_STR,
+            // Such a call has no gate.
+            ArgKind::OwnStr => return Err(Reason::UnknownHelper(helper.id)),
             ArgKind::Callback => {
                 arg.kind = kind::CALLBACK;
                 arg.size = if helper.special == Special::CallsLater {

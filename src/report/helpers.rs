@@ -56,7 +56,7 @@ fn argument(kind: ArgKind) -> &'static str {
         ArgKind::RingbufRecord => "record",
         ArgKind::Socket => "socket",
         ArgKind::KernelObject | ArgKind::KernelObjectOf(_) | ArgKind::Reference(_) => "object",
-        ArgKind::ConstStr => "string",
+        ArgKind::ConstStr | ArgKind::OwnStr => "string",
         ArgKind::Timer | ArgKind::Workqueue => "field",
         ArgKind::Callback => "callback",
         ArgKind::Object(_) => "name",
@@ -132,7 +132,7 @@ fn gate(gate: Gate) -> &'static str {
     match gate {
         Gate::Scalar => "kernel",
         Gate::Audited => "audited",
-        Gate::Inline => "confined",
+        Gate::Inline | Gate::Instructions => "confined",
         Gate::TailCall => "leaves",
     }
 }
@@ -204,8 +204,12 @@ impl Line<'_> {
         }?;
         write!(f, " {} ", yes_no(self.sleeps))?;
         match self.known {
-            Known::Call(helper) if helper.gate != Gate::Inline => writeln!(f, "{} -", self.calls),
-            Known::Call(_) | Known::Throw => writeln!(f, "- -"),
+            Known::Call(Helper {
+                gate: Gate::Inline | Gate::Instructions,
+                ..
+            })
+            | Known::Throw => writeln!(f, "- -"),
+            Known::Call(_) => writeln!(f, "{} -", self.calls),
             Known::Refused(reason) => writeln!(f, "- {}", Word(reason.as_bytes())),
         }
     }

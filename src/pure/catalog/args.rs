@@ -110,6 +110,9 @@ pub enum ArgKind {
     PerCpuMemory,
     /// A string that ends with a NUL, in a frozen map.
     ConstStr,
+    /// A string that the program's own instructions read: nothing for an audit. No
+    /// prototype of a helper has one.
+    OwnStr,
     /// A `struct bpf_timer` inside a map value.
     Timer,
     /// A `struct bpf_wq` inside a map value. No prototype of a helper has one.

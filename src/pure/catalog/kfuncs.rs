@@ -11,10 +11,10 @@
 //! not know the one from the other.
 
 use super::ArgKind::{
-    Buffer, Callback, Ctx, Graph, KernelObjectOf, Map, Object, Reference, ResSpinLock, Scalar,
-    Size, Timer, Words, Workqueue,
+    Buffer, Callback, Ctx, Graph, KernelObjectOf, Map, Object, OwnStr, Reference, ResSpinLock,
+    Scalar, Size, Timer, Words, Workqueue,
 };
-use super::{audited, with_ctx, ArgKind, Gives, Helper, Resource, Special, Sync};
+use super::{audited, scalar, with_ctx, ArgKind, Gate, Gives, Helper, Resource, Special, Sync};
 use crate::pure::graph::Part;
 use crate::pure::kernel_type::KernelType::{self, Cgroup, CryptoContext, Task};
 use crate::pure::objects::Kind::{Bits, IrqFlags, LockFlags, Numbers, Packet};
@@ -113,6 +113,19 @@ const fn of_context(name: &'static str, args: &'static [ArgKind], sync: Sync) ->
     }
 }
 
+/// One that becomes instructions.
+const fn of_strings(name: &'static str, args: &'static [ArgKind]) -> Kfunc {
+    Kfunc {
+        name,
+        function: name,
+        args,
+        call: Helper {
+            gate: Gate::Instructions,
+            ..scalar(0)
+        },
+    }
+}
+
 const LENGTH: ArgKind = Size { zero_ok: true };
 const DYNPTR: ArgKind = Object(Dynptr);
 
@@ -169,7 +182,7 @@ const fn numbered<const N: usize>(mut table: [Kfunc; N]) -> [Kfunc; N] {
 
 /// The kfuncs that an isolated XDP program may call, in the order of their
 /// names.
-pub static ALLOWED: [Kfunc; 77] = numbered([
+pub static ALLOWED: [Kfunc; 92] = numbered([
     // Of the addresses the low half counts, and what is done is done to the arena alone.
     kfunc(
         "bpf_arena_alloc_pages",
@@ -263,6 +276,21 @@ pub static ALLOWED: [Kfunc; 77] = numbered([
         &[ResSpinLock, Object(End(LockFlags))],
     )
     .releases(Resource::ResSpinLock),
+    of_strings("bpf_strcasecmp", &[OwnStr, OwnStr]),
+    of_strings("bpf_strcasestr", &[OwnStr, OwnStr]),
+    of_strings("bpf_strchr", &[OwnStr, Scalar]),
+    of_strings("bpf_strchrnul", &[OwnStr, Scalar]),
+    of_strings("bpf_strcmp", &[OwnStr, OwnStr]),
+    of_strings("bpf_strcspn", &[OwnStr, OwnStr]),
+    of_strings("bpf_strlen", &[OwnStr]),
+    of_strings("bpf_strncasecmp", &[OwnStr, OwnStr, Scalar]),
+    of_strings("bpf_strncasestr", &[OwnStr, OwnStr, Scalar]),
+    of_strings("bpf_strnchr", &[OwnStr, Scalar, Scalar]),
+    of_strings("bpf_strnlen", &[OwnStr, Scalar]),
+    of_strings("bpf_strnstr", &[OwnStr, OwnStr, Scalar]),
+    of_strings("bpf_strrchr", &[OwnStr, Scalar]),
+    of_strings("bpf_strspn", &[OwnStr, OwnStr]),
+    of_strings("bpf_strstr", &[OwnStr, OwnStr]),
     referring("bpf_task_acquire", &[KernelObjectOf(Task)], Task),
     referring("bpf_task_from_pid", &[Scalar], Task),
     referring("bpf_task_from_vpid", &[Scalar], Task),
@@ -295,7 +323,7 @@ const SLEEPS: &str = "it may sleep";
 /// Kfuncs that an XDP program could call without isolation, in the order of
 /// their names, and why they are refused with it. `bpf_throw` is not a call
 /// ([`super::super::rewrite`]).
-pub static REFUSED: [(&str, &str); 77] = [
+pub static REFUSED: [(&str, &str); 62] = [
     ("__bpf_trap", NOT_REVIEWED),
     ("bpf_cast_to_kern_ctx", KERNEL_OBJECT),
     ("bpf_cgroup_read_xattr", KERNEL_OBJECT),
@@ -344,23 +372,8 @@ pub static REFUSED: [(&str, &str); 77] = [
     ("bpf_put_mem_cgroup", KERNEL_OBJECT),
     ("bpf_rdonly_cast", KERNEL_OBJECT),
     ("bpf_send_signal_task", NOT_REVIEWED),
-    ("bpf_strcasecmp", ANY_READ),
-    ("bpf_strcasestr", ANY_READ),
-    ("bpf_strchr", ANY_READ),
-    ("bpf_strchrnul", ANY_READ),
-    ("bpf_strcmp", ANY_READ),
-    ("bpf_strcspn", ANY_READ),
     ("bpf_stream_print_stack", ANY_READ),
     ("bpf_stream_vprintk", ANY_READ),
-    ("bpf_strlen", ANY_READ),
-    ("bpf_strncasecmp", ANY_READ),
-    ("bpf_strncasestr", ANY_READ),
-    ("bpf_strnchr", ANY_READ),
-    ("bpf_strnlen", ANY_READ),
-    ("bpf_strnstr", ANY_READ),
-    ("bpf_strrchr", ANY_READ),
-    ("bpf_strspn", ANY_READ),
-    ("bpf_strstr", ANY_READ),
     ("bpf_task_work_schedule_resume", LATER),
     ("bpf_task_work_schedule_signal", LATER),
     ("bpf_verify_pkcs7_signature", SLEEPS),
@@ -412,7 +425,7 @@ pub fn sleeps(reason: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{helper, name, Callee, Gate};
+    use super::super::{helper, name, Callee};
     use super::*;
     extern crate std;
     use std::string::ToString;

@@ -119,6 +119,9 @@ pub enum Gate {
     Audited,
     /// Answered without leaving confinement (RDPID).
     Inline,
+    /// Becomes the program's own instructions, wherever it is called
+    /// ([`inline`](super::rewrite::inline)).
+    Instructions,
     /// Leaves the program for another one.
     TailCall,
 }

@@ -29,6 +29,8 @@ pub enum Action {
     /// `bpf_get_smp_processor_id()`: becomes a call of a site's stub that
     /// stays confined and keeps every register but r0.
     SmpProcessorId,
+    /// A call that needs no gate, and becomes instructions wherever it is ([`super::inline`]).
+    Inline,
     /// The load of a `may_goto`'s count: becomes a call of a site's stub that
     /// stays confined and keeps every register but AX.
     LoopCount,
@@ -48,6 +50,7 @@ impl Action {
         !matches!(
             self,
             Self::Keep
+                | Self::Inline
                 | Self::Call
                 | Self::FunctionAddress
                 | Self::Throw
@@ -218,6 +221,7 @@ fn through(helper: &catalog::Helper) -> Action {
     match helper.gate {
         catalog::Gate::Scalar | catalog::Gate::Audited => Action::Helper(helper.id),
         catalog::Gate::Inline => Action::SmpProcessorId,
+        catalog::Gate::Instructions => Action::Inline,
         catalog::Gate::TailCall => Action::TailCall,
     }
 }

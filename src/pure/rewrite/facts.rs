@@ -66,6 +66,7 @@ impl Facts {
         match action {
             Action::Keep | Action::Call | Action::FunctionAddress | Action::DropMask => {}
             Action::Follow
+            | Action::Inline
             | Action::Throw
             | Action::JumpTable
             | Action::LoopCount

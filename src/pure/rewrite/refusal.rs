@@ -33,6 +33,8 @@ pub enum Refusal {
     PercpuAddress,
     /// It follows pointers that it has read out of objects of the kernel's.
     Followed,
+    /// It calls a function on strings, and one may be where such a pointer leads.
+    FollowedString,
     /// It addresses a variable of the kernel.
     KernelVariable,
     /// It reads an object of the kernel directly.
@@ -87,6 +89,9 @@ impl fmt::Display for Refusal {
             Self::PercpuAddress => f.write_str("per-CPU addresses are not isolated"),
             Self::Followed => f.write_str(
                 "it follows pointers of the kernel's (parameter kernel_reads=1 lets it)",
+            ),
+            Self::FollowedString => f.write_str(
+                "a string may be where a pointer of the kernel's leads (parameter kernel_reads=1 lets it)",
             ),
             Self::KernelVariable => f.write_str("direct access to a kernel variable"),
             Self::KernelObject => f.write_str(

@@ -136,7 +136,7 @@ impl Leaps<'_> {
 
     /// What the call at `index` becomes, if it is one that needs no gate.
     fn inline(&self, index: usize, insn: &Insn) -> Option<&Inline> {
-        insn.is_helper_call()
+        (insn.is_helper_call() || insn.is_kfunc_call())
             .then(|| Inline::at(self.inlined, index))
             .flatten()
     }

@@ -8,14 +8,17 @@
 //!   domain shows: of an array ([`row`]) and of a hash map with a store ([`chains`]). What
 //!   it has in R1, the map, is not looked at, since the map is known.
 //! - Checksums ([`checksum`]).
+//! - What the kernel's functions on strings find out ([`strings`]).
 
 pub mod chains;
 pub mod checksum;
 pub mod row;
+pub mod strings;
 
 use super::super::insn::Insn;
 pub use chains::Chains;
 pub use row::Row;
+pub use strings::Strings;
 
 /// What a call does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,9 +29,11 @@ pub enum What {
     Chains(Chains),
     /// `bpf_csum_diff()`
     Checksum,
+    /// It looks at strings.
+    Strings(Strings),
 }
 
-/// A call of a helper that becomes instructions.
+/// A call of a helper or kfunc that becomes instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inline {
     /// Index of the call in the program.
@@ -55,7 +60,7 @@ impl Inline {
         let fits = match what {
             What::Row(row) => row.fits(),
             What::Chains(chains) => chains.fits(),
-            What::Checksum => true,
+            What::Checksum | What::Strings(_) => true,
         };
         fits.then_some(Self { index, what })
     }
@@ -88,6 +93,7 @@ impl Inline {
             What::Row(row) => row.emit(emit),
             What::Chains(chains) => chains.emit(emit),
             What::Checksum => checksum::emit(emit),
+            What::Strings(strings) => strings.emit(emit),
         }
     }
 }
