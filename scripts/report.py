@@ -255,6 +255,15 @@ class Gates:
         ("local_lru", "one that is per CPU and forgets"),
         ("pieces", "a per-CPU array, not in its first 32 KiB"),
     ]
+    STRINGS = [
+        ("strlen", "bpf_strlen of 16 bytes"),
+        ("strlen_256", "bpf_strlen of 256 bytes"),
+        ("strchr", "bpf_strchr, found at the 16th byte"),
+        ("strcmp", "bpf_strcmp of 16 bytes, the same"),
+        ("strcasecmp", "bpf_strcasecmp of 16 bytes, of which 14 are in the other case"),
+        ("strcspn", "bpf_strcspn of 64 bytes, none of three"),
+        ("strstr", "bpf_strstr of 6 bytes, found at the 44th"),
+    ]
     CALLS = [
         ("call and return, static sub-program, 1 site", "call_static", "call_none", 1, 4),
         ("the same, 2 of R6 to R9 saved", "call_saves", "call_none", 1, 4),
@@ -316,6 +325,8 @@ class Gates:
         for program, what in self.MAPS if ("on", "hash_10") in self.least else []:
             self.shortest(f"look-up in {what}", f"{program}_10", f"{program}_1", 9)
             self.shortest(f"access to a value in {what}", f"{program}_value_10", f"{program}_1", 10)
+        for program, what in self.STRINGS if ("on", "strlen_10") in self.least else []:
+            self.shortest(what, f"{program}_10", f"{program}_1", 9)
         self.line("the forwarder of make demo, a memcached get over UDP, whole run", self.run["off", "forwarder", "get"],
                   self.run["on", "forwarder", "get"], self.writes["on", "forwarder", "get"])
         for state, program, packet in self.run:

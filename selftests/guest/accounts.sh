@@ -75,6 +75,7 @@ crossings() {
     done | sort -n -k 1,1 -k 2,2 | head -n 1
 }
 bpftool prog loadall bench.bpf.o /sys/fs/bpf/bench
+bpftool prog loadall bench_strings.bpf.o /sys/fs/bpf/bench/strings
 for map in hash loan; do
     bpftool map update name $map key hex 01 00 00 00 value hex 00 00 00 00 00 00 00 00
 done
@@ -83,6 +84,7 @@ equal "a run without helpers writes the key twice" "0 20" "$(crossings empty)"
 equal "ten look-ups in an array cross no gate" "0 20" "$(crossings array_10)"
 equal "ten look-ups in a per-CPU array cross no gate" "0 20" "$(crossings per_cpu_10)"
 equal "ten checksums cross no gate" "0 20" "$(crossings checksum_10)"
+equal "ten functions on strings cross no gate" "0 20" "$(crossings strings/strstr_10)"
 equal "ten look-ups in a hash map cross no gate" "0 20" "$(crossings hash_10)"
 equal "one in a map whose values are loans crosses it there and back" "10 40" "$(crossings loan_1)"
 equal "a redirect that the program ends with crosses it once" "10 20" "$(crossings redirect_last)"
