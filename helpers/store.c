@@ -85,8 +85,11 @@ int bailey_store_plain_values(union bpf_attr *attr)
 			BPF_SPIN_LOCK | BPF_RES_SPIN_LOCK | BPF_TIMER | BPF_KPTR | BPF_LIST_HEAD |
 			BPF_RB_ROOT | BPF_REFCOUNT | BPF_WORKQUEUE | BPF_UPTR | BPF_TASK_WORK,
 			size);
-		/* The kernel takes an error for none, as of numbers. */
-		plain = IS_ERR_OR_NULL(record);
+		/*
+		 * The kernel takes an error for none, as of numbers. Without memory nobody
+		 * can say: it asks once more, and may find fields then.
+		 */
+		plain = IS_ERR_OR_NULL(record) && record != ERR_PTR(-ENOMEM);
 		if (!IS_ERR_OR_NULL(record))
 			bailey_k_btf_record_free(record);
 	}

@@ -76,6 +76,7 @@ if [ -n "${FAULTS:-}" ]; then
 else
     absorb ./faults --only plain plain refusals.bpf.o
     absorb ./faults stores stores.bpf.o
+    absorb ./faults fields fields.bpf.o
     absorb ./faults on_demand on_demand.bpf.o
     absorb ./faults --only busy --run 2 run load.bpf.o
     absorb ./faults --only loop_uses_maps callback corpus_callback.bpf.o
