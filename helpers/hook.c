@@ -163,6 +163,25 @@ static struct hook {
 };
 
 /*
+ * By its address: a filter by name looks at the name of every function there is, which
+ * takes a good part of a second on a slow machine.
+ */
+static int hook(struct ftrace_ops *ops, const char *symbol)
+{
+	unsigned long function = bailey_k_kallsyms_lookup_name(symbol);
+	int err;
+
+	if (!function)
+		return -ENOENT;
+	err = ftrace_set_filter_ip(ops, function, 0, 1);
+	if (!err)
+		err = register_ftrace_function(ops);
+	if (err)
+		ftrace_free_filter(ops);
+	return err;
+}
+
+/*
  * The kernel frees pages of an arena behind this flush, of just their addresses. Hooked
  * only as long as a domain sees an arena.
  */
@@ -170,19 +189,11 @@ static struct ftrace_ops flush_ops = { .func = flushes, .flags = BEHIND };
 
 int bailey_hook_flushes(int on)
 {
-	static char symbol[] = "flush_tlb_kernel_range";
-	int err = 0;
-
-	if (on) {
-		err = ftrace_set_filter(&flush_ops, (unsigned char *)symbol, strlen(symbol), 0);
-		if (!err)
-			err = register_ftrace_function(&flush_ops);
-	} else {
-		unregister_ftrace_function(&flush_ops);
-	}
-	if (err || !on)
-		ftrace_free_filter(&flush_ops);
-	return err;
+	if (on)
+		return hook(&flush_ops, "flush_tlb_kernel_range");
+	unregister_ftrace_function(&flush_ops);
+	ftrace_free_filter(&flush_ops);
+	return 0;
 }
 
 void bailey_hook_open(void)
@@ -216,12 +227,8 @@ int bailey_hook_install(void)
 	int i, err;
 
 	for (i = 0; i < ARRAY_SIZE(hooks); i++) {
-		err = ftrace_set_filter(&hooks[i].ops, (unsigned char *)hooks[i].symbol,
-					strlen(hooks[i].symbol), 1);
-		if (!err)
-			err = register_ftrace_function(&hooks[i].ops);
+		err = hook(&hooks[i].ops, hooks[i].symbol);
 		if (err) {
-			ftrace_free_filter(&hooks[i].ops);
 			pr_err("bailey: %s cannot be hooked (%d)%s\n", hooks[i].symbol, err,
 			       err == -EBUSY ? ": it has another owner, a live patch or another copy of this hook" : "");
 			bailey_hook_remove();
