@@ -74,7 +74,8 @@ pub(crate) mod kind {
     /// An object of the kernel's that is on loan to the run, whose type is number
     /// `size` in the kernel's BTF.
     pub(crate) const KERNEL_OBJECT: u8 = 23;
-    /// The same, to which the run has a reference.
+    /// One of type number `size` (`crate::pure::kernel_type::KernelType`), to which the run has a
+    /// reference.
     pub(crate) const REFERENCE: u8 = 25;
     /// Where per-CPU memory is that was found in a place on loan.
     pub(crate) const PER_CPU: u8 = 26;
@@ -336,14 +337,12 @@ pub(super) fn entry(
                     ARG_TYPES.btf_id,
                 ))?;
             }
-            ArgKind::KernelObjectOf(of) | ArgKind::Reference(of) => {
-                arg.kind = match kind {
-                    ArgKind::Reference(_) => kind::REFERENCE,
-                    _ => kind::KERNEL_OBJECT,
-                };
+            ArgKind::KernelObjectOf(of) => {
+                arg.kind = kind::KERNEL_OBJECT;
                 let known = kernel_types::of(of).ok_or(Reason::UnknownHelper(helper.id))?;
                 arg.size = known.0;
             }
+            ArgKind::Reference(of) => (arg.kind, arg.size) = (kind::REFERENCE, of as u32),
             ArgKind::PerCpuMemory => {
                 // Of variables of the kernel's nothing is lent.
                 if !known.asks_for_allocated(insn) {

@@ -12,11 +12,11 @@ use crate::breach;
 use crate::domain::fields::Fields;
 use crate::domain::mapped::{Mapped, Seen};
 use crate::event::frame::byte;
-use crate::kernel_types;
 use crate::load::call_maps::is_of;
 use crate::load::site::{flag, kind};
 use crate::load::MapRef;
 use crate::pure::catalog::id;
+use crate::pure::kernel_type::KernelType;
 use crate::pure::ledger::Kind as Held;
 use crate::pure::loan::Kind as Lent;
 use crate::pure::range;
@@ -284,7 +284,7 @@ fn audit_from(
                 }
             }
             kind::REFERENCE => {
-                let of = kernel_types::by_id(arg.size);
+                let of = KernelType::by_number(arg.size as u8);
                 if !of.is_some_and(|of| holds(run, Held::Reference(of), value)) {
                     return refuse(value);
                 }

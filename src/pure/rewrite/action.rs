@@ -229,23 +229,10 @@ fn through(helper: &catalog::Helper) -> Action {
 #[cfg(test)]
 mod tests {
     use super::super::super::insn::size;
+    use super::super::knowledge::tests::{helper, with};
     use super::*;
     extern crate std;
     use std::string::ToString;
-
-    fn with(ptr: PtrKind) -> Known {
-        Known {
-            ptr,
-            ..Known::default()
-        }
-    }
-
-    fn helper(id: u32) -> Known {
-        Known {
-            helper: Some(id),
-            ..Known::default()
-        }
-    }
 
     #[test]
     fn what_cannot_be_isolated_is_refused_with_its_reason() {

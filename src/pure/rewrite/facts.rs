@@ -188,6 +188,7 @@ pub fn survey(
 #[cfg(test)]
 mod tests {
     use super::super::super::insn::size;
+    use super::super::knowledge::tests::{helper, with};
     use super::*;
     extern crate std;
 
@@ -199,20 +200,6 @@ mod tests {
         rxq: 32,
         txq: 40,
     };
-
-    fn with(ptr: PtrKind) -> Known {
-        Known {
-            ptr,
-            ..Known::default()
-        }
-    }
-
-    fn helper(id: u32) -> Known {
-        Known {
-            helper: Some(id),
-            ..Known::default()
-        }
-    }
 
     #[test]
     fn facts_tell_what_enter_must_build() {

@@ -55,3 +55,24 @@ pub struct Known {
     /// Loads and stores: the kind of pointer.
     pub ptr: PtrKind,
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A load or store through `ptr`.
+    pub(in super::super) fn with(ptr: PtrKind) -> Known {
+        Known {
+            ptr,
+            ..Known::default()
+        }
+    }
+
+    /// A call of helper `id`.
+    pub(in super::super) fn helper(id: u32) -> Known {
+        Known {
+            helper: Some(id),
+            ..Known::default()
+        }
+    }
+}
