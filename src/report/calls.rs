@@ -46,9 +46,10 @@ fn argument(arg: &b::bailey_arg) -> &'static str {
         kind::NEW_OBJECT | kind::CLONE | kind::OBJECT | kind::END_OBJECT | kind::DYNPTR => "name",
         kind::FIELD => "field",
         kind::AUX => "known",
-        kind::KERNEL_OBJECT => "object",
+        kind::KERNEL_OBJECT | kind::REFERENCE => "object",
+        kind::PER_CPU => "allocated",
         kind::GRAPH => match Part::by_number(arg.size) {
-            Some(Part::Size | Part::Meta | Part::Offset) => "known",
+            Some(Part::Size | Part::PerCpuSize | Part::Meta | Part::Offset) => "known",
             Some(_) => "allocated",
             None => "unknown",
         },
