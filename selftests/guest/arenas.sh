@@ -59,7 +59,8 @@ check "it is isolated" test "$(state get)" = isolated
 echo strict >$parameters/policy
 check "one that shares it loads, too" \
     bpftool prog load arenas.bpf.o $pins/second map name arena pinned $pins/maps/arena
-check "they have a domain each" domains_are 2
+# The other programs of the object have gone with the loader, their domains follow.
+check "they have a domain each" wait_for 10 domains_are 2
 equal "both see the arena" "domain domain" \
     "$(awk '$2 == "arena" { printf "%s%s", n++ ? " " : "", $5 }' $bailey/maps)"
 rm -r $pins/first $pins/second $pins/maps

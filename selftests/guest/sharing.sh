@@ -83,7 +83,7 @@ turns() {
 
 head -c 64 /dev/zero >/tmp/packet
 check "programs that share maps load" bpftool prog loadall shares.bpf.o $pins/apart pinmaps $pins/maps
-check "each of them has a domain" domains_are 4
+check "each of them has a domain" wait_for 10 domains_are 4
 equal "and says so" 4 "$(awk '$NF == "program"' $bailey/domains | wc -l)"
 for map in shared counts each; do
     equal "what they share is mapped for one and lent to the others: $map" 1 \
