@@ -6,7 +6,9 @@
 # takes what is in build/bench/ from before.
 #
 # A part chooses its CPU by a comment among its first 30 lines, `# QEMU_ARGS: ...`.
-# memcached takes as long as all others together, so it runs beside them.
+# memcached takes as long as all others together, so it runs beside them. `native` is no
+# script and no guest: the gates' own code in user space (selftests/native/), which counts
+# the cycles of this machine, and so runs before the others and alone.
 # shellcheck source=scripts/common.sh
 . "$(dirname "$0")/common.sh"
 
@@ -16,9 +18,9 @@ for t in "$TOP"/selftests/bench/*.sh; do
     parts+=("$(basename "$t" .sh)")
 done
 for part in ${PARTS:-}; do
-    [ -f "$TOP/selftests/bench/$part.sh" ] || unknown=$part
+    [ "$part" = native ] || [ -f "$TOP/selftests/bench/$part.sh" ] || unknown=$part
 done
-[ -z "$unknown" ] || die "PARTS: there is no $unknown; there are: ${parts[*]}"
+[ -z "$unknown" ] || die "PARTS: there is no $unknown; there are: native ${parts[*]}"
 
 "$TOP/scripts/setup.sh" vm "$KERNEL"
 "$TOP/scripts/selftests.sh"
@@ -55,6 +57,23 @@ others() {
 chosen() {
     [ -z "${PARTS:-}" ] || grep -qw -- "$1" <<<"$PARTS"
 }
+
+# Criterion's estimates, in build/bench/native/.
+run_native() {
+    local start=$SECONDS cpu
+    cpu=$(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | sed -n 1p)
+    printf 'bench: native has begun\n' >&2
+    rm -rf "$out/native"
+    in_root "$(kernel_field "$KERNEL" 2)" env CARGO_HOME=/bailey/build/cargo CARGO_TARGET_DIR=/bailey/build/host \
+        CRITERION_HOME=/bailey/build/bench/native cargo bench --locked -p bailey-native --features bench --bench gates \
+        >"$LOGS/bench-native.log" 2>&1 || { tail -n 30 "$LOGS/bench-native.log" >&2; die "native failed"; }
+    printf 'native, %s\n' "$cpu" >"$out/native.out"
+    printf 'bench: native took %d s\n' $((SECONDS - start)) >&2
+}
+
+if chosen native; then
+    run_native
+fi
 
 # Each side in a process group of its own, so that a stop reaches its guest.
 set -m

@@ -52,7 +52,7 @@ rust_format() {
 }
 
 host_clippy() {
-    in_root "$suite" env "${host_env[@]}" cargo clippy --all-targets -- -D warnings
+    in_root "$suite" env "${host_env[@]}" cargo clippy --workspace --all-targets --features bailey-native/bench -- -D warnings
 }
 
 # The module once more, with clippy as the compiler and every warning an error.

@@ -18,7 +18,7 @@ locked=()
 [ ! -f "$TOP/Cargo.lock" ] || locked=(--locked)
 code=0
 in_root "$suite" env CARGO_HOME=/bailey/build/cargo CARGO_TARGET_DIR=/bailey/build/host \
-    CARGO_BUILD_JOBS=2 cargo test "${locked[@]}" --no-fail-fast 2>&1 | tee "$log" || code=$?
+    CARGO_BUILD_JOBS=2 cargo test --workspace "${locked[@]}" --no-fail-fast 2>&1 | tee "$log" || code=$?
 # cargo prints "test name ... ok", also with "- should panic" before the dots.
 awk '/^test .* \.\.\. / {
         name = $0; sub(/^test /, "", name); sub(/ \.\.\. .*/, "", name)

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# report.py FOLDER PERFORMANCE.MD: what the benchmark's parts have printed (FOLDER/*.out)
-# as FOLDER/*.csv, one file for each kind of line; as FOLDER/report.html, which needs
+# report.py FOLDER PERFORMANCE.MD: what the benchmark's parts have printed (FOLDER/*.out,
+# and what criterion has left in FOLDER/native/) as FOLDER/*.csv, one file for each kind of line; as FOLDER/report.html, which needs
 # nothing beside it; and as the tables of PERFORMANCE.MD, between its two comments that
 # name `make bench`.
 import collections
 import csv
 import html
+import json
 import pathlib
 import statistics
 import sys
@@ -20,6 +21,8 @@ COLUMNS = {
     "event": "module program time period instructions interrupts confined key_writes",
     "image": "module program xlated jited stubs images isolation",
     "scale": "module programs domains load_ns memory region instructions key_writes",
+    "system": "module what instructions",
+    "native": "program ticks low high",
     "control": "sleeps instructions ns busy_ns",
     "memcached": "module round protocol size connections requests ns busy_ns user_ns errors"
                  " packets runs key_writes bytes_copied helper_calls forwarder_ns forwarder_runs",
@@ -31,6 +34,8 @@ KEY_WRITE = 111
 IPC = (0.5, 1, 2)
 # Per cent of throughput that MOAT lost, and what is aimed at here.
 MOAT_FIRST, MOAT_FILTER, GOAL = 6, 3, 1
+# Cycles of a switch that are aimed at, the key write left out.
+SWITCH = 40
 
 COUNTS = "packets runs key_writes bytes_copied helper_calls".split()
 
@@ -73,13 +78,18 @@ class Data:
                 words = line.split()
                 if not words:
                     continue
-                if words[0] == "kernel" and line not in self.machines:
+                if words[0] in ("kernel", "native,") and line not in self.machines:
                     self.machines.append(line)
                 if words[0] in ("off", "on"):
                     words.insert(0, "run")
                 names = COLUMNS.get(words[0], "").split()
                 if names and len(words) == len(names) + 1:
                     self.rows[words[0]].append(dict(zip(names, words[1:])))
+        for path in sorted(folder.glob("native/*/new/estimates.json")):
+            median = json.loads(path.read_text())["median"]
+            bounds = median["confidence_interval"]
+            self.rows["native"].append({"program": path.parts[-3], "ticks": median["point_estimate"],
+                                        "low": bounds["lower_bound"], "high": bounds["upper_bound"]})
         if not self.rows:
             sys.exit(f"report: nothing was measured in {folder}")
 
@@ -414,6 +424,44 @@ def audits(data):
                  for what, n, target in rows])
 
 
+def native(data):
+    """Cycles of the gates' own code. A difference has the errors of all its terms."""
+    ticks = {r["program"]: [float(r[n]) for n in ("low", "ticks", "high")] for r in data.rows["native"]}
+    if not ticks:
+        return
+    # A hundred multiplications of three cycles each, one after the other.
+    cycles = 300 / ticks["chain"][1]
+    def sum_of(*terms):
+        middle = sum(factor * ticks[name][1] for factor, name in terms)
+        error = sum(abs(factor) * (ticks[name][2] - ticks[name][0]) / 2 for factor, name in terms)
+        return middle * cycles, error * cycles
+    helper = [(0.1, "isolated_10"), (-0.1, "isolated_0"), (-0.1, "plain_10"), (0.1, "plain_0")]
+    rows = []
+    for what, switches, terms in (
+            ("enter + exit, empty program", 2, [(1, "isolated_0"), (-1, "plain_0")]),
+            ("helper gate, numbers only", 2, helper),
+            ("enter, and a helper at whose gate the run ends", 2,
+             [(1, "isolated_last"), (-0.1, "plain_10"), (-0.9, "plain_0")])):
+        middle, error = sum_of(*terms)
+        a_switch = middle / switches
+        rows.append([what, f"{middle:.0f}", f"{error:.0f}", f"{a_switch:.0f}",
+                     f"<= {SWITCH}: {'met' if a_switch <= SWITCH else 'not met'}"])
+    yield Table("Cycles of the gates' own code, natively, without the key write: what isolation adds",
+                ["what", "cycles", "give or take", "a switch", "target for a switch"], rows)
+    yield Table("As counted, ticks of the TSC", ["program", "median", "least", "greatest"],
+                [[name, *(f"{values[n]:.1f}" for n in (1, 0, 2))] for name, values in ticks.items()])
+
+
+def system(data):
+    of = data.table("system", "instructions", "module", "what")
+    rows = [[what.replace("_", " "), *(show(of[state, what], 2) for state in ("off", "loaded", "on")),
+             show(of["on", what] - of["off", what], 2)]
+            for state, what in of if state == "off"]
+    if rows:
+        yield Table("What programs have no part in, instructions", ["what", "off", "the module loaded", "a program isolated",
+                    "added by both"], rows)
+
+
 def growth(data):
     off = {r["program"]: r for r in data.rows["image"] if r["module"] == "off"}
     on = [r for r in data.rows["image"] if r["module"] == "on" and r["isolation"] == "isolated"]
@@ -505,7 +553,7 @@ div { overflow-x: auto }"""
 def page(machines, parts):
     yield f'<!DOCTYPE html>\n<html lang="en"><meta charset="utf-8"><title>Bailey: benchmark</title><style>{STYLE}</style>'
     yield "<h1>Bailey: benchmark</h1>"
-    for text in *machines, ("Instructions, counted by an emulator; no cycle was measured. Off: without the module; on: with it. "
+    for text in *machines, ("Instructions, counted by an emulator, but for the cycles of the gates' own code. Off: without the module; on: with it. "
                             f"A key write is modelled as {KEY_WRITE} cycles (WRMSR to PKRS, MOAT, Table 3); IPC, instructions "
                             f"per cycle, is an assumption, {IPC[1]}, from {IPC[0]} to {IPC[2]}, and the same with the module "
                             "as without. docs/performance.md says how each line is counted."):
@@ -536,7 +584,7 @@ def main():
     data = Data(folder)
     data.save(folder)
     gates = Gates(data)
-    parts = [*memcached(data), *control(data), *gates.tables(), *audits(data), *growth(data), *scale(data), *gates.whole_runs()]
+    parts = [*memcached(data), *control(data), *gates.tables(), *audits(data), *native(data), *system(data), *growth(data), *scale(data), *gates.whole_runs()]
     (folder / "report.html").write_text("\n".join(page(data.machines, parts)) + "\n")
     print(f"bench: {folder / 'report.html'}")
     missing = [kind for kind in COLUMNS if kind not in data.rows or not data.rows[kind]]

@@ -13,20 +13,27 @@
  *   figures images OBJECT...
  *       a line `object/program xlated jited stubs images state` for each
  *       program: BPF instructions, bytes, bytes, images
+ *   figures system
+ *       a line `what instructions` for each thing that programs have no part in: a
+ *       system call, a page fault of user space, a datagram over the loopback device
  *   figures loop INSTRUCTIONS SLEEPS
  *       executes so many, asleep for 20 ms so often between them
  */
 #include "runner.h"
 
+#include <arpa/inet.h>
 #include <libgen.h>
 #include <linux/perf_event.h>
 #include <stdbool.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 /* Single runs of which the shortest counts. */
 #define RUNS 50
-/* Bytes from one stub to the next (src/load/stub.rs). */
+/* Bytes from one stub to the next (src/pure/stub.rs). */
 #define STUB 32
 
 static unsigned char packet[64];
@@ -290,6 +297,74 @@ static void images(char **paths)
 	}
 }
 
+/* So many of a thing are counted together. */
+#define TURNS 100
+#define PAGE 4096UL
+
+static unsigned char *pages;
+static int sender;
+
+static void system_calls(void)
+{
+	for (int n = 0; n < TURNS; n++)
+		syscall(SYS_getppid);
+}
+
+static void page_faults(void)
+{
+	for (int n = 0; n < TURNS; n++)
+		((volatile unsigned char *)pages)[n * PAGE] = 1;
+}
+
+static void datagrams(void)
+{
+	char byte = 0;
+
+	for (int n = 0; n < TURNS; n++)
+		if (send(sender, &byte, 1, 0) != 1 || recv(sender, &byte, 1, 0) != 1)
+			die("a datagram over the loopback device: %s", strerror(errno));
+}
+
+/* The shortest of many turns: one without an interrupt. */
+static void system_figure(const char *name, void (*turns)(void))
+{
+	double least = 0;
+
+	for (int n = 0; n < RUNS; n++) {
+		double before, took;
+
+		if (madvise(pages, TURNS * PAGE, MADV_DONTNEED))
+			die("madvise: %s", strerror(errno));
+		before = now();
+		turns();
+		took = now() - before;
+		if (!n || took < least)
+			least = took;
+	}
+	printf("%s %.2f\n", name, least * 1e9 / TURNS);
+}
+
+/* What the rest of the system does. */
+static void system_figures(void)
+{
+	struct sockaddr_in self = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(self);
+
+	pages = mmap(NULL, TURNS * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (pages == MAP_FAILED || madvise(pages, TURNS * PAGE, MADV_NOHUGEPAGE))
+		die("pages: %s", strerror(errno));
+	sender = socket(AF_INET, SOCK_DGRAM, 0);
+	if (sender < 0 || bind(sender, (struct sockaddr *)&self, len) ||
+	    getsockname(sender, (struct sockaddr *)&self, &len) ||
+	    connect(sender, (struct sockaddr *)&self, len))
+		die("a socket: %s", strerror(errno));
+	system_figure("system_call", system_calls);
+	system_figure("page_fault", page_faults);
+	system_figure("datagram", datagrams);
+	close(sender);
+	munmap(pages, TURNS * PAGE);
+}
+
 /* The control of what counts instructions: two a round, and nothing else. */
 static void loop(__u64 instructions, int sleeps)
 {
@@ -314,6 +389,8 @@ int main(int argc, char **argv)
 		events(argv[2], argv[3], atoi(argv[4]), strtoull(argv[5], NULL, 0));
 	else if (argc > 2 && !strcmp(argv[1], "images"))
 		images(argv + 2);
+	else if (argc == 2 && !strcmp(argv[1], "system"))
+		system_figures();
 	else if (argc == 4 && !strcmp(argv[1], "loop") && strtoull(argv[2], NULL, 0) >= 1000000)
 		loop(strtoull(argv[2], NULL, 0), atoi(argv[3]));
 	else

@@ -23,8 +23,16 @@ all() {
 	done
 }
 
+system() {
+	./figures system | sed "s/^/system $1 /"
+}
+
+ip link set lo up
+system off
 all off
 modprobe bailey
+system loaded
 # The event stubs are in place as long as there is a domain.
 bpftool prog load thousand.bpf.o /sys/fs/bpf/stays
+system on
 all on

@@ -9,107 +9,26 @@
 use super::Reason;
 use crate::bindings as b;
 use crate::pure::rewrite;
+use crate::pure::stub::{self, Place};
 use core::ffi::c_void;
 use core::slice;
 use kernel::prelude::*;
 
-/// Bytes from one stub to the next.
-pub(super) const SLOT: usize = 32;
+pub(super) use crate::pure::stub::{Enter, Kind, ENTER_LEN, INT3, OUT, SLOT};
 
-pub(super) const INT3: u8 = 0xcc;
-
-// Holes of `bailey_stub_template` (helpers/gate.S).
-const SITE_OFFSET: usize = 2;
-const GATE_REL32: usize = 7;
-pub(super) const OUT: usize = 11;
-const BACK_REL32: usize = OUT + 6;
-const LEN: usize = BACK_REL32 + 4;
-const _: () = assert!(LEN <= SLOT);
-
-/// `bpf_get_smp_processor_id()` without leaving confinement: the limit of the
-/// segment in which the kernel keeps the CPU's number (`vdso_read_cpunode()`,
-/// arch/x86/include/asm/segment.h). Not RDPID: while KVM runs a guest, its MSR
-/// holds the guest's value until the CPU returns to user mode. Only r0 and
-/// flags are written, as the verifier expects of this helper.
-const PROCESSOR_ID: [u8; 14] = [
-    0xb8, 0x7b, 0, 0, 0, // mov $__CPUNODE_SEG, %eax
-    0x0f, 0x03, 0xc0, // lsl %eax, %eax
-    0x25, 0xff, 0x0f, 0, 0,    // and $VDSO_CPUNODE_MASK, %eax
-    0xe9, // jmp site
-];
-
-/// The count of a `may_goto` without leaving confinement: r12, which is taken down
-/// to 1, where the program asks the kernel for the time. 0 is for the kernel to
-/// set: the time is over. Run again from its start it counts once more, and that is
-/// all. Only AX, r12 and flags are written.
-const LOOP_COUNT: [u8; 13] = [
-    0x41, 0x83, 0xfc, 0x02, // cmp $2, %r12d
-    0xf5, // cmc
-    0x41, 0x83, 0xdc, 0x00, // sbb $0, %r12d
-    0x4d, 0x89, 0xe2, // mov %r12, %r10
-    0xe9, // jmp site
-];
-
-/// What enter's way out depends on: whether the image looks at its context, which of the
-/// registers it names that the kernel has values in, and the bytes of its stack.
-pub(super) struct Enter {
-    pub(super) ctx: bool,
-    pub(super) names: u32,
-    pub(super) depth: u64,
-}
-
-/// The longest of these.
-pub(super) const ENTER_LEN: usize = 27;
-const _: () = assert!(ENTER_LEN <= SLOT);
-
-/// The registers that a function keeps for its caller, and how each is cleared.
-const CLEARS: [(u32, &[u8]); 4] = [
-    (b::BAILEY_NAMES_BX, &[0x31, 0xdb]),        // xor %ebx, %ebx
-    (b::BAILEY_NAMES_R13, &[0x45, 0x31, 0xed]), // xor %r13d, %r13d
-    (b::BAILEY_NAMES_R14, &[0x45, 0x31, 0xf6]), // xor %r14d, %r14d
-    (b::BAILEY_NAMES_R15, &[0x45, 0x31, 0xff]), // xor %r15d, %r15d
-];
-
-impl Enter {
-    /// Its code, up to the distance of the jump at its end, which goes into the program.
-    fn code(&self) -> Result<KVec<u8>> {
-        let mut code = KVec::with_capacity(ENTER_LEN, GFP_KERNEL)?;
-        let mut put = |bytes: &[u8]| code.extend_from_slice(bytes, GFP_KERNEL);
-        put(&[0x0f, 0x30])?; // wrmsr: confined from here
-        if self.ctx {
-            put(&[0x58])?; // pop %rax, from the slot
-        }
-        // The kernel's values are none of the program's business.
-        for (_, clear) in CLEARS.iter().filter(|(name, _)| self.names & name != 0) {
-            put(clear)?;
-        }
-        // lea -depth(%rbp), %rsp
-        put(&[0x48, 0x8d, 0xa5])?;
-        let depth = i32::try_from(self.depth).map_err(|_| ERANGE)?;
-        put(&(-depth).to_le_bytes())?;
-        put(&[0xfb, 0xe9])?; // sti; jmp body
-        Ok(code)
-    }
-}
-
-/// What a stub does.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Nothing but the way back of enter.
-    Enter,
-    /// Through the helper gate.
-    Gate,
-    /// Answers the CPU's number.
-    ProcessorId,
-    /// Answers the count of a loop.
-    LoopCount,
-}
+// A bit for the number of a register is what the gates take it for.
+const _: () = assert!(
+    b::BAILEY_NAMES_BX == 1 << 3
+        && b::BAILEY_NAMES_R13 == 1 << 13
+        && b::BAILEY_NAMES_R14 == 1 << 14
+        && b::BAILEY_NAMES_R15 == 1 << 15
+);
 
 /// Asserts that the template of the gates is the one known here.
 pub(super) fn check_template() -> Result {
     // SAFETY: constants of gate.S.
     let (size, out) = unsafe { (b::bailey_stub_size, b::bailey_stub_out_offset) };
-    if size as usize == LEN && out as usize == OUT {
+    if size as usize == stub::TEMPLATE_LEN && out as usize == OUT {
         return Ok(());
     }
     pr_err!(
@@ -190,34 +109,22 @@ impl Stubs {
         mut site: impl FnMut(usize) -> (Kind, u64),
     ) -> Result {
         let mut text: KVVec<u8> = KVVec::from_elem(INT3, count * SLOT, GFP_KERNEL)?;
-        let enter = enter.code()?;
+        // SAFETY: the template has so many bytes (`check_template`).
+        let template =
+            unsafe { slice::from_raw_parts(b::bailey_stub_template.as_ptr(), stub::TEMPLATE_LEN) };
         for (number, slot) in (first..).zip(text.chunks_exact_mut(SLOT)) {
             let (kind, back) = site(number);
-            let at = self.address(number);
-            let rel32 = |from: usize, to: u64| -> Result<[u8; 4]> {
-                let next = at + from as u64 + 4;
-                let distance = to.wrapping_sub(next) as i64;
-                Ok(i32::try_from(distance).map_err(|_| ERANGE)?.to_le_bytes())
+            let place = Place {
+                at: self.address(number),
+                back,
+                gate: gate(),
+                site: ((number - first) as u32) << b::SITE_SHIFT,
             };
-            let answer: &[u8] = match kind {
-                Kind::ProcessorId => &PROCESSOR_ID,
-                Kind::LoopCount => &LOOP_COUNT,
-                Kind::Enter => &enter,
-                Kind::Gate => &[],
-            };
-            let len = answer.len();
-            if len > 0 {
-                slot[..len].copy_from_slice(answer);
-                slot[len..len + 4].copy_from_slice(&rel32(len, back)?);
-                continue;
-            }
-            // SAFETY: the template has `LEN` bytes (`check_template`).
-            let template = unsafe { slice::from_raw_parts(b::bailey_stub_template.as_ptr(), LEN) };
-            slot[..LEN].copy_from_slice(template);
-            let site = ((number - first) as u32) << b::SITE_SHIFT;
-            slot[SITE_OFFSET..SITE_OFFSET + 4].copy_from_slice(&site.to_le_bytes());
-            slot[GATE_REL32..GATE_REL32 + 4].copy_from_slice(&rel32(GATE_REL32, gate())?);
-            slot[BACK_REL32..BACK_REL32 + 4].copy_from_slice(&rel32(BACK_REL32, back)?);
+            let slot: &mut [u8; SLOT] = slot.try_into().map_err(|_| EINVAL)?;
+            stub::write(slot, kind, enter, template, &place).map_err(|flaw| match flaw {
+                stub::Flaw::Reach => ERANGE,
+                stub::Flaw::Room => EINVAL,
+            })?;
         }
         if first + count > self.count {
             return Err(EINVAL);

@@ -9,7 +9,8 @@
 //!
 //! The way of a program load: [`insn`] and [`rewrite`] turn a verified program
 //! into one with gates, [`catalog`] says which helpers it may call, [`reach`] how much of
-//! the packet it uses, [`image`] checks the machine code that came out. The way of a packet: [`pkrs`],
+//! the packet it uses, [`image`] checks the machine code that came out, [`stub`] makes what
+//! leads from it to the gates. The way of a packet: [`pkrs`],
 //! [`pool`] and [`region`] say what a domain may touch, [`loan`], [`access`]
 //! and [`x86`] mediate what it may not, [`ledger`] remembers what it holds,
 //! [`graph`] what it does with objects of its own, [`kernel_type`] of which of the kernel's
@@ -46,5 +47,6 @@ pub mod region;
 pub mod rewrite;
 pub mod shift;
 pub mod store;
+pub mod stub;
 pub mod violation;
 pub mod x86;

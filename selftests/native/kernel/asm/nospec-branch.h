@@ -1,0 +1,6 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* As a CPU with PKS runs them: it needs neither retpolines nor return thunks. */
+.macro CALL_NOSPEC reg:req
+	call	*%\reg
+.endm
+#define RET	ret; int3
