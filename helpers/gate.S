@@ -13,6 +13,7 @@
  * it, or the count of may_goto.
  */
 #include "keyreg.h"
+#include <asm/ibt.h>
 #include <asm/processor-flags.h>
 
 	.text
@@ -29,10 +30,13 @@
 	incq	PCPU(CPU_ENTRIES)
 	KEY_TO_DOMAIN_PREPARE
 	/*
-	 * A return, because it needs neither register nor ENDBR: the slot is
-	 * the stack now, and its first word the way out.
+	 * The slot is the stack now, and has the way out. A jump, not a return, though
+	 * that would need no ENDBR there: the CPU would take it for the return of enter's
+	 * call, or of somebody's further up, and guess each one wrong from there on. No
+	 * retpoline: it would write to the slot, and CPUs with PKS have enhanced IBRS.
 	 */
-	RET
+	ANNOTATE_RETPOLINE_SAFE
+	jmp	*SLOT_OUT(%rsp)
 .endm
 
 /*
@@ -133,13 +137,13 @@ SYM_INNER_LABEL(bailey_replay, SYM_L_GLOBAL)
 	INTO_DOMAIN
 
 /*
- * The way out for events and for runs with interrupts off: all from the slot.
- * rsp: behind SLOT_OUT.
+ * The way out for events and for runs with interrupts off: all from the slot, which
+ * is the stack.
  */
 SYM_INNER_LABEL(bailey_iret_out, SYM_L_GLOBAL)
 	UNWIND_HINT_UNDEFINED
-	ANNOTATE_NOENDBR
-	leaq	(SLOT_IRET - SLOT_RAX)(%rsp), %rsp
+	ENDBR
+	leaq	SLOT_IRET(%rsp), %rsp
 	KEY_TO_DOMAIN_COMMIT
 SYM_INNER_LABEL(bailey_iret_out_confined, SYM_L_GLOBAL)
 	ANNOTATE_NOENDBR
@@ -652,6 +656,7 @@ SYM_DATA_START(bailey_stub_template)
 	.byte	0xe9				/* jmp bailey_helper_gate */
 	.long	0
 .Lstub_out:
+	.byte	0xf3, 0x0f, 0x1e, 0xfa		/* endbr64: bailey_replay jumps here */
 	.byte	0x0f, 0x30			/* wrmsr: confined from here */
 	.byte	0x58				/* pop %rax, from the slot */
 	.byte	0x5c				/* pop %rsp, from the slot */

@@ -156,12 +156,12 @@
 #define BAILEY_WORK_CALLS	0x80	/* the exit is that of a function called in this run */
 
 /*
- * A resume slot: where the tail returns to, then one of two images. It is read
+ * A resume slot: one image, where the tail jumps to, and another image. It is read
  * while confined, through the read-only key, and written by the kernel alone.
  */
-#define SLOT_OUT		0x00	/* the way out: a stub's, or bailey_iret_out */
-#define SLOT_RAX		0x08	/* a stub: pop rax; pop rsp; jmp */
-#define SLOT_RSP		0x10
+#define SLOT_RAX		0x00	/* a stub: pop rax; pop rsp; jmp */
+#define SLOT_RSP		0x08
+#define SLOT_OUT		0x10	/* the way out: a stub's, or bailey_iret_out */
 #define SLOT_IRET		0x18	/* r11 rax rcx rdx rip cs rflags rsp ss */
 #define SLOT_REGS		0x60	/* of a call rdi rsi r8, of a return rbx r13 r14 r15 */
 #define SLOT_STRIDE		0x80

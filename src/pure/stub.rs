@@ -19,10 +19,14 @@ const SITE_OFFSET: usize = 2;
 const GATE_REL32: usize = 7;
 /// Where the way out of a stub begins that leads through the gate.
 pub const OUT: usize = 11;
-const BACK_REL32: usize = OUT + 6;
+const BACK_REL32: usize = OUT + 10;
 /// Bytes of that template.
 pub const TEMPLATE_LEN: usize = BACK_REL32 + 4;
 const _: () = assert!(TEMPLATE_LEN <= SLOT);
+
+/// What an indirect jump must lead to while IBT is enforced: the way into confinement is one,
+/// in the kernel, to where a stub leads out. Confined code has none.
+const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
 
 /// `bpf_get_smp_processor_id()` without leaving confinement: the limit of the
 /// segment in which the kernel keeps the CPU's number (`vdso_read_cpunode()`,
@@ -74,7 +78,7 @@ pub struct Enter {
 }
 
 /// The longest way out of enter.
-pub const ENTER_LEN: usize = 27;
+pub const ENTER_LEN: usize = 31;
 const _: () = assert!(ENTER_LEN <= SLOT);
 
 /// The registers that a function keeps for its caller, and how each is cleared.
@@ -149,6 +153,7 @@ pub fn write(
         Kind::ProcessorId => code.put(&PROCESSOR_ID)?,
         Kind::LoopCount => code.put(&LOOP_COUNT)?,
         Kind::Enter => {
+            code.put(&ENDBR64)?;
             code.put(&[0x0f, 0x30])?; // wrmsr: confined from here
             if enter.ctx {
                 code.put(&[0x58])?; // pop %rax, from the slot

@@ -58,6 +58,7 @@ fn a_stub_leads_through_the_gate_and_back() {
     assert_eq!(
         mnemonics(back),
         [
+            Mnemonic::Endbr64,
             Mnemonic::Wrmsr,
             Mnemonic::Pop,
             Mnemonic::Pop,
@@ -66,10 +67,10 @@ fn a_stub_leads_through_the_gate_and_back() {
         ]
     );
     assert_eq!(
-        (back[1].op0_register(), back[2].op0_register()),
+        (back[2].op0_register(), back[3].op0_register()),
         (Register::RAX, Register::RSP)
     );
-    assert_eq!(back[4].near_branch_target(), PLACE.back);
+    assert_eq!(back[5].near_branch_target(), PLACE.back);
 }
 
 #[test]
@@ -81,6 +82,7 @@ fn the_way_out_of_enter_clears_what_is_named_and_nothing_else() {
             let slot = write(Kind::Enter, &enter(ctx, mask, 0x248), &PLACE).expect("in reach");
             let mut insns = decode(&slot).into_iter();
             let mut next = || insns.next().expect("another instruction");
+            assert_eq!(next().mnemonic(), Mnemonic::Endbr64);
             assert_eq!(next().mnemonic(), Mnemonic::Wrmsr);
             if ctx {
                 let pop = next();

@@ -4,3 +4,5 @@
 	call	*%\reg
 .endm
 #define RET	ret; int3
+.macro ANNOTATE_RETPOLINE_SAFE
+.endm
