@@ -4,7 +4,9 @@
 #include <linux/filter.h>
 #include <linux/netdevice.h>
 #include <linux/pgtable.h>
+#include <linux/pvclock_gtod.h>
 #include <linux/seq_file.h>
+#include <linux/timekeeper_internal.h>
 #include <linux/uaccess.h>
 #include <net/sock.h>
 #include <net/xdp.h>

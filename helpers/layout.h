@@ -113,6 +113,8 @@
 #define BAILEY_SITE_LANDING	0xfffffffd
 /* ... the count of a may_goto, which its stub answers */
 #define BAILEY_SITE_COUNT	0xfffffffc
+/* ... the time stamp counter, which its stub answers */
+#define BAILEY_SITE_TSC		0xfffffffb
 
 /* struct bailey_run: lies on the kernel stack from enter to exit */
 #define RUN_PREV		0x00

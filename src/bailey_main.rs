@@ -38,6 +38,7 @@ struct Bailey {
     _stores: store::Stores,
     _hooks: Hooks,
     _stubs: event::stubs::Owner,
+    _clock: hw::clock::Page,
     _cpus: hw::cpus::Cpus,
     _tables: hw::tables::Tables,
     _region: domain::Region,
@@ -67,6 +68,7 @@ impl kernel::Module for Bailey {
         let region = domain::Region::new()?;
         let tables = hw::tables::Tables::tag()?;
         let cpus = hw::cpus::Cpus::new()?;
+        let clock = hw::clock::Page::new()?;
         let stubs = event::stubs::Owner::new()?;
         let arrays = domain::arrays::Layout::new();
         let stores = store::Stores::new();
@@ -83,6 +85,7 @@ impl kernel::Module for Bailey {
             _stores: stores,
             _hooks: hooks,
             _stubs: stubs,
+            _clock: clock,
             _cpus: cpus,
             _tables: tables,
             _region: region,

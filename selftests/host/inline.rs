@@ -74,7 +74,7 @@ fn lay(insns: &[Insn], call: usize, what: What) -> Laid {
 fn laid_out(insns: &[Insn], row: Row, cpu: i32) -> (Laid, Vec<Insn>) {
     let laid = lay(insns, CALL, What::Row(row));
     let answered = laid.code.iter().map(|(origin, insn)| match origin {
-        Origin::Kept(CALL) => Insn::mov64_imm(REG_0, cpu),
+        Origin::Asks(CALL) => Insn::mov64_imm(REG_0, cpu),
         _ => *insn,
     });
     let image = answered.collect();
@@ -425,7 +425,7 @@ fn the_first_instruction_stands_for_the_call() {
         };
         assert_eq!(laid.code.len(), insns.len() - 1 + slots);
         assert_eq!(laid.code[CALL].0, Origin::For(CALL));
-        assert_eq!(count(Origin::Kept(CALL)), usize::from(each != 0));
+        assert_eq!(count(Origin::Asks(CALL)), usize::from(each != 0));
         assert_eq!(count(Origin::Added), slots - 1 - usize::from(each != 0));
     }
 }

@@ -135,6 +135,18 @@ static __always_inline int checksums(int times)
 SEC("xdp") int checksum_1(struct xdp_md *ctx) { return checksums(1); }
 SEC("xdp") int checksum_10(struct xdp_md *ctx) { return checksums(10); }
 
+static __always_inline int times_told(int times)
+{
+	volatile __u64 time;
+
+	for (int i = 0; i < times; i++)
+		time = bpf_ktime_get_ns();
+	return XDP_PASS;
+}
+
+SEC("xdp") int clock_1(struct xdp_md *ctx) { return times_told(1); }
+SEC("xdp") int clock_10(struct xdp_md *ctx) { return times_told(10); }
+
 static __always_inline int records(int times, int touches)
 {
 	volatile __u64 *record;

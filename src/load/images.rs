@@ -123,7 +123,7 @@ impl Image {
         let site = sites.get(number)?;
         let inside = match stub_kind(site) {
             Kind::Gate => offset % SLOT as u64,
-            Kind::ProcessorId | Kind::LoopCount => 0,
+            Kind::ProcessorId | Kind::LoopCount | Kind::Tsc => 0,
             // It is nothing but a way out.
             Kind::Enter if offset < stub::ENTER_LEN as u64 => stub::OUT as u64,
             Kind::Enter => return None,

@@ -420,6 +420,9 @@ fn stub_kind(site: &b::bailey_site) -> Kind {
     if site.helper == b::BAILEY_SITE_COUNT {
         return Kind::LoopCount;
     }
+    if site.helper == b::BAILEY_SITE_TSC {
+        return Kind::Tsc;
+    }
     match catalog::helper(site.helper).map(|helper| helper.gate) {
         Some(Gate::Inline) => Kind::ProcessorId,
         _ => Kind::Gate,

@@ -19,12 +19,14 @@ use crate::breach;
 use crate::domain::fields::Fields;
 use crate::domain::mapped::Mapped;
 use crate::domain::{self, Member};
+use crate::hw::clock::Reader;
 use crate::pure::catalog;
 use crate::pure::insn::{Insn, REG_1, REG_FP};
 use crate::pure::rewrite::functions::{
     self, Function, Layout, Leaps, Origin, Scratch, MAX_FUNCTIONS,
 };
-use crate::pure::rewrite::inline::{Chains, Inline, Row, Strings, What};
+use crate::pure::rewrite::inline::clock::Which;
+use crate::pure::rewrite::inline::{Chains, Clock, Inline, Row, Strings, What};
 use crate::pure::rewrite::{
     self, blinding, survey, timed_may_goto, Known, MayGoto, PtrKind, Refusal,
     FUNCTION_PROLOGUE_LEN, PROLOGUE_LEN,
@@ -113,7 +115,7 @@ pub(super) fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
             Reason::Domain(err)
         }
     })?;
-    let inlined = inlined(known, &helpers, &domain)?;
+    let (inlined, clock) = inlined(known, &helpers, &domain)?;
     let lay_out = |switches| -> Result<_, Reason> {
         let mut work = Work {
             known,
@@ -173,9 +175,10 @@ pub(super) fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
             );
         }
     }
+    let maps = known.maps();
     // SAFETY: `env` holds a reference to each map.
-    let isolation = unsafe { Isolation::new(known.maps(), domain, sites, switches, stubs, parts) }
-        .map_err(|_| Reason::NoMemory)?;
+    let isolation = unsafe { Isolation::new(maps, domain, sites, switches, stubs, parts, clock) };
+    let isolation = isolation.map_err(|_| Reason::NoMemory)?;
     let flags = [
         (ctx, b::BAILEY_PROG_CTX),
         (facts.reads_data(), b::BAILEY_PROG_PACKET),
@@ -368,10 +371,19 @@ impl Work<'_> {
     /// Takes one instruction of an image.
     fn take(&mut self, part: &mut Part, origin: Origin, insn: Insn) -> Result<(), Reason> {
         let from = match origin {
-            Origin::Kept(index) | Origin::For(index) | Origin::Switch(index) => index as u32,
+            Origin::Kept(index)
+            | Origin::Asks(index)
+            | Origin::For(index)
+            | Origin::Switch(index) => index as u32,
             Origin::Added => NEW,
         };
         self.code.push(insn, from)?;
+        if let Origin::Asks(index) = origin {
+            let inline = Inline::at(self.inlined, index);
+            let asked = inline.and_then(Inline::asks_for);
+            let asked = asked.ok_or((index, Refusal::Functions))?;
+            return push(&mut self.sites, site::asks(index, asked));
+        }
         let (Origin::Kept(index) | Origin::Switch(index)) = origin else {
             return Ok(());
         };
@@ -397,9 +409,6 @@ impl Work<'_> {
         }
         if facts.throws {
             return push(&mut self.sites, site::throw(index));
-        }
-        if Inline::at(self.inlined, index).is_some_and(Inline::asks_for_cpu) {
-            return push(&mut self.sites, site::cpu_number(index));
         }
         if let Some(id) = helper_of(&self.known.insns()[index], &facts) {
             let called = self.helpers.by_id(id).ok_or(Reason::UnknownHelper(id))?;
@@ -464,9 +473,15 @@ impl Work<'_> {
     }
 }
 
-/// The calls that need no gate.
-fn inlined(known: &Knowledge, helpers: &Helpers, domain: &Member) -> Result<KVVec<Inline>, Reason> {
+/// The calls that need no gate, and the clock, if one of them reads it.
+fn inlined(
+    known: &Knowledge,
+    helpers: &Helpers,
+    domain: &Member,
+) -> Result<(KVVec<Inline>, Option<Reader>), Reason> {
     let mut inlined = KVVec::new();
+    let mut clock = None;
+    let mut another_clock = false;
     // SAFETY: reads what the kernel has decided when it started.
     let half = if unsafe { b::bailey_has_5_levels() } != 0 {
         56
@@ -482,6 +497,15 @@ fn inlined(known: &Knowledge, helpers: &Helpers, domain: &Member) -> Result<KVVe
                 domain.with_values(|values| looked_up(known, map, values.of_map(map)?))
             }),
             Some(catalog::id::CSUM_DIFF) => Some(What::Checksum),
+            Some(helper) if Which::by_helper(helper).is_some() && !another_clock => {
+                if clock.is_none() {
+                    clock = Reader::new().map_err(|_| Reason::NoMemory)?;
+                    another_clock = clock.is_none();
+                }
+                let page = clock.as_ref().map(Reader::address);
+                page.zip(Which::by_helper(helper))
+                    .map(|(page, which)| What::Clock(Clock { page, which }))
+            }
             _ => match facts.kfunc.and_then(|name| Strings::by_name(name, half)) {
                 Some(_) if follows && !probe::is_allowed() => {
                     return Err((index, Refusal::FollowedString).into());
@@ -494,7 +518,7 @@ fn inlined(known: &Knowledge, helpers: &Helpers, domain: &Member) -> Result<KVVe
             push(&mut inlined, inline)?;
         }
     }
-    Ok(inlined)
+    Ok((inlined, clock))
 }
 
 /// Whether the program reads words out of objects of the kernel's, which may be addresses.

@@ -22,6 +22,7 @@ use super::Reason;
 use crate::bindings as b;
 use crate::domain::mapped::Seen;
 use crate::domain::Member;
+use crate::hw::clock::Reader;
 use crate::pure::reach::Reach;
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
@@ -102,6 +103,8 @@ pub(super) struct Isolation {
     seen: KVVec<Seen>,
     domain: Member,
     maps: KVec<MapRef>,
+    /// If it reads the clock.
+    _clock: Option<Reader>,
 }
 
 /// What becomes an image, as the rewriting lays it out.
@@ -149,6 +152,7 @@ impl Isolation {
         switches: KVVec<Switch>,
         stubs: Stubs,
         parts: KVVec<Part>,
+        clock: Option<Reader>,
     ) -> Result<Self> {
         let counts = Counts::new(&sites)?;
         let mut seen = KVVec::with_capacity(sites.len(), GFP_KERNEL)?;
@@ -175,6 +179,7 @@ impl Isolation {
             seen,
             domain,
             maps: refs,
+            _clock: clock,
         })
     }
 }

@@ -15,6 +15,7 @@ use crate::kernel_types;
 use crate::pure::catalog::{id, ArgKind, ArgTypeTable, Gate, Gives, Resource, Special, Sync};
 use crate::pure::graph::Part;
 use crate::pure::objects::Step;
+use crate::pure::rewrite::inline::Asked;
 use crate::pure::rewrite::Refusal;
 
 /// `bailey_arg.kind`: what an argument is.
@@ -653,10 +654,13 @@ pub(super) fn loop_count(insn: usize) -> b::bailey_site {
     }
 }
 
-/// The entry for the CPU's number, which a look-up at `insn` asks for. Its stub answers.
-pub(super) fn cpu_number(insn: usize) -> b::bailey_site {
+/// The entry for what stands for the call at `insn` and asks its stub. The stub answers.
+pub(super) fn asks(insn: usize, asked: Asked) -> b::bailey_site {
     b::bailey_site {
-        helper: id::GET_SMP_PROCESSOR_ID,
+        helper: match asked {
+            Asked::Cpu => id::GET_SMP_PROCESSOR_ID,
+            Asked::Tsc => b::BAILEY_SITE_TSC,
+        },
         insn: insn as u32,
         ..enter()
     }

@@ -52,6 +52,17 @@ const LOOP_COUNT: [u8; 13] = [
     0xe9, // jmp site
 ];
 
+/// The time stamp counter without leaving confinement, read after the loads before it, as
+/// the kernel reads it (`rdtsc_ordered()`, arch/x86/include/asm/tsc.h). Only r0, r3 and flags
+/// are written.
+const TSC: [u8; 13] = [
+    0x0f, 0xae, 0xe8, // lfence
+    0x0f, 0x31, // rdtsc
+    0x48, 0xc1, 0xe2, 0x20, // shl $32, %rdx
+    0x48, 0x09, 0xd0, // or %rdx, %rax
+    0xe9, // jmp site
+];
+
 /// What a stub does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -63,6 +74,8 @@ pub enum Kind {
     ProcessorId,
     /// Answers the count of a loop.
     LoopCount,
+    /// Answers the time stamp counter.
+    Tsc,
 }
 
 /// What enter's way out depends on.
@@ -152,6 +165,7 @@ pub fn write(
     match kind {
         Kind::ProcessorId => code.put(&PROCESSOR_ID)?,
         Kind::LoopCount => code.put(&LOOP_COUNT)?,
+        Kind::Tsc => code.put(&TSC)?,
         Kind::Enter => {
             code.put(&ENDBR64)?;
             code.put(&[0x0f, 0x30])?; // wrmsr: confined from here

@@ -130,6 +130,7 @@ fn what_is_answered_in_confinement_touches_no_memory() {
     for (kind, written) in [
         (Kind::ProcessorId, &[Register::EAX][..]),
         (Kind::LoopCount, &[Register::R12D, Register::R10]),
+        (Kind::Tsc, &[Register::RAX, Register::RDX]),
     ] {
         let insns = decode(&write(kind, &enter(false, 0, 0), &PLACE).expect("in reach"));
         let (jmp, answer) = insns.split_last().expect("instructions");
@@ -160,7 +161,13 @@ fn what_is_answered_in_confinement_touches_no_memory() {
 #[test]
 fn what_a_jump_does_not_reach_is_refused() {
     let none = enter(false, 0, 0);
-    for kind in [Kind::Enter, Kind::Gate, Kind::ProcessorId, Kind::LoopCount] {
+    for kind in [
+        Kind::Enter,
+        Kind::Gate,
+        Kind::ProcessorId,
+        Kind::LoopCount,
+        Kind::Tsc,
+    ] {
         let far = Place {
             back: AT - (1 << 32),
             ..PLACE

@@ -57,6 +57,7 @@ impl Layout<'_> {
                 inline::Part::Plain(new) => {
                     emit(core::mem::replace(&mut origin, Origin::Added), new)
                 }
+                inline::Part::Ask => emit(Origin::Asks(index), insn),
                 inline::Part::Call => emit(Origin::Kept(index), insn),
             });
         }

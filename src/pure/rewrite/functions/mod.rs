@@ -151,9 +151,12 @@ impl Leaps<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// The instruction at this index; of a jump the distance may be new, of an
-    /// argument on the stack the base. Of a look-up without a gate the call that
-    /// it may have in it.
+    /// argument on the stack the base. Of what stands for a call the call itself,
+    /// if it has one in it.
     Kept(usize),
+    /// Where instructions stand for the call at this index: the call of a stub that
+    /// answers ([`Inline::asks_for`]).
+    Asks(usize),
     /// The first of those that stand for the instruction at this index.
     For(usize),
     /// The switch at the call at this index: the call itself. The one direct

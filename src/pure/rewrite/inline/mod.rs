@@ -9,14 +9,17 @@
 //!   it has in R1, the map, is not looked at, since the map is known.
 //! - Checksums ([`checksum`]).
 //! - What the kernel's functions on strings find out ([`strings`]).
+//! - The time, while the TSC is what the kernel tells it by ([`clock`]).
 
 pub mod chains;
 pub mod checksum;
+pub mod clock;
 pub mod row;
 pub mod strings;
 
 use super::super::insn::Insn;
 pub use chains::Chains;
+pub use clock::Clock;
 pub use row::Row;
 pub use strings::Strings;
 
@@ -31,6 +34,8 @@ pub enum What {
     Checksum,
     /// It looks at strings.
     Strings(Strings),
+    /// It tells the time.
+    Clock(Clock),
 }
 
 /// A call of a helper or kfunc that becomes instructions.
@@ -46,9 +51,19 @@ pub struct Inline {
 pub enum Part {
     /// It is the same in every image.
     Plain(Insn),
-    /// A call of a site's stub: of the one that answers the CPU's number ([`row`]), or of
-    /// the helper itself.
+    /// A call of a site's stub that answers in confinement ([`Inline::asks_for`]).
+    Ask,
+    /// A call of the helper itself.
     Call,
+}
+
+/// What a stub answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// The CPU's number, in R0.
+    Cpu,
+    /// The CPU's time stamp counter, in R0. R3 is lost.
+    Tsc,
 }
 
 /// Where the parts go, one after the other.
@@ -60,7 +75,7 @@ impl Inline {
         let fits = match what {
             What::Row(row) => row.fits(),
             What::Chains(chains) => chains.fits(),
-            What::Checksum | What::Strings(_) => true,
+            What::Checksum | What::Strings(_) | What::Clock(_) => true,
         };
         fits.then_some(Self { index, what })
     }
@@ -71,9 +86,13 @@ impl Inline {
         inlined.get(number.ok()?)
     }
 
-    /// Whether its [`Part::Call`] asks for the CPU's number.
-    pub const fn asks_for_cpu(&self) -> bool {
-        matches!(self.what, What::Row(_))
+    /// What its [`Part::Ask`] asks for.
+    pub const fn asks_for(&self) -> Option<Asked> {
+        match self.what {
+            What::Row(_) => Some(Asked::Cpu),
+            What::Clock(_) => Some(Asked::Tsc),
+            _ => None,
+        }
     }
 
     /// Instructions, as slots.
@@ -94,6 +113,7 @@ impl Inline {
             What::Chains(chains) => chains.emit(emit),
             What::Checksum => checksum::emit(emit),
             What::Strings(strings) => strings.emit(emit),
+            What::Clock(clock) => clock.emit(emit),
         }
     }
 }

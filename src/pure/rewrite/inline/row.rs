@@ -78,7 +78,7 @@ impl Row {
         plain(emit, self.masked.then_some(mask))?;
         plain(emit, [Insn::alu64_imm(alu::MUL, key, self.stride as i32)])?;
         if self.each != 0 {
-            emit(Part::Call)?;
+            emit(Part::Ask)?;
             let row = [
                 Insn::alu64_imm(alu::MUL, REG_0, self.each as i32),
                 Insn::alu64_reg(alu::ADD, REG_0, REG_1),
