@@ -16,11 +16,13 @@ check "the clock is the TSC" grep -qx tsc $source
 absorb ./clock 1
 need_module
 absorb ./clock "$(few 5)"
-equal "none of this crosses a gate" 0 "$(counter helper_calls)"
+# A CPU whose counter is behind, as it may be between CPUs of an emulator, asks the kernel.
+first=$(counter helper_calls)
+check "hardly any of this crosses a gate ($first)" test "$first" -lt 1000
 echo 1 >/sys/module/bailey/parameters/share
 absorb ./clock 1
 echo 0 >/sys/module/bailey/parameters/share
-equal "nor does it on page tables of its own" 0 "$(counter helper_calls)"
+check "nor does it on page tables of its own" test $(($(counter helper_calls) - first)) -lt 1000
 
 # A program that has been loaded with the TSC, and one without.
 ./clock 12 >/tmp/changes &
@@ -34,13 +36,13 @@ done
 wait $runner
 absorb cat /tmp/changes
 before=$(counter helper_calls)
-check "without the TSC a program asks the kernel" test "$before" -gt 1000
+check "without the TSC a program asks the kernel" test "$before" -gt 10000
 absorb ./clock 1
-equal "and not any more once it is back" "$before" "$(counter helper_calls)"
+check "and hardly any more once it is back" test $(($(counter helper_calls) - before)) -lt 1000
 echo hpet >$source
 absorb ./clock 1
 check "a program that is loaded without the TSC asks the kernel" \
-    test "$(counter helper_calls)" -gt $((before + 1000))
+    test "$(counter helper_calls)" -gt $((before + 10000))
 echo tsc >$source
 equal "nothing of this is a violation" 0 "$(counter violations_total)"
 check "the module leaves" unload_module
