@@ -72,6 +72,8 @@ IS_AT(run, cursor, RUN_CURSOR);
 IS_AT(run, site, RUN_SITE);
 IS_AT(run, action, RUN_ACTION);
 IS_AT(run, count, RUN_COUNT);
+/* The slot is the stack from which a stub pops. */
+static_assert(SLOT_RAX == 0 && SLOT_RSP == 8);
 static_assert(SLOT_IRET + 9 * 8 == SLOT_REGS && SLOT_REGS + 4 * 8 == SLOT_STRIDE);
 IS_AT(run, flags, RUN_FLAGS);
 IS_AT(run, work, RUN_WORK);

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 # report.py FOLDER PERFORMANCE.MD: what the benchmark's parts have printed (FOLDER/*.out,
-# and what criterion has left in FOLDER/native/) as FOLDER/*.csv, one file for each kind of line; as FOLDER/report.html, which needs
-# nothing beside it; and as the tables of PERFORMANCE.MD, between its two comments that
-# name `make bench`.
+# and what criterion has left in FOLDER/native/) as FOLDER/*.csv, one file for each kind of
+# line; as FOLDER/report.html, which needs nothing beside it; and as the tables of
+# PERFORMANCE.MD, between its two comments that name `make bench`.
 import collections
 import csv
 import html

@@ -186,6 +186,11 @@ static int test(int argc, char **argv)
 		left += value_of(BAILEY "status", "domains") || value_of(BAILEY "status", "region_pages") ||
 			value_of(BAILEY "status", "programs_isolated") ||
 			value_of(BAILEY "status", "keys_in_use");
+		/* The long form takes hours: what there is to say so far. */
+		if ((round + 1) % 50 == 0)
+			printf("# round %d: %d short of domains, %d wrong, %d miscounted, %d left, %llu KiB free\n",
+			       round + 1, short_of_domains, wrong, miscounted, left,
+			       value_of("/proc/meminfo", "MemFree:"));
 	}
 	printf("%s %d programs of %d domains are isolated at once, %d times\n",
 	       short_of_domains ? "not ok" : "ok", want * MEMBERS, want, rounds);

@@ -78,23 +78,20 @@ impl Drop for Page {
 pub(crate) struct Reader(());
 
 impl Reader {
-    /// `None` if the kernel tells the time by something else than the TSC.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel says if it cannot tell what is new.
-    pub(crate) fn new() -> Result<Option<Self>> {
+    /// `None` if the kernel tells the time by something else than the TSC, or does not say
+    /// what is new: then programs ask it.
+    pub(crate) fn new() -> Option<Self> {
         let mut readers = READERS.lock();
         if readers.count == 0 {
             let block = &raw mut readers.block;
             // SAFETY: process context; the block stays where it is, in a static, until it is
             // unregistered, and `changed` may be called from now on.
-            to_result(unsafe { b::pvclock_gtod_register_notifier(block) })?;
+            to_result(unsafe { b::pvclock_gtod_register_notifier(block) }).ok()?;
         }
         readers.count += 1;
         drop(readers);
         let reader = Self(());
-        Ok(reader.is_ticking().then_some(reader))
+        reader.is_ticking().then_some(reader)
     }
 
     /// The page's address, while confined as otherwise.

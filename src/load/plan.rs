@@ -499,7 +499,7 @@ fn inlined(
             Some(catalog::id::CSUM_DIFF) => Some(What::Checksum),
             Some(helper) if Which::by_helper(helper).is_some() && !another_clock => {
                 if clock.is_none() {
-                    clock = Reader::new().map_err(|_| Reason::NoMemory)?;
+                    clock = Reader::new();
                     another_clock = clock.is_none();
                 }
                 let page = clock.as_ref().map(Reader::address);

@@ -95,11 +95,6 @@ impl Half {
         then: [0; 3],
     };
 
-    /// Whether there is something to compute with.
-    pub const fn is_some(&self) -> bool {
-        self.longest != 0
-    }
-
     /// Its words, in order.
     pub const fn words(&self) -> [u64; WORDS] {
         let [mono, boot, tai] = self.then;
