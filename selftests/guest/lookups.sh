@@ -31,6 +31,15 @@ equal "without crossing the gate" "$calls" "$(counter helper_calls)"
 calls=$(counter helper_calls)
 check "they are looked up" run_on 0 find 1000
 equal "that crosses no gate" "$calls" "$(counter helper_calls)"
+check "keys of a map that forgets come and go" run_on 0 keep 2000
+calls=$(counter helper_calls) writes=$(counter key_writes) runs=$(counter runs)
+check "one of them is looked up" run_on 0 look 1000
+check "and one that nobody used" run_on 0 ask 1
+equal "that crosses no gate" "$calls" "$(counter helper_calls)"
+equal "and writes the key twice a run" 2 \
+    "$((($(counter key_writes) - writes) / ($(counter runs) - runs)))"
+check "the one that is looked up stays" test "$(global kept)" -ge 1990
+equal "the other was forgotten" 0 "$(global idle)"
 for cpu in 1 2; do
     while run_on $cpu change 20000; do
         test -e /tmp/over && break

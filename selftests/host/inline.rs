@@ -16,13 +16,15 @@ use bailey::pure::rewrite::functions::{Function, Leaps, Origin};
 use bailey::pure::rewrite::inline::chains::LONGEST;
 use bailey::pure::rewrite::inline::{Chains, Inline, Row, What};
 use bailey::pure::store::hash::hash;
+use bailey::pure::store::uses::Uses;
 use bailey::pure::store::{Index, ELEMENT, HASH, LOSSES, NEXT};
 use machine::Machine;
 use program::{config, lay_out, lay_out_with, Laid};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
+use std::ops::Range;
 
 const SUM: u8 = 6;
 const KEY: u8 = 7;
@@ -106,6 +108,7 @@ impl Shown {
             elements,
             buckets,
             seed,
+            uses: None,
         };
         let mut shown = Self {
             chains,
@@ -165,9 +168,86 @@ impl Shown {
         outcome.verdict
     }
 
+    /// The same in a map that forgets.
+    fn found_and_noted(&self, key: &[u8], noted: &Noted) -> u64 {
+        let chains = Chains {
+            uses: Some(noted.uses),
+            ..self.chains
+        };
+        let laid = laid_for(key, chains);
+        let read = |address, len| noted.read(address, len).or_else(|| self.read(address, len));
+        let write = |address, len, value| noted.write(address, len, value);
+        let image = laid.insns();
+        let machine = Machine::image(&image, laid.stack);
+        let mut machine = machine.beside(&read).taking(&write);
+        let outcome = machine.run().expect("the image");
+        assert!(outcome.calls.is_empty());
+        outcome.verdict
+    }
+
     fn read(&self, address: u64, len: usize) -> Option<u64> {
         let at = usize::try_from(address.checked_sub(INDEX_AT)?).ok()?;
         (at + len <= self.bytes.len()).then(|| self.get(at, len))
+    }
+}
+
+/// What a domain has behind the values of a map that forgets, and who reads it.
+struct Noted {
+    uses: Uses,
+    bytes: RefCell<Vec<u8>>,
+    tail: u32,
+}
+
+impl Noted {
+    fn new(elements: u32) -> Self {
+        let uses = Uses::new(24 * u64::from(elements), elements);
+        Self {
+            uses,
+            bytes: RefCell::new(vec![0; (uses.end - uses.marks) as usize]),
+            tail: 0,
+        }
+    }
+
+    fn span(&self, address: u64, len: usize) -> Option<Range<usize>> {
+        let at = address.checked_sub(VALUES_AT + self.uses.marks)? as usize;
+        (at + len <= self.bytes.borrow().len()).then(|| at..at + len)
+    }
+
+    fn read(&self, address: u64, len: usize) -> Option<u64> {
+        let span = self.span(address, len)?;
+        let mut value = [0; 8];
+        value[..len].copy_from_slice(&self.bytes.borrow()[span]);
+        Some(u64::from_le_bytes(value))
+    }
+
+    fn write(&self, address: u64, len: usize, value: u64) -> bool {
+        let Some(span) = self.span(address, len) else {
+            return false;
+        };
+        self.bytes.borrow_mut()[span].copy_from_slice(&value.to_le_bytes()[..len]);
+        true
+    }
+
+    fn word(&self, at: u64) -> u32 {
+        self.read(VALUES_AT + at, 4).expect("within") as u32
+    }
+
+    fn is_marked(&self, number: u32) -> bool {
+        let mark = self.read(VALUES_AT + self.uses.marks + u64::from(number), 1);
+        mark.expect("within") != 0
+    }
+
+    /// Reads on in the log, as the map does: which elements were used.
+    fn used(&mut self) -> HashSet<u32> {
+        let (first, count) = self.uses.unread(self.word(self.uses.head), self.tail);
+        self.tail = first.wrapping_add(count);
+        let numbers = (0..count).map(|n| self.word(self.uses.number(first.wrapping_add(n))));
+        let used: HashSet<u32> = numbers.filter(|&number| self.is_marked(number)).collect();
+        for &number in &used {
+            let mark = VALUES_AT + self.uses.marks + u64::from(number);
+            assert!(self.write(mark, 1, 0));
+        }
+        used
     }
 }
 
@@ -269,6 +349,81 @@ proptest! {
         let shown = Shown::new(&keys, size as u32, 1 << shift, seed, losses);
         for key in others.iter().chain(&keys) {
             prop_assert_eq!(shown.found(key), value_of(&keys, key));
+        }
+    }
+
+    #[test]
+    fn what_is_found_is_known_to_be_used(
+        (size, keys, others) in keys(),
+        shift in 0u32..6,
+        (seed, wrapped) in any::<(u32, u32)>(),
+        steps in vec(any::<prop::sample::Index>(), 0..200),
+    ) {
+        let keys: Vec<Vec<u8>> = keys.into_iter().collect();
+        let shown = Shown::new(&keys, size as u32, 1 << shift, seed, 0);
+        let mut noted = Noted::new(shown.chains.elements);
+        // The count has gone round.
+        prop_assert!(noted.write(VALUES_AT + noted.uses.head, 4, wrapped.into()));
+        noted.tail = wrapped;
+        let mut used = HashSet::new();
+        for step in steps {
+            // Now and then it is read.
+            let step = step.index(keys.len() + others.len() + 1);
+            let Some(key) = keys.iter().chain(&others).nth(step) else {
+                prop_assert_eq!(noted.used(), std::mem::take(&mut used));
+                continue;
+            };
+            prop_assert_eq!(shown.found_and_noted(key, &noted), value_of(&keys, key));
+            used.extend(keys.iter().position(|k| k == key).map(|number| number as u32));
+            for number in 0..keys.len() as u32 {
+                prop_assert_eq!(noted.is_marked(number), used.contains(&number));
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_log_has_no_room_for_is_marked(elements in 1u32..5000, found in vec(any::<u32>(), 0..3000)) {
+        let mut noted = Noted::new(elements);
+        let mut used = HashSet::new();
+        for number in found {
+            // As a look-up does it.
+            let number = number % elements;
+            if used.insert(number) {
+                let head = noted.word(noted.uses.head);
+                let at = VALUES_AT + noted.uses.number(head);
+                prop_assert!(noted.write(VALUES_AT + noted.uses.marks + u64::from(number), 1, 1));
+                prop_assert!(noted.write(at, 4, number.into()));
+                prop_assert!(noted.write(VALUES_AT + noted.uses.head, 4, u64::from(head) + 1));
+            }
+        }
+        let all = used.clone();
+        loop {
+            let some = noted.used();
+            prop_assert!(some.is_subset(&used));
+            used = &used - &some;
+            if some.is_empty() {
+                break;
+            }
+        }
+        for &number in &all {
+            prop_assert_eq!(noted.is_marked(number), used.contains(&number));
+        }
+        let read = all.len() - used.len();
+        prop_assert_eq!(read, all.len().min(noted.uses.slots as usize));
+    }
+
+    #[test]
+    fn a_log_is_never_read_behind_its_end(
+        elements in 1u32..100_000,
+        (values, head, tail) in any::<(u32, u32, u32)>(),
+    ) {
+        let uses = Uses::new(values.into(), elements);
+        prop_assert!(uses.marks + u64::from(elements) <= uses.head);
+        let (first, count) = uses.unread(head, tail);
+        prop_assert!(count <= 128 && count <= uses.slots);
+        for at in 0..count {
+            let number = uses.number(first.wrapping_add(at));
+            prop_assert!(number > uses.head && number + 4 <= uses.end);
         }
     }
 

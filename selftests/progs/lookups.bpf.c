@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Look-ups in hash maps that others change meanwhile, with keys of four and of eight
- * bytes and of a connection. `change` replaces the values of some keys, and puts in and takes out others,
+ * bytes and of a connection, and in one that forgets. `change` replaces the values of some keys, and puts in and takes out others,
  * all in few chains. To `find` the first are always there, and a third kind never is.
  */
 #include <vmlinux.h>
@@ -30,6 +30,18 @@ struct connection {
 TABLE(narrow, __u32);
 TABLE(wide, __u64);
 TABLE(connections, struct connection);
+
+/* It forgets: `keep` uses one key and puts in others, for which one has to go. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 64);
+	__type(key, __u32);
+	__type(value, __u64);
+} forgetful SEC(".maps");
+
+/* How often the key in use was there, and how often a key that nobody used was still. */
+__u64 kept, idle;
+__u32 newest;
 
 /* Keys that were not found though there, and found though not; and all look-ups. */
 __u64 missed, invented, looked;
@@ -110,6 +122,36 @@ SEC("xdp") int find(struct xdp_md *ctx)
 	FIND(&wide, __u64, wide_key);
 	FIND(&connections, struct connection, connection);
 	return XDP_PASS;
+}
+
+SEC("xdp") int keep(struct xdp_md *ctx)
+{
+	__u32 used = 1, key = ++newest + 100;
+	__u64 value = 0;
+
+	bpf_map_update_elem(&forgetful, &key, &value, BPF_ANY);
+	if (bpf_map_lookup_elem(&forgetful, &used))
+		kept++;
+	else
+		bpf_map_update_elem(&forgetful, &used, &value, BPF_ANY);
+	return XDP_PASS;
+}
+
+/* Whether the key of `keep` of so many runs ago is there still. */
+SEC("xdp") int ask(struct xdp_md *ctx)
+{
+	__u32 key = newest + 100 - 128;
+
+	idle += !!bpf_map_lookup_elem(&forgetful, &key);
+	return XDP_PASS;
+}
+
+/* The same, which looks at the one in use. */
+SEC("xdp") int look(struct xdp_md *ctx)
+{
+	__u32 used = 1;
+
+	return bpf_map_lookup_elem(&forgetful, &used) ? XDP_PASS : XDP_DROP;
 }
 
 #define LOOK                                                                                       \

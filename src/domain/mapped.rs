@@ -30,7 +30,9 @@ pub(crate) struct Mapped {
     pub(super) domain: u64,
     /// Bytes that are values.
     pub(super) len: u64,
-    /// Bytes behind the values' pages with what look-ups read of a hash map, whole pages.
+    /// Bytes of values, and of what programs write behind them: what they have used.
+    pub(super) written: u64,
+    /// Bytes behind the pages of that with what look-ups read of a hash map, whole pages.
     pub(super) index: u64,
     /// If each CPU has values of its own, how many bytes of them are behind `kernel`
     /// without a gap, and how many pages all are: so much further on is the next
@@ -112,6 +114,7 @@ impl Mapped {
             pieces: None,
             domain: 0,
             len: 0,
+            written: 0,
             index: 0,
             each: 0,
             pages: 0,
@@ -209,7 +212,7 @@ impl Mapped {
     /// Where the domain has what look-ups read of a hash map, and how many bytes of whole
     /// pages: none if they go through the gate.
     pub(crate) fn index(&self) -> (u64, u64) {
-        let behind = self.domain + self.len.next_multiple_of(PAGE);
+        let behind = self.domain + self.written.next_multiple_of(PAGE);
         (behind, self.index)
     }
 
@@ -271,7 +274,7 @@ impl Mapped {
     pub(super) fn part(&self) -> Part {
         Part {
             start: self.domain,
-            end: self.domain + self.len.next_multiple_of(PAGE) + self.index,
+            end: self.domain + self.written.next_multiple_of(PAGE) + self.index,
         }
     }
 

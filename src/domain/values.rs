@@ -330,10 +330,12 @@ impl Values {
                 let numbers = VVec::from_elem(NOWHERE, table_len(layout.len), GFP_KERNEL)?;
                 pages_at = table.insert(numbers).as_ptr() as u64;
             }
-            // What look-ups read comes behind the values, and is not to be written.
-            let values = len.next_multiple_of(PAGE);
+            // What look-ups read comes behind what programs write, and is not to be written.
             // SAFETY: `map` is a map that the program being loaded holds.
             let shown = unsafe { store::chains(map) }.filter(|_| by == By::Program);
+            let uses = shown.and_then(|(_, chains)| chains.uses);
+            let written = uses.map_or(len, |uses| uses.end);
+            let values = written.next_multiple_of(PAGE);
             let index = shown.map_or(0, |(_, chains)| chains.index.len.next_multiple_of(PAGE));
             let source = |page: u64| match entry.pieces {
                 None if page * PAGE >= values => Some(shown?.0 + (page * PAGE - values)),
@@ -374,6 +376,7 @@ impl Values {
                 entry.kernel = layout.start;
                 entry.domain = at;
                 entry.len = len;
+                entry.written = written;
                 entry.index = index;
                 entry.writable = layout.writable != 0;
                 entry.table = table.and_then(|numbers| NonNull::new(numbers.into_raw_parts().0));

@@ -38,6 +38,7 @@ use crate::hw::cpus;
 use crate::pure::region::PAGE;
 use crate::pure::rewrite::inline::Chains;
 use crate::pure::store::hash::hash;
+use crate::pure::store::uses::Uses;
 use crate::pure::store::{Element, Index, Table};
 use core::mem::size_of;
 use core::ptr::NonNull;
@@ -198,9 +199,24 @@ impl Store {
         }
     }
 
+    /// How it lies behind the values what was used, if the map forgets.
+    fn uses(&self) -> Uses {
+        Uses::new(self.layout().len, self.element_count)
+    }
+
+    /// Bytes of the values, and what is behind them.
+    fn values_len(&self, forgets: bool) -> u64 {
+        if forgets {
+            self.uses().end
+        } else {
+            self.layout().len
+        }
+    }
+
     /// Where keys, elements and buckets are, and how a program of a domain that can read
     /// them looks a key up; the domain's addresses are left 0. `None` where it has to be
-    /// the kernel that looks: it notes what was used, or the keys are long.
+    /// the kernel that looks: the keys are long, or it has to be noted what was used and programs
+    /// may not write there.
     fn chains(&self) -> Option<(u64, Chains)> {
         let chains = Chains {
             index: self.index,
@@ -210,9 +226,11 @@ impl Store {
             elements: self.element_count,
             buckets: self.bucket_count,
             seed: self.seed,
+            uses: self.recent.is_kept().then(|| self.uses()),
             ..Chains::default()
         };
-        (chains.fits() && !self.recent.is_kept()).then_some((self.keys as u64, chains))
+        let may_note = chains.uses.is_none() || self.layout().writable != 0;
+        (chains.fits() && may_note).then_some((self.keys as u64, chains))
     }
 
     fn as_map(&self) -> *mut b::bpf_map {
@@ -327,7 +345,9 @@ impl Store {
         size_of::<Self>() as u64
             + self.index.len.next_multiple_of(PAGE)
             + u64::from(self.bucket_count) * size_of::<b::bailey_bucket_lock_t>() as u64
-            + self.layout().len.next_multiple_of(PAGE)
+            + self
+                .values_len(self.recent.is_kept())
+                .next_multiple_of(PAGE)
             + u64::from(self.spare_count) * size_of::<AtomicU32>() as u64
             + self.recent.usage(elements)
     }
@@ -399,7 +419,7 @@ impl Store {
         )?
         .as_ptr()
         .cast();
-        let bytes = (elements * u64::from(this.value_stride)).next_multiple_of(PAGE);
+        let bytes = this.values_len(forgets).next_multiple_of(PAGE);
         // SAFETY: process context; whole pages.
         this.values = unsafe { b::bailey_k_bpf_map_area_mmapable_alloc(bytes, node) }.cast();
         if this.values.is_null() {

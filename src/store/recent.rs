@@ -8,13 +8,20 @@
 //! as in the kernel's maps. The nodes are in kernel memory; that an element was
 //! used is a byte there.
 //!
+//! A program that looks up in confinement does not reach the nodes. It notes what it has used behind
+//! the values ([`Uses`]), and nodes are marked by that before the lists choose: so what is forgotten
+//! is still the same. What is marked and not in the log stays when the lists want to forget it, and its
+//! node is marked then.
+//!
 //! Locks: a list's lock is taken before a bucket's, as in the kernel. So no
 //! function here that takes a list's lock is called with a bucket's held.
 
 use super::Store;
 use crate::bindings as b;
+use crate::pure::store::uses::Uses;
 use core::mem::{offset_of, size_of};
 use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicU32, Ordering};
 use kernel::error::to_result;
 use kernel::prelude::*;
 
@@ -30,7 +37,19 @@ pub(super) struct Node {
 pub(super) struct Recent {
     lists: *mut b::bpf_lru,
     nodes: *mut Node,
+    /// Where values begin, and how marks and log lie behind them, which programs write.
+    values: *mut u8,
+    uses: Uses,
+    elements: u32,
+    /// How far the log was read.
+    tail: AtomicU32,
+    /// How many marked elements have stayed one after the other.
+    spared: AtomicU32,
 }
+
+/// After so many marked elements the lists get what they ask for: they ask under a lock. As many as
+/// they look at in one go (LOCAL_FREE_TARGET, kernel/bpf/bpf_lru_list.c).
+const SPARED_MOST: u32 = 128;
 
 impl Recent {
     /// Whether there are lists.
@@ -68,13 +87,74 @@ impl Recent {
     /// Takes an element, which another key may lose for it. `None` if there is none
     /// to be had here and now. No bucket's lock is held.
     pub(super) fn take(&self, hash: u32) -> Option<u32> {
+        self.note_uses();
         // SAFETY: the lists are there; any context that the kernel's may be called in.
-        let node = unsafe { b::bailey_k_bpf_lru_pop_free(self.lists, hash) };
-        NonNull::new(node).map(|node| self.number(node.as_ptr()))
+        let pop = || NonNull::new(unsafe { b::bailey_k_bpf_lru_pop_free(self.lists, hash) });
+        // Where every element was marked, each node says so now, and the lists take one for all that.
+        let node = pop().or_else(pop)?;
+        let number = self.number(node.as_ptr());
+        self.unmark(number);
+        Some(number)
+    }
+
+    /// Marks the nodes of what the log says, which is at most so much at once that it may be done
+    /// with interrupts off.
+    #[inline(always)]
+    fn note_uses(&self) {
+        let word = |at: u64| {
+            let word = self.values.wrapping_add(at as usize).cast::<u32>();
+            // SAFETY: marks and log are behind the values; programs write them at the same time.
+            unsafe { word.read_volatile() }
+        };
+        let (head, tail) = (word(self.uses.head), self.tail.load(Ordering::Relaxed));
+        if head == tail {
+            return;
+        }
+        let (first, count) = self.uses.unread(head, tail);
+        for at in 0..count {
+            let number = word(self.uses.number(first.wrapping_add(at)));
+            if number < self.elements && self.unmark(number) {
+                self.mark(number);
+            }
+        }
+        self.tail
+            .store(first.wrapping_add(count), Ordering::Relaxed);
+    }
+
+    /// Takes an element's mark: whether it had one.
+    fn unmark(&self, number: u32) -> bool {
+        let at = self.uses.marks as usize + number as usize;
+        let mark = self.values.wrapping_add(at);
+        // SAFETY: there is a byte for each element, which programs write at the same time; whether
+        // one of these is lost is all the same, as in the kernel's own.
+        unsafe {
+            let marked = mark.read_volatile() != 0;
+            if marked {
+                mark.write_volatile(0);
+            }
+            marked
+        }
+    }
+
+    /// Whether element `number`, which the lists want to forget, is to stay since it is marked. If
+    /// its node says already that it was used, they want it nevertheless.
+    fn spares(&self, number: u32) -> bool {
+        // SAFETY: there is a node for each element; read whole, as in `mark`.
+        let known = unsafe { (&raw const (*self.node(number)).node.ref_).read_volatile() } != 0;
+        let spares = self.unmark(number)
+            && !known
+            && self.spared.fetch_add(1, Ordering::Relaxed) < SPARED_MOST;
+        if spares {
+            self.mark(number);
+        } else {
+            self.spared.store(0, Ordering::Relaxed);
+        }
+        spares
     }
 
     /// Gives back an element that is in no chain. No bucket's lock is held.
     pub(super) fn give(&self, number: u32) {
+        self.unmark(number);
         // SAFETY: as above; a node of these lists.
         unsafe { b::bailey_k_bpf_lru_push_free(self.lists, &raw mut (*self.node(number)).node) };
     }
@@ -112,7 +192,15 @@ impl Store {
         let (at, step) = (offset_of!(Node, node) as u32, size_of::<Node>() as u32);
         // SAFETY: room for that many nodes, `step` bytes each.
         unsafe { b::bailey_k_bpf_lru_populate(lists, nodes.cast(), at, step, elements) };
-        self.recent = Recent { lists, nodes };
+        self.recent = Recent {
+            lists,
+            nodes,
+            values: self.values,
+            uses: self.uses(),
+            elements,
+            tail: AtomicU32::new(0),
+            spared: AtomicU32::new(0),
+        };
         Ok(())
     }
 
@@ -145,6 +233,9 @@ unsafe extern "C" fn forget(store: *mut c_void, node: *mut b::bpf_lru_node) -> b
     // SAFETY: promised by the caller.
     let store = unsafe { &*store.cast::<Store>() };
     let number = store.recent.number(node);
+    if store.recent.spares(number) {
+        return false;
+    }
     // SAFETY: a node of this store; the lists wrote the hash before they gave the element away.
     let hash = unsafe { ptr::read_volatile(&raw const (*store.recent.node(number)).hash) };
     let table = store.table();

@@ -82,6 +82,8 @@ pub struct Machine<'a> {
     places: &'a [u32],
     /// What else can be read, by address and bytes.
     beside: Option<&'a dyn Fn(u64, usize) -> Option<u64>>,
+    /// What else can be written, by address, bytes and value.
+    taken: Option<&'a dyn Fn(u64, usize, u64) -> bool>,
     /// Where the exception callback begins.
     callback: Option<usize>,
     /// What a call in an image is of, by number: instructions and stack.
@@ -117,6 +119,7 @@ impl<'a> Machine<'a> {
             calls: Vec::new(),
             tables: &[],
             beside: None,
+            taken: None,
             places: &[],
             callback: None,
             images: &[],
@@ -139,6 +142,12 @@ impl<'a> Machine<'a> {
     /// With other memory, to be read.
     pub fn beside(mut self, read: &'a dyn Fn(u64, usize) -> Option<u64>) -> Self {
         self.beside = Some(read);
+        self
+    }
+
+    /// With other memory, to be written: whether it takes what is stored.
+    pub fn taking(mut self, write: &'a dyn Fn(u64, usize, u64) -> bool) -> Self {
+        self.taken = Some(write);
         self
     }
 
@@ -241,6 +250,9 @@ impl<'a> Machine<'a> {
     }
 
     pub fn store(&mut self, address: u64, len: usize, value: u64) -> Run<()> {
+        if self.taken.is_some_and(|take| take(address, len, value)) {
+            return Ok(());
+        }
         let (bytes, written) = self.at(address, len)?;
         bytes.copy_from_slice(&value.to_le_bytes()[..len]);
         if let Some(written) = written {

@@ -24,6 +24,7 @@
 
 pub mod hash;
 pub mod trie;
+pub mod uses;
 
 use core::mem::{offset_of, size_of};
 

@@ -19,6 +19,7 @@
 //!     r0 = *(u32 *)(r4 + elements + 12 * r0)
 //!     goto next
 //! found:
+//!     ...                             of a map that forgets: that it was used
 //!     r0 = values + stride * r0
 //!     goto done
 //! end:
@@ -51,10 +52,32 @@
 //! ```
 //!
 //! It does not begin again itself: the helper does. R2 stays the key's address for that.
+//!
+//! In a map that forgets what was not used for long, what is found is marked, and its number goes to
+//! the log ([`Uses`]), if it is not marked yet:
+//!
+//! ```text
+//!     r1 = values + marks
+//!     r1 += r0
+//!     r3 = *(u8 *)(r1)
+//!     if r3 != 0 goto known
+//!     *(u8 *)(r1) = 1
+//!     r1 = values + head
+//!     r4 = *(u32 *)(r1)
+//!     w3 = w4
+//!     w3 &= slots - 1
+//!     r3 <<= 2
+//!     r3 += r1
+//!     *(u32 *)(r3 + log) = r0
+//!     w4 += 1
+//!     *(u32 *)(r1) = r4
+//! known:
+//! ```
 
 use super::{op, op32, op32_imm, op_imm, plain, Emit, Part};
 use crate::pure::insn::{alu, class, jmp, size, Insn, K, REG_0, REG_1, REG_2, X};
 use crate::pure::store::hash::START;
+use crate::pure::store::uses::{Uses, LOG};
 use crate::pure::store::{Index, ELEMENT, HASH, LOSSES, NEXT};
 
 const REG_3: u8 = 3;
@@ -82,6 +105,8 @@ pub struct Chains {
     pub buckets: u32,
     /// What the hashes begin with.
     pub seed: u32,
+    /// Of a map that forgets: where it is noted what was used.
+    pub uses: Option<Uses>,
 }
 
 /// Longer keys are left to the helper: the instructions for one of 64 bytes are some 330.
@@ -246,6 +271,31 @@ impl Chains {
         LAST.into_iter().try_for_each(|step| last(emit, step))
     }
 
+    /// Notes that element R0 was used, with R1, R3 and R4.
+    fn mark(&self) -> Option<[Insn; 16]> {
+        let uses = self.uses?;
+        let [marks_low, marks_high] = Insn::ld_imm64(REG_1, self.values.wrapping_add(uses.marks));
+        let [head_low, head_high] = Insn::ld_imm64(REG_1, self.values.wrapping_add(uses.head));
+        Some([
+            marks_low,
+            marks_high,
+            op(alu::ADD, REG_1, REG_0),
+            Insn::ldx(size::B, REG_3, REG_1, 0),
+            Insn::new(class::JMP | jmp::JNE | K, REG_3, 0, 11, 0),
+            Insn::st(size::B, REG_1, 0, 1),
+            head_low,
+            head_high,
+            Insn::ldx(size::W, REG_4, REG_1, 0),
+            op32(alu::MOV, REG_3, REG_4),
+            op32_imm(alu::AND, REG_3, uses.slots.wrapping_sub(1)),
+            op_imm(alu::LSH, REG_3, 2),
+            op(alu::ADD, REG_3, REG_1),
+            Insn::stx(size::W, REG_3, REG_0, LOG),
+            op32_imm(alu::ADD, REG_4, 1),
+            Insn::stx(size::W, REG_1, REG_4, 0),
+        ])
+    }
+
     /// The load by which a key of this size is compared, if it is one.
     fn whole(&self) -> Option<u8> {
         matches!(self.key_size, 4 | 8).then(|| size_of_load(self.key_size))
@@ -314,12 +364,14 @@ impl Chains {
             self.whole().map(|load| Insn::ldx(load, REG_3, REG_2, 0)),
         )?;
         let compare = self.compare_len();
+        let mark = self.mark();
+        let mark_len = mark.map_or(0, |mark| mark.len() as i16);
         let next = [
             Insn::new(
                 class::JMP32 | jmp::JGE | K,
                 REG_0,
                 0,
-                compare + 16,
+                compare + mark_len + 16,
                 self.elements as i32,
             ),
             op(alu::MOV, REG_1, REG_0),
@@ -339,6 +391,7 @@ impl Chains {
             Insn::ja(-12 - compare),
         ];
         plain(emit, other)?;
+        plain(emit, mark.into_iter().flatten())?;
         let found = [
             op_imm(alu::MUL, REG_0, self.value_stride),
             values_low,
