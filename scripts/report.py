@@ -248,6 +248,7 @@ class Gates:
         ("look-up in a per-CPU array", "per_cpu_10", "per_cpu_1", 9),
         ("checksum of 20 bytes", "checksum_10", "checksum_1", 9),
         ("the time, bpf_ktime_get_ns", "clock_10", "clock_1", 9),
+        ("a random number, bpf_get_prandom_u32", "random_10", "random_1", 9),
         ("access to an array's value", "array_value_10", "array_1", 10),
         ("access to a hash's value", "hash_value_10", "hash_1", 10),
         ("access to a per-CPU array's value", "per_cpu_value_10", "per_cpu_1", 10),

@@ -53,7 +53,7 @@ equal "which is 33 pages" 33 $(($(status region_pages) - pages))
 check "the program's map is listed" grep -q refusal $bailey/maps
 ./xdp_run load.bpf.o busy --pin /sys/fs/bpf/busy >/dev/null
 check "a program's call is listed with what its arguments are" grep -qE \
-    "^$(column programs id name busy) 0x[0-9a-f]+ 0xf[0-9a-f]{15} get_prandom_u32 -,-,-,-,-$" $bailey/calls
+    "^$(column programs id name busy) 0x[0-9a-f]+ 0xf[0-9a-f]{15} ktime_get_coarse_ns -,-,-,-,-$" $bailey/calls
 rm -f /sys/fs/bpf/busy
 
 before=$(counter runs)
@@ -86,6 +86,23 @@ equal "ten look-ups in a per-CPU array cross no gate" "0 20" "$(crossings per_cp
 equal "ten checksums cross no gate" "0 20" "$(crossings checksum_10)"
 equal "ten functions on strings cross no gate" "0 20" "$(crossings strings/strstr_10)"
 equal "ten look-ups in a hash map cross no gate" "0 20" "$(crossings hash_10)"
+bpftool prog loadall random.bpf.o /sys/fs/bpf/bench/random
+equal "640 random numbers cross no gate" "0 20" "$(crossings random/draw)"
+bpftool prog run pinned /sys/fs/bpf/bench/random/draw data_in /tmp/packet repeat 2000 >/dev/null
+# spread NAME LEAST MOST: whether all of these counts of the program's numbers are between
+spread() {
+    bpftool map dump name random.bss | tr -d ' \n' | sed "s/.*\"$1\":\[\([0-9,]*\)\].*/\1/" |
+        tr ',' '\n' | awk -v least="$2" -v most="$3" '
+            { n++ } $1 < least || $1 > most { wrong++; print } END { exit wrong || n < 32 }'
+}
+equal "131200 were drawn" 131200 "$(bpftool map dump name random.bss |
+    awk '$1 == "\"numbers\":" { print $2 + 0 }')"
+# Within seven standard deviations.
+check "each of their bits is set in half of them" spread bits 64332 66868
+check "their lowest byte is anything as often" spread low 354 671
+check "and their highest" spread high 354 671
+equal "hardly one is as the one before" 0 "$(bpftool map dump name random.bss |
+    awk '$1 == "\"same\":" { print int($2 / 4) }')"
 equal "one in a map whose values are loans crosses it there and back" "10 40" "$(crossings loan_1)"
 equal "a redirect that the program ends with crosses it once" "10 20" "$(crossings redirect_last)"
 equal "one that it looks at crosses it there and back" "10 40" "$(crossings redirect_then)"

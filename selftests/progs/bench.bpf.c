@@ -147,6 +147,18 @@ static __always_inline int times_told(int times)
 SEC("xdp") int clock_1(struct xdp_md *ctx) { return times_told(1); }
 SEC("xdp") int clock_10(struct xdp_md *ctx) { return times_told(10); }
 
+static __always_inline int numbers_drawn(int times)
+{
+	volatile __u64 sum = 0;
+
+	for (int i = 0; i < times; i++)
+		sum = sum + bpf_get_prandom_u32();
+	return XDP_PASS;
+}
+
+SEC("xdp") int random_1(struct xdp_md *ctx) { return numbers_drawn(1); }
+SEC("xdp") int random_10(struct xdp_md *ctx) { return numbers_drawn(10); }
+
 static __always_inline int records(int times, int touches)
 {
 	volatile __u64 *record;

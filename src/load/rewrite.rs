@@ -71,8 +71,8 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
             Action::DropMask => new[at] = dropped_mask(),
             Action::Exit => new[at] = Insn::call(exit_imm),
             Action::LoopCheck => new[at] = LOOP_CHECK,
-            // Instructions stand in its place.
-            Action::Inline => return Err(EFAULT),
+            // Instructions stand in its place, of which those of a helper ask its stub.
+            Action::Inline if !insn.is_helper_call() => return Err(EFAULT),
             Action::FunctionAddress => {
                 // To the program, a function is the number of its image.
                 let start = (index as i64 + i64::from(insn.imm) + 1) as u32;
@@ -88,6 +88,7 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
             | Action::Helper(_)
             | Action::TailCall
             | Action::SmpProcessorId
+            | Action::Inline
             | Action::LoopCount => {
                 number += 1;
                 new[at] = Insn::call(near(isolation.stubs.address(number))?);

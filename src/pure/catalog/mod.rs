@@ -306,7 +306,10 @@ pub static ALLOWED: [Helper; 84] = [
         special: Special::PrintkFormat,
         ..audited(id::TRACE_PRINTK)
     },
-    scalar(id::GET_PRANDOM_U32),
+    Helper {
+        gate: Gate::Instructions,
+        ..scalar(id::GET_PRANDOM_U32)
+    },
     Helper {
         gate: Gate::Inline,
         ..scalar(id::GET_SMP_PROCESSOR_ID)

@@ -10,10 +10,12 @@
 //! - Checksums ([`checksum`]).
 //! - What the kernel's functions on strings find out ([`strings`]).
 //! - The time, while the TSC is what the kernel tells it by ([`clock`]).
+//! - Random numbers ([`random`]).
 
 pub mod chains;
 pub mod checksum;
 pub mod clock;
+mod random;
 pub mod row;
 pub mod strings;
 
@@ -36,6 +38,8 @@ pub enum What {
     Strings(Strings),
     /// It tells the time.
     Clock(Clock),
+    /// `bpf_get_prandom_u32()`, with a secret of its own.
+    Random(u64),
 }
 
 /// A call of a helper or kfunc that becomes instructions.
@@ -75,7 +79,7 @@ impl Inline {
         let fits = match what {
             What::Row(row) => row.fits(),
             What::Chains(chains) => chains.fits(),
-            What::Checksum | What::Strings(_) | What::Clock(_) => true,
+            What::Checksum | What::Strings(_) | What::Clock(_) | What::Random(_) => true,
         };
         fits.then_some(Self { index, what })
     }
@@ -90,7 +94,7 @@ impl Inline {
     pub const fn asks_for(&self) -> Option<Asked> {
         match self.what {
             What::Row(_) => Some(Asked::Cpu),
-            What::Clock(_) => Some(Asked::Tsc),
+            What::Clock(_) | What::Random(_) => Some(Asked::Tsc),
             _ => None,
         }
     }
@@ -114,6 +118,7 @@ impl Inline {
             What::Checksum => checksum::emit(emit),
             What::Strings(strings) => strings.emit(emit),
             What::Clock(clock) => clock.emit(emit),
+            What::Random(secret) => random::emit(secret, emit),
         }
     }
 }
