@@ -86,6 +86,12 @@ equal "ten look-ups in a per-CPU array cross no gate" "0 20" "$(crossings per_cp
 equal "ten checksums cross no gate" "0 20" "$(crossings checksum_10)"
 equal "ten functions on strings cross no gate" "0 20" "$(crossings strings/strstr_10)"
 equal "ten look-ups in a hash map cross no gate" "0 20" "$(crossings hash_10)"
+# After maps of the same names were found by these.
+bpftool prog loadall bench_maps.bpf.o /sys/fs/bpf/bench/maps
+bpftool prog run pinned /sys/fs/bpf/bench/maps/fill data_in /tmp/packet >/dev/null
+equal "ten look-ups in a trie of IPv4 cross no gate" "0 20" "$(crossings maps/trie_10)"
+equal "ten look-ups in a trie of IPv6 cross no gate" "0 20" "$(crossings maps/trie_16_10)"
+check "the domain can read a trie's index" test "$(column maps index name trie)" -gt 0
 equal "one in a map whose values are loans crosses it there and back" "10 40" "$(crossings loan_1)"
 equal "a redirect that the program ends with crosses it once" "10 20" "$(crossings redirect_last)"
 equal "one that it looks at crosses it there and back" "10 40" "$(crossings redirect_then)"

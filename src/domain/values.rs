@@ -333,8 +333,8 @@ impl Values {
             // What look-ups read comes behind the values, and is not to be written.
             let values = len.next_multiple_of(PAGE);
             // SAFETY: `map` is a map that the program being loaded holds.
-            let shown = unsafe { store::chains(map) }.filter(|_| by == By::Program);
-            let index = shown.map_or(0, |(_, chains)| chains.index.len.next_multiple_of(PAGE));
+            let shown = unsafe { store::index(map) }.filter(|_| by == By::Program);
+            let index = shown.map_or(0, |(_, len)| len.next_multiple_of(PAGE));
             let source = |page: u64| match entry.pieces {
                 None if page * PAGE >= values => Some(shown?.0 + (page * PAGE - values)),
                 None => Some(pages_at + page * PAGE),

@@ -7,7 +7,7 @@
 use super::{batch, copy, seq, trie, Made, Store, Trie};
 use crate::bindings as b;
 use crate::domain::front;
-use crate::pure::rewrite::inline::Chains;
+use crate::pure::rewrite::inline::{Chains, Prefixes};
 use crate::pure::store::{Refusal, Updated, When};
 use core::ptr::{self, NonNull};
 use kernel::prelude::*;
@@ -53,6 +53,29 @@ pub(crate) unsafe fn layout(map: *mut b::bpf_map) -> Option<b::bailey_values> {
 pub(crate) unsafe fn chains(map: *mut b::bpf_map) -> Option<(u64, Chains)> {
     // SAFETY: promised by the caller.
     unsafe { Store::of(map).and_then(Store::chains) }
+}
+
+/// The same of a trie, as [`Trie::prefixes`].
+///
+/// # Safety
+///
+/// `map` is a map.
+pub(crate) unsafe fn prefixes(map: *mut b::bpf_map) -> Option<(u64, Prefixes)> {
+    // SAFETY: promised by the caller.
+    unsafe { Trie::of(map).and_then(Trie::prefixes) }
+}
+
+/// What a domain is shown of `map`, of either kind: where that is, and how many bytes.
+///
+/// # Safety
+///
+/// `map` is a map.
+pub(crate) unsafe fn index(map: *mut b::bpf_map) -> Option<(u64, u64)> {
+    // SAFETY: promised by the caller.
+    unsafe {
+        let chains = chains(map).map(|(at, chains)| (at, chains.index.len));
+        chains.or_else(|| prefixes(map).map(|(at, prefixes)| (at, prefixes.index.len)))
+    }
 }
 
 /// Whether `map` is a store that takes its own copy of a key before it looks at it.
