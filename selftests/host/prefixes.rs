@@ -54,10 +54,12 @@ impl Area {
     }
 }
 
+/// Loads of 32 bits to come before what others do, and that.
+type Meanwhile = (u32, Box<dyn FnOnce()>);
+
 thread_local! {
     static AREA: RefCell<Area> = RefCell::default();
-    /// Loads of 32 bits to come before what others do, and that.
-    static MEANWHILE: RefCell<Option<(u32, Box<dyn FnOnce()>)>> = const { RefCell::new(None) };
+    static MEANWHILE: RefCell<Option<Meanwhile>> = const { RefCell::new(None) };
 }
 
 /// A load of 32 bits is about to be made: others may have their turn.
