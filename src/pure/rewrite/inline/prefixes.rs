@@ -44,9 +44,8 @@
 //!
 //! Lengths are kept as their complements: these are what shifts take, who look at no more
 //! than six bits. The key's is in the low half of R5, if that has room for it below 32 bits
-//! of data, or in the high half of R4. Of a node's address no part is kept but its number;
-//! what is known of the address is divided by the bytes from one to the next, the number
-//! added to that, and the sum shifted back.
+//! of data, or in the high half of R4. R0 stays a node's number: an address is the first
+//! one divided by the bytes from one to the next, the number added, and the sum shifted back.
 //!
 //! A key of up to eight bytes of data is read once. Longer ones are read at each node, as on
 //! a stock kernel.
