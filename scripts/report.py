@@ -266,6 +266,8 @@ class Gates:
         ("local_on_demand", "one that is per CPU and whose elements come as they are needed"),
         ("local_lru", "one that is per CPU and forgets"),
         ("pieces", "a per-CPU array, not in its first 32 KiB"),
+        ("trie", "a trie of prefixes, IPv4, the fourth node"),
+        ("trie_16", "one with keys of 16 bytes, IPv6, the fourth node"),
     ]
     STRINGS = [
         ("strlen", "bpf_strlen of 16 bytes"),

@@ -103,6 +103,12 @@ check "their lowest byte is anything as often" spread low 354 671
 check "and their highest" spread high 354 671
 equal "hardly one is as the one before" 0 "$(bpftool map dump name random.bss |
     awk '$1 == "\"same\":" { print int($2 / 4) }')"
+# After maps of the same names were found by these.
+bpftool prog loadall bench_maps.bpf.o /sys/fs/bpf/bench/maps
+bpftool prog run pinned /sys/fs/bpf/bench/maps/fill data_in /tmp/packet >/dev/null
+equal "ten look-ups in a trie of IPv4 cross no gate" "0 20" "$(crossings maps/trie_10)"
+equal "ten look-ups in a trie of IPv6 cross no gate" "0 20" "$(crossings maps/trie_16_10)"
+check "the domain can read a trie's index" test "$(column maps index name trie)" -gt 0
 equal "one in a map whose values are loans crosses it there and back" "10 40" "$(crossings loan_1)"
 equal "a redirect that the program ends with crosses it once" "10 20" "$(crossings redirect_last)"
 equal "one that it looks at crosses it there and back" "10 40" "$(crossings redirect_then)"

@@ -5,6 +5,7 @@
  * and ten accesses to the value.
  */
 #include <vmlinux.h>
+#include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
 #define TABLE_OF_KEYS(name, kind, flags, entries, key, size)                                      \
@@ -31,6 +32,35 @@ TABLE(local, PERCPU_HASH, 0, 1024, 8);
 TABLE(local_on_demand, PERCPU_HASH, BPF_F_NO_PREALLOC, 1024, 8);
 TABLE(local_lru, LRU_PERCPU_HASH, 0, 1024, 8);
 TABLE(pieces, PERCPU_ARRAY, 0, 4096, 24);
+/* A prefix's length, and an address of IPv4 or of IPv6. */
+TABLE_OF_KEYS(trie, LPM_TRIE, BPF_F_NO_PREALLOC, 4096, 8, 8);
+TABLE_OF_KEYS(trie_16, LPM_TRIE, BPF_F_NO_PREALLOC, 4096, 20, 8);
+/* What is looked up there. */
+#define ADDRESS 32, bpf_htonl(0x0a010203)
+#define ADDRESS_16 128, bpf_htonl(0x20010db8), bpf_htonl(0x00010002), 0, bpf_htonl(3)
+
+/* Four prefixes, so that a walk to the longest one meets four nodes: where two part is one, too. */
+static __always_inline void fill_tries(void)
+{
+	__u32 of_8[] = { 8, bpf_htonl(0x0a000000) };
+	__u32 of_16[] = { 16, bpf_htonl(0x0a010000) };
+	__u32 of_24[] = { 24, bpf_htonl(0x0a010200) };
+	__u32 beside[] = { 24, bpf_htonl(0x0a010300) };
+	__u32 of_32[] = { 32, bpf_htonl(0x20010db8), 0, 0, 0 };
+	__u32 of_48[] = { 48, bpf_htonl(0x20010db8), bpf_htonl(0x00010000), 0, 0 };
+	__u32 of_64[] = { 64, bpf_htonl(0x20010db8), bpf_htonl(0x00010002), 0, 0 };
+	__u32 beside_16[] = { 64, bpf_htonl(0x20010db8), bpf_htonl(0x00010003), 0, 0 };
+	__u64 value = 0;
+
+	bpf_map_update_elem(&trie, of_8, &value, 0);
+	bpf_map_update_elem(&trie, of_16, &value, 0);
+	bpf_map_update_elem(&trie, of_24, &value, 0);
+	bpf_map_update_elem(&trie, beside, &value, 0);
+	bpf_map_update_elem(&trie_16, of_32, &value, 0);
+	bpf_map_update_elem(&trie_16, of_48, &value, 0);
+	bpf_map_update_elem(&trie_16, of_64, &value, 0);
+	bpf_map_update_elem(&trie_16, beside_16, &value, 0);
+}
 
 /* The first one: the others find the key. */
 SEC("xdp") int fill(struct xdp_md *ctx)
@@ -46,16 +76,16 @@ SEC("xdp") int fill(struct xdp_md *ctx)
 	bpf_map_update_elem(&local, &key, value, 0);
 	bpf_map_update_elem(&local_on_demand, &key, value, 0);
 	bpf_map_update_elem(&local_lru, &key, value, 0);
+	fill_tries();
 	return XDP_PASS;
 }
 
-static __always_inline int look_up(void *map, int times, int touches)
+static __always_inline int look_up(void *map, const __u32 *key, int times, int touches)
 {
 	volatile __u64 *value;
-	__u32 key[9] = { KEY };
 
 	for (int i = 0; i < times; i++) {
-		value = bpf_map_lookup_elem(map, &key);
+		value = bpf_map_lookup_elem(map, key);
 		if (!value)
 			return XDP_DROP;
 		for (int j = 0; j < touches; j++)
@@ -64,19 +94,20 @@ static __always_inline int look_up(void *map, int times, int touches)
 	return XDP_PASS;
 }
 
-#define LOOK_UPS(name)                                                                             \
-	SEC("xdp") int name##_1(struct xdp_md *ctx)                                                \
+#define RUN(name, times, touches, ...)                                                             \
 	{                                                                                          \
-		return look_up(&name, 1, 0);                                                       \
-	}                                                                                          \
-	SEC("xdp") int name##_10(struct xdp_md *ctx)                                               \
-	{                                                                                          \
-		return look_up(&name, 10, 0);                                                      \
-	}                                                                                          \
-	SEC("xdp") int name##_value_10(struct xdp_md *ctx)                                         \
-	{                                                                                          \
-		return look_up(&name, 1, 10);                                                      \
+		__u32 key[9] = { __VA_ARGS__ };                                                    \
+                                                                                                   \
+		return look_up(&name, key, times, touches);                                        \
 	}
+#define LOOK_UPS_OF(name, ...)                                                                     \
+	SEC("xdp") int name##_1(struct xdp_md *ctx)                                                \
+	RUN(name, 1, 0, __VA_ARGS__)                                                               \
+	SEC("xdp") int name##_10(struct xdp_md *ctx)                                               \
+	RUN(name, 10, 0, __VA_ARGS__)                                                              \
+	SEC("xdp") int name##_value_10(struct xdp_md *ctx)                                         \
+	RUN(name, 1, 10, __VA_ARGS__)
+#define LOOK_UPS(name) LOOK_UPS_OF(name, KEY)
 
 LOOK_UPS(hash)
 LOOK_UPS(hash_12)
@@ -87,5 +118,7 @@ LOOK_UPS(local)
 LOOK_UPS(local_on_demand)
 LOOK_UPS(local_lru)
 LOOK_UPS(pieces)
+LOOK_UPS_OF(trie, ADDRESS)
+LOOK_UPS_OF(trie_16, ADDRESS_16)
 
 char _license[] SEC("license") = "GPL";

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Look-ups in hash maps that others change meanwhile, with keys of four and of eight
- * bytes and of a connection, and in one that forgets. `change` replaces the values of some keys, and puts in and takes out others,
- * all in few chains. To `find` the first are always there, and a third kind never is.
+ * Look-ups in maps that others change meanwhile: hash maps with keys of four and of eight
+ * bytes and of a connection, tries of IPv4 and IPv6; and in one that forgets. `change` replaces the
+ * values of some keys, and puts in and takes out others, all in few chains. To `find` the first are
+ * always there, and a third kind never is.
  */
 #include <vmlinux.h>
 #include <bpf/bpf_endian.h>
@@ -27,9 +28,30 @@ struct connection {
 	__u8 protocol;
 } __attribute__((packed));
 
+#define TRIE(name, of)                                                                             \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_LPM_TRIE);                                               \
+		__uint(map_flags, BPF_F_NO_PREALLOC);                                              \
+		__uint(max_entries, 32);                                                           \
+		__type(key, of);                                                                   \
+		__type(value, __u64);                                                              \
+	} name SEC(".maps")
+
+struct route {
+	__u32 len;
+	__be32 to;
+};
+
+struct route_16 {
+	__u32 len;
+	__be32 to[4];
+};
+
 TABLE(narrow, __u32);
 TABLE(wide, __u64);
 TABLE(connections, struct connection);
+TRIE(routes, struct route);
+TRIE(routes_16, struct route_16);
 
 /* It forgets: `keep` uses one key and puts in others, for which one has to go. */
 struct {
@@ -62,6 +84,23 @@ static __always_inline __u64 wide_key(__u32 n)
 	return n;
 }
 
+/*
+ * Prefix number `n`: one that stays has 16 bits, or 48, the others have 8 more and lie within
+ * these. `host` is the address of a host in it.
+ */
+#define BITS(n, first) ((first) + ((n) < STAYING ? 0 : 8))
+#define ADDRESS(n, host) bpf_htonl(((n) % STAYING) << 16 | ((n) < STAYING ? 0 : (n) << 8) | (host))
+
+static __always_inline struct route route(__u32 n)
+{
+	return (struct route){ BITS(n, 16), ADDRESS(n, 0) };
+}
+
+static __always_inline struct route_16 route_16(__u32 n)
+{
+	return (struct route_16){ BITS(n, 48), { bpf_htonl(0x20010db8), ADDRESS(n, 0) } };
+}
+
 #define CHANGE(map, type, of, r)                                                                   \
 	do {                                                                                       \
 		__u64 value = r;                                                                   \
@@ -78,12 +117,18 @@ SEC("xdp") int change(struct xdp_md *ctx)
 {
 	__u32 r = bpf_get_prandom_u32();
 
-	switch ((r >> 1) % 3) {
+	switch ((r >> 1) % 5) {
 	case 0:
 		CHANGE(&narrow, __u32, narrow_key, r);
 		break;
 	case 1:
 		CHANGE(&wide, __u64, wide_key, r);
+		break;
+	case 2:
+		CHANGE(&routes, struct route, route, r);
+		break;
+	case 3:
+		CHANGE(&routes_16, struct route_16, route_16, r);
 		break;
 	default:
 		CHANGE(&connections, struct connection, connection, r);
@@ -98,10 +143,14 @@ SEC("xdp") int begin(struct xdp_md *ctx)
 		__u64 value = n, key = n;
 		__u32 short_key = n;
 		struct connection long_key = connection(n);
+		struct route prefix = route(n);
+		struct route_16 prefix_16 = route_16(n);
 
 		bpf_map_update_elem(&narrow, &short_key, &value, BPF_ANY);
 		bpf_map_update_elem(&wide, &key, &value, BPF_ANY);
 		bpf_map_update_elem(&connections, &long_key, &value, BPF_ANY);
+		bpf_map_update_elem(&routes, &prefix, &value, BPF_ANY);
+		bpf_map_update_elem(&routes_16, &prefix_16, &value, BPF_ANY);
 	}
 	return XDP_PASS;
 }
@@ -116,11 +165,26 @@ SEC("xdp") int begin(struct xdp_md *ctx)
 		looked += 2;                                                                       \
 	}
 
+/* Of hosts, some in a prefix that comes and goes; and of some where no prefix ever is. */
+#define FIND_HOSTS(map, type, of, bits, word)                                                      \
+	for (__u32 n = 0; n < PASSING; n++) {                                                      \
+		type key = of(n);                                                                  \
+                                                                                                   \
+		key.len = bits;                                                                    \
+		word = ADDRESS(n, looked & 0xff);                                                  \
+		missed += !bpf_map_lookup_elem(map, &key);                                         \
+		word = ADDRESS(n, 1 << 20);                                                        \
+		invented += !!bpf_map_lookup_elem(map, &key);                                      \
+		looked += 2;                                                                       \
+	}
+
 SEC("xdp") int find(struct xdp_md *ctx)
 {
 	FIND(&narrow, __u32, narrow_key);
 	FIND(&wide, __u64, wide_key);
 	FIND(&connections, struct connection, connection);
+	FIND_HOSTS(&routes, struct route, route, 32, key.to);
+	FIND_HOSTS(&routes_16, struct route_16, route_16, 128, key.to[1]);
 	return XDP_PASS;
 }
 

@@ -32,7 +32,7 @@ pub(crate) struct Mapped {
     pub(super) len: u64,
     /// Bytes of values, and of what programs write behind them: what they have used.
     pub(super) written: u64,
-    /// Bytes behind the pages of that with what look-ups read of a hash map, whole pages.
+    /// Bytes behind the pages of that with what look-ups read of a hash map or trie, whole pages.
     pub(super) index: u64,
     /// If each CPU has values of its own, how many bytes of them are behind `kernel`
     /// without a gap, and how many pages all are: so much further on is the next
@@ -209,7 +209,7 @@ impl Mapped {
         is_row.then_some((self.domain, self.pages * PAGE))
     }
 
-    /// Where the domain has what look-ups read of a hash map, and how many bytes of whole
+    /// Where the domain has what look-ups read of a hash map or trie, and how many bytes of whole
     /// pages: none if they go through the gate.
     pub(crate) fn index(&self) -> (u64, u64) {
         let behind = self.domain + self.written.next_multiple_of(PAGE);

@@ -332,13 +332,13 @@ impl Values {
             }
             // What look-ups read comes behind what programs write, and is not to be written.
             // SAFETY: `map` is a map that the program being loaded holds.
-            let shown = unsafe { store::chains(map) }.filter(|_| by == By::Program);
-            let uses = shown.and_then(|(_, chains)| chains.uses);
+            let shown = unsafe { store::shown(map) }.filter(|_| by == By::Program);
+            let uses = shown.and_then(|shown| shown.uses);
             let written = uses.map_or(len, |uses| uses.end);
             let values = written.next_multiple_of(PAGE);
-            let index = shown.map_or(0, |(_, chains)| chains.index.len.next_multiple_of(PAGE));
+            let index = shown.map_or(0, |shown| shown.len.next_multiple_of(PAGE));
             let source = |page: u64| match entry.pieces {
-                None if page * PAGE >= values => Some(shown?.0 + (page * PAGE - values)),
+                None if page * PAGE >= values => Some(shown?.at + (page * PAGE - values)),
                 None => Some(pages_at + page * PAGE),
                 Some(pieces) => {
                     // SAFETY: as above.

@@ -26,7 +26,7 @@ use crate::pure::rewrite::functions::{
     self, Function, Layout, Leaps, Origin, Scratch, MAX_FUNCTIONS,
 };
 use crate::pure::rewrite::inline::clock::Which;
-use crate::pure::rewrite::inline::{Chains, Clock, Inline, Row, Strings, What};
+use crate::pure::rewrite::inline::{Chains, Clock, Inline, Prefixes, Row, Strings, What};
 use crate::pure::rewrite::{
     self, blinding, survey, timed_may_goto, Known, MayGoto, PtrKind, Refusal,
     FUNCTION_PROLOGUE_LEN, PROLOGUE_LEN,
@@ -539,14 +539,20 @@ fn may_follow(known: &Knowledge) -> bool {
 fn looked_up(known: &Knowledge, map: *mut b::bpf_map, shown: &Mapped) -> Option<What> {
     let (at, len) = shown.index();
     if len != 0 {
-        // SAFETY: a map that `env` holds a reference to.
-        let (_, chains) = unsafe { store::chains(map) }?;
         let (values, _) = shown.place();
-        return Some(What::Chains(Chains {
+        // SAFETY: a map that `env` holds a reference to.
+        let (chains, prefixes) = unsafe { (store::chains(map), store::prefixes(map)) };
+        let chains = chains.map(|(_, chains)| Chains {
             at,
             values,
             ..chains
-        }));
+        });
+        let prefixes = prefixes.map(|(_, prefixes)| Prefixes {
+            at,
+            values,
+            ..prefixes
+        });
+        return chains.map(What::Chains).or(prefixes.map(What::Prefixes));
     }
     let (values, each) = shown.row()?;
     // SAFETY: as above.

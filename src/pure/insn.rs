@@ -265,6 +265,11 @@ impl Insn {
         Self::new(class::ALU | op | K, dst, 0, 0, imm)
     }
 
+    /// The bytes of `dst` the other way round (`bswap64`).
+    pub const fn swap64(dst: u8) -> Self {
+        Self::new(class::ALU64 | alu::END, dst, 0, 0, 64)
+    }
+
     /// `dst = *(size *)(src + off)`.
     pub const fn ldx(size: u8, dst: u8, src: u8, off: i16) -> Self {
         Self::new(class::LDX | mode::MEM | size, dst, src, off, 0)

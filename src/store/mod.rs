@@ -31,7 +31,7 @@ mod seq;
 mod trie;
 
 pub(crate) use create::{for_each, patterns, wanted, Stores};
-pub(crate) use ops::{chains, layout, reads_keys_once};
+pub(crate) use ops::{chains, layout, prefixes, reads_keys_once, shown};
 
 use crate::bindings as b;
 use crate::hw::cpus;

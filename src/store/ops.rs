@@ -7,7 +7,8 @@
 use super::{batch, copy, seq, trie, Made, Store, Trie};
 use crate::bindings as b;
 use crate::domain::front;
-use crate::pure::rewrite::inline::Chains;
+use crate::pure::rewrite::inline::{Chains, Prefixes};
+use crate::pure::store::uses::Uses;
 use crate::pure::store::{Refusal, Updated, When};
 use core::ptr::{self, NonNull};
 use kernel::prelude::*;
@@ -53,6 +54,49 @@ pub(crate) unsafe fn layout(map: *mut b::bpf_map) -> Option<b::bailey_values> {
 pub(crate) unsafe fn chains(map: *mut b::bpf_map) -> Option<(u64, Chains)> {
     // SAFETY: promised by the caller.
     unsafe { Store::of(map).and_then(Store::chains) }
+}
+
+/// The same of a trie, as [`Trie::prefixes`].
+///
+/// # Safety
+///
+/// `map` is a map.
+pub(crate) unsafe fn prefixes(map: *mut b::bpf_map) -> Option<(u64, Prefixes)> {
+    // SAFETY: promised by the caller.
+    unsafe { Trie::of(map).and_then(Trie::prefixes) }
+}
+
+/// What a domain has of a store beside its values.
+#[derive(Clone, Copy)]
+pub(crate) struct Shown {
+    /// The kernel's address of what look-ups read.
+    pub(crate) at: u64,
+    /// Bytes of it.
+    pub(crate) len: u64,
+    /// What look-ups write behind the values.
+    pub(crate) uses: Option<Uses>,
+}
+
+/// What a domain is shown of `map`, a store of either kind.
+///
+/// # Safety
+///
+/// `map` is a map.
+pub(crate) unsafe fn shown(map: *mut b::bpf_map) -> Option<Shown> {
+    // SAFETY: promised by the caller.
+    let (chains, prefixes) = unsafe { (chains(map), prefixes(map)) };
+    let chains = chains.map(|(at, chains)| Shown {
+        at,
+        len: chains.index.len,
+        uses: chains.uses,
+    });
+    chains.or_else(|| {
+        prefixes.map(|(at, prefixes)| Shown {
+            at,
+            len: prefixes.index.len,
+            uses: None,
+        })
+    })
 }
 
 /// Whether `map` is a store that takes its own copy of a key before it looks at it.

@@ -12,6 +12,9 @@
 //!
 //! A key is copied before it is looked at, since others may write to it.
 //!
+//! State, nodes and words lie on pages of their own, and where programs look up by
+//! themselves ([`Trie::prefixes`]) a domain can read them: all that it cannot do is write.
+//!
 //! The kernel's `struct lpm_trie` is there as well, since its making cannot be hooked.
 //! It stays empty: its operations are never called, and where it has its root it leads
 //! to the store.
@@ -20,7 +23,8 @@ use super::{area, copy, create, ops, Locked, Made, Unfinished, MOST};
 use crate::bindings as b;
 use crate::btf;
 use crate::pure::region::PAGE;
-use crate::pure::store::trie::{self as pure, Key, Node, Refusal, Shape, State, WIDEST};
+use crate::pure::rewrite::inline::Prefixes;
+use crate::pure::store::trie::{self as pure, Index, Key, Node, Refusal, Shape, State, WIDEST};
 use core::cell::UnsafeCell;
 use core::mem::{offset_of, size_of};
 use core::ptr::{self, NonNull};
@@ -48,13 +52,15 @@ pub(super) struct Trie {
     value_size: u32,
     shape: Shape,
     value_stride: u32,
+    /// How the next three lie on whole pages, which a domain may read.
+    index: Index,
+    state: *mut State<AtomicU32, AtomicU64>,
     nodes: *mut Node<AtomicU32>,
     /// Of each node the bits of its key.
     words: *mut AtomicU64,
     /// Of each node that may hold a prefix.
     values: *mut u8,
     lock: UnsafeCell<b::bailey_bucket_lock_t>,
-    state: State<AtomicU32, AtomicU64>,
 }
 
 /// Runs `$body` with a copy of the key at `$at`, in as many words as it takes.
@@ -132,6 +138,19 @@ impl Trie {
         }
     }
 
+    /// Where its index is, and how a program of a domain that can read it looks a key up; the
+    /// domain's addresses are left 0. `None` if its keys are of a size that only a helper looks
+    /// up.
+    pub(super) fn prefixes(&self) -> Option<(u64, Prefixes)> {
+        let prefixes = Prefixes {
+            index: self.index,
+            shape: self.shape,
+            value_stride: self.value_stride,
+            ..Prefixes::default()
+        };
+        prefixes.fits().then_some((self.state as u64, prefixes))
+    }
+
     #[inline(always)]
     fn trie(&self) -> pure::Trie<'_, AtomicU32, AtomicU64> {
         let nodes = self.shape.nodes() as usize;
@@ -142,7 +161,7 @@ impl Trie {
                 self.shape,
                 slice::from_raw_parts(self.nodes, nodes),
                 slice::from_raw_parts(self.words, nodes * self.shape.width()),
-                &self.state,
+                &*self.state,
             )
         }
     }
@@ -276,7 +295,7 @@ impl Trie {
 
     /// Bytes that are its own.
     pub(super) fn usage(&self) -> u64 {
-        size_of::<Self>() as u64 + bytes(self.shape, self.value_stride)
+        size_of::<Self>() as u64 + bytes(self.shape, self.value_stride).unwrap_or_default()
     }
 
     /// Whether `map` is a trie of the kernel's that becomes a store.
@@ -310,14 +329,17 @@ impl Trie {
         this.value_size = of.value_size;
         this.value_stride = of.value_size.next_multiple_of(8);
         this.shape = shape;
-        let nodes = u64::from(shape.nodes());
-        this.nodes = area(nodes * size_of::<Node<AtomicU32>>() as u64, node)?
-            .as_ptr()
-            .cast();
-        let words = nodes * shape.width() as u64;
-        this.words = area(words * size_of::<AtomicU64>() as u64, node)?
-            .as_ptr()
-            .cast();
+        this.index = Index::new(&shape).ok_or(E2BIG)?;
+        let bytes = this.index.len.next_multiple_of(PAGE);
+        // SAFETY: process context; whole pages.
+        let index = unsafe { b::bailey_k_bpf_map_area_mmapable_alloc(bytes, node) };
+        if index.is_null() {
+            return Err(ENOMEM);
+        }
+        let within = |at: u64| index.cast::<u8>().wrapping_add(at as usize);
+        this.state = index.cast();
+        this.nodes = within(this.index.nodes).cast();
+        this.words = within(this.index.words).cast();
         let bytes = this.layout().len.next_multiple_of(PAGE);
         // SAFETY: process context; whole pages.
         this.values = unsafe { b::bailey_k_bpf_map_area_mmapable_alloc(bytes, node) }.cast();
@@ -355,8 +377,7 @@ impl Trie {
         unsafe {
             let this = trie.as_ref();
             b::bailey_area_free(this.values.cast());
-            b::bailey_area_free(this.words.cast());
-            b::bailey_area_free(this.nodes.cast());
+            b::bailey_area_free(this.state.cast());
             b::bailey_area_free(trie.as_ptr().cast());
         }
     }
@@ -384,11 +405,11 @@ pub(super) fn init() {
     }
 }
 
-/// Bytes of a trie's areas.
-fn bytes(shape: Shape, value_stride: u32) -> u64 {
-    let own = size_of::<Node<AtomicU32>>() + shape.width() * size_of::<AtomicU64>();
+/// Bytes of a trie's areas, which are whole pages. `None` if nobody can count them.
+fn bytes(shape: Shape, value_stride: u32) -> Option<u64> {
+    let index = Index::new(&shape)?.len.checked_next_multiple_of(PAGE)?;
     let values = u64::from(shape.real()) * u64::from(value_stride);
-    u64::from(shape.nodes()) * own as u64 + values.next_multiple_of(PAGE)
+    index.checked_add(values.checked_next_multiple_of(PAGE)?)
 }
 
 /// How large a store's trie is for `map`. `None` if it would take too much: as of a hash
@@ -400,19 +421,16 @@ fn shape(map: &b::bpf_map) -> Option<Shape> {
     if most > MOST || bits.div_ceil(64) as usize > WIDEST {
         return None;
     }
-    let one = Shape {
-        most: 1,
-        spare: 0,
-        bits,
-    };
-    let each = bytes(one, 0) + u64::from(value_stride);
+    // With an inner node.
+    let own = size_of::<Node<AtomicU32>>() + bits.div_ceil(64) as usize * size_of::<AtomicU64>();
+    let each = 2 * own as u64 + u64::from(value_stride);
     let least = (SPARE_BYTES / each).clamp(2, SPARE);
     let shape = Shape {
         most: most as u32,
         spare: most.clamp(least, SPARE_MOST) as u32,
         bits,
     };
-    (bytes(shape, value_stride) <= super::most_unasked()).then_some(shape)
+    (bytes(shape, value_stride)? <= super::most_unasked()).then_some(shape)
 }
 
 impl From<Refusal> for Error {

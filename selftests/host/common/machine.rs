@@ -366,6 +366,7 @@ impl<'a> Machine<'a> {
             alu::XOR => a ^ b,
             alu::MOV => b,
             alu::LSH => a << shift,
+            alu::END if wide && insn.imm == 64 => a.swap_bytes(),
             alu::RSH if wide => a >> shift,
             alu::RSH => u64::from(a as u32 >> shift),
             alu::ARSH if wide => (a as i64 >> shift) as u64,

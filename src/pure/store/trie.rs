@@ -17,6 +17,7 @@
 //! and begins again if not.
 
 use super::{Updated, When, Word32, Word64, END};
+use core::mem::{offset_of, size_of};
 
 /// As often a reader begins again, each time because so many others came between.
 const TRIES: u32 = 64;
@@ -58,7 +59,7 @@ pub struct State<W, D> {
 }
 
 /// How large a trie is.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Shape {
     /// As many prefixes as may be.
@@ -85,6 +86,48 @@ impl Shape {
     #[inline(always)]
     pub fn width(&self) -> usize {
         self.bits.div_ceil(64) as usize
+    }
+}
+
+/// How what a look-up reads lies in one area: the [`State`], the nodes, the words of their
+/// keys. So that it can be shown, on pages of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Index {
+    /// Where the nodes begin, in bytes.
+    pub nodes: u64,
+    /// Where the words begin.
+    pub words: u64,
+    /// Bytes in all.
+    pub len: u64,
+}
+
+/// A line of the cache, in bytes: nodes are not in the one that every update writes.
+const LINE: usize = 64;
+
+/// Bytes from one node to the next.
+pub const NODE: u64 = size_of::<Node<u32>>() as u64;
+/// Where in a node the number of what goes on with a 0 is; that of a 1 is behind it.
+pub const CHILD: usize = offset_of!(Node<u32>, child);
+/// Where in it the number of bits of its prefix is.
+pub const LEN: usize = offset_of!(Node<u32>, len);
+/// Where in the [`State`] the number of the first node is.
+pub const ROOT: usize = offset_of!(State<u32, u64>, root);
+/// Where in it is how many free nodes were ever taken.
+pub const TAKEN: usize = offset_of!(State<u32, u64>, taken);
+
+impl Index {
+    /// For a trie of this shape.
+    pub fn new(shape: &Shape) -> Option<Self> {
+        let count = (u64::from(shape.most) + u64::from(shape.spare)).checked_mul(2)?;
+        let nodes = size_of::<State<u32, u64>>().next_multiple_of(LINE) as u64;
+        let words = nodes.checked_add(count.checked_mul(NODE)?)?;
+        let each = (shape.width() * size_of::<u64>()) as u64;
+        Some(Self {
+            nodes,
+            words,
+            len: words.checked_add(count.checked_mul(each)?)?,
+        })
     }
 }
 

@@ -5,8 +5,9 @@
 //! whatever the program puts into the registers. So nothing is lent and nothing audited.
 //!
 //! - Where a program looks its key up in one map, always the same, whose values the
-//!   domain shows: of an array ([`row`]) and of a hash map with a store ([`chains`]). What
-//!   it has in R1, the map, is not looked at, since the map is known.
+//!   domain shows: of an array ([`row`]), of a hash map with a store ([`chains`]) and of a
+//!   trie with one ([`prefixes`]). What it has in R1, the map, is not looked at, since the
+//!   map is known.
 //! - Checksums ([`checksum`]).
 //! - What the kernel's functions on strings find out ([`strings`]).
 //! - The time, while the TSC is what the kernel tells it by ([`clock`]).
@@ -15,6 +16,8 @@
 pub mod chains;
 pub mod checksum;
 pub mod clock;
+mod code;
+pub mod prefixes;
 mod random;
 pub mod row;
 pub mod strings;
@@ -22,6 +25,7 @@ pub mod strings;
 use super::super::insn::Insn;
 pub use chains::Chains;
 pub use clock::Clock;
+pub use prefixes::Prefixes;
 pub use row::Row;
 pub use strings::Strings;
 
@@ -32,6 +36,8 @@ pub enum What {
     Row(Row),
     /// It looks up in a hash map.
     Chains(Chains),
+    /// It looks up in a trie.
+    Prefixes(Prefixes),
     /// `bpf_csum_diff()`
     Checksum,
     /// It looks at strings.
@@ -79,6 +85,7 @@ impl Inline {
         let fits = match what {
             What::Row(row) => row.fits(),
             What::Chains(chains) => chains.fits(),
+            What::Prefixes(prefixes) => prefixes.fits(),
             What::Checksum | What::Strings(_) | What::Clock(_) | What::Random(_) => true,
         };
         fits.then_some(Self { index, what })
@@ -115,6 +122,7 @@ impl Inline {
         match self.what {
             What::Row(row) => row.emit(emit),
             What::Chains(chains) => chains.emit(emit),
+            What::Prefixes(prefixes) => prefixes.emit(emit),
             What::Checksum => checksum::emit(emit),
             What::Strings(strings) => strings.emit(emit),
             What::Clock(clock) => clock.emit(emit),

@@ -19,7 +19,7 @@
 //! behind the kernel's. Where the kernel finds nothing to read, and returns `-EFAULT`,
 //! such a load is none of the domain's: a violation, like any other of the program's.
 
-use super::{op, op32, op32_imm, op_imm, Emit, Part};
+use super::{code, op, op32, op32_imm, op_imm, Emit};
 use crate::pure::insn::{alu, class, jmp, size, Insn, K, REG_0, REG_1, REG_2, X};
 
 const REG_3: u8 = 3;
@@ -92,65 +92,15 @@ enum Place {
     Out,
 }
 
-const PLACES: usize = Place::Out as usize + 1;
-
-/// Where the instructions go: nowhere at first, when the places are found out.
-struct Code<'a, E> {
-    emit: Option<Emit<'a, E>>,
-    at: i16,
-    places: [i16; PLACES],
-    probes: bool,
+impl From<Place> for usize {
+    fn from(place: Place) -> Self {
+        place as Self
+    }
 }
 
+type Code<'a, E> = code::Code<'a, E, Place>;
+
 impl<E> Code<'_, E> {
-    fn place(&mut self, place: Place) {
-        if let Some(at) = self.places.get_mut(place as usize) {
-            *at = self.at;
-        }
-    }
-
-    fn insn(&mut self, insn: Insn) -> Result<(), E> {
-        self.at += 1;
-        match &mut self.emit {
-            Some(emit) => emit(Part::Plain(insn)),
-            None => Ok(()),
-        }
-    }
-
-    fn insns(&mut self, insns: impl IntoIterator<Item = Insn>) -> Result<(), E> {
-        insns.into_iter().try_for_each(|insn| self.insn(insn))
-    }
-
-    fn jump(&mut self, code: u8, (dst, src, imm): (u8, u8, i32), to: Place) -> Result<(), E> {
-        let to = self.places.get(to as usize).copied().unwrap_or(0);
-        let distance = to.wrapping_sub(self.at).wrapping_sub(1);
-        self.insn(Insn::new(code, dst, src, distance, imm))
-    }
-
-    fn goto(&mut self, to: Place) -> Result<(), E> {
-        self.jump(class::JMP | jmp::JA, (0, 0, 0), to)
-    }
-
-    /// Jumps by the low halves of two registers.
-    fn if_regs(&mut self, op: u8, dst: u8, src: u8, to: Place) -> Result<(), E> {
-        self.jump(class::JMP32 | op | X, (dst, src, 0), to)
-    }
-
-    /// Jumps by the low half of a register.
-    fn if_low(&mut self, op: u8, reg: u8, imm: i32, to: Place) -> Result<(), E> {
-        self.jump(class::JMP32 | op | K, (reg, 0, imm), to)
-    }
-
-    /// Jumps by a register.
-    fn if_whole(&mut self, op: u8, reg: u8, imm: i32, to: Place) -> Result<(), E> {
-        self.jump(class::JMP | op | K, (reg, 0, imm), to)
-    }
-
-    /// Jumps unless two addresses are the same.
-    fn unless_same(&mut self, at: u8, end: u8, to: Place) -> Result<(), E> {
-        self.jump(class::JMP | jmp::JNE | X, (at, end, 0), to)
-    }
-
     /// Loads a byte.
     fn byte(&mut self, to: u8, at: u8) -> Result<(), E> {
         let load = Insn::ldx(size::B, to, at, 0);
@@ -472,18 +422,8 @@ impl Strings {
     }
 
     pub(super) fn emit<E>(&self, emit: Emit<'_, E>) -> Result<(), E> {
-        let mut code = Code {
-            emit: None,
-            at: 0,
-            places: [0; PLACES],
-            probes: self.follows,
-        };
-        code.write(self)?;
-        let mut code = Code {
-            emit: Some(emit),
-            at: 0,
-            ..code
-        };
-        code.write(self)
+        code::emit(emit, self.follows, |code: &mut Code<'_, E>| {
+            code.write(self)
+        })
     }
 }
