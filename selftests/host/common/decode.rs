@@ -26,7 +26,12 @@ pub fn iced(bytes: &[u8], ip: u64) -> Option<iced_x86::Instruction> {
 
 /// Asserts that what we decode, iced-x86 decodes to the same fields.
 pub fn compare(bytes: &[u8]) -> bool {
-    let Some(ours) = JitForms.decode(bytes) else {
+    compare_with(&JitForms, bytes)
+}
+
+/// The same of another decoder than ours.
+pub fn compare_with(decoder: &dyn Decoder, bytes: &[u8]) -> bool {
+    let Some(ours) = decoder.decode(bytes) else {
         return false;
     };
     let Some(theirs) = iced(bytes, 0) else {
