@@ -8,11 +8,11 @@ SHELL := /bin/bash
 
 # Settings reach the scripts through the environment.
 export KERNEL RUN FILES MODULE MODULE_DIR SMP MEM TIMEOUT ICOUNT NMI STOPS APPEND LOG BOOT_LIMIT QEMU_ARGS EMULATOR
-export DEBIAN_MIRROR TESTS JOBS PARTS N SEED CAMPAIGN
+export DEBIAN_MIRROR TESTS JOBS PARTS N SEED CAMPAIGN TIME TARGET INPUT
 unexport MAKEFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup module vm shell demo test test-bochs campaign bench check host-test guest-test clean distclean
+.PHONY: help setup module vm shell demo test test-bochs campaign bench check host-test fuzz guest-test clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -33,8 +33,11 @@ campaign: ## N injected faults into the corpus, resumable [N=1000000] [SEED=1] [
 check: ## rustfmt, clippy, C and BPF warnings, shellcheck
 	@scripts/check.sh
 
-host-test: ## the pure logic's tests, with cargo
+host-test: ## the pure logic's tests, with cargo, and some fuzzing
 	@scripts/host-test.sh
+
+fuzz: ## coverage-guided fuzzing of the pure logic [TIME=60] [TARGET="image rewrite"] [INPUT=file]
+	@scripts/fuzz.sh
 
 guest-test: ## the tests in the guest [KERNEL=..] [TESTS="name name"] [JOBS=2]
 	@scripts/guest-test.sh
@@ -55,7 +58,7 @@ shell: ## an interactive guest with the module installed
 	@RUN= scripts/vm.sh
 
 clean: ## remove what was built from this tree; keep chroots, kernels and images
-	@rm -rf build/module-* build/check-* build/selftests build/demo build/bench build/host build/host-check build/results build/log build/vm-*/run build/vm-*/index*
+	@rm -rf build/module-* build/check-* build/selftests build/demo build/bench build/host build/host-check build/fuzz/target build/results build/log build/vm-*/run build/vm-*/index*
 
 distclean: ## remove everything that was made
 	@rm -rf build

@@ -4,22 +4,29 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 #[path = "common/decode.rs"]
+#[allow(dead_code)]
 mod decode;
+#[path = "common/generated.rs"]
+#[allow(dead_code)]
+mod generated;
 #[path = "common/jit.rs"]
 #[allow(dead_code)]
 mod jit;
+#[path = "common/likely.rs"]
+mod likely;
+#[path = "common/access.rs"]
+mod mediated;
 #[path = "common/program.rs"]
 #[allow(dead_code)]
 mod program;
 
-use bailey::pure::access::{
-    apply_rmw, effective_address, loaded, memory_access, stored, Access, Op,
-};
+use bailey::pure::access::{apply_rmw, effective_address, loaded, memory_access, stored, Op};
 use bailey::pure::insn::{class, mode, size, Insn};
 use bailey::pure::x86::{Decoder, JitForms};
-use decode::{iced, likely, Agreed};
-use iced_x86::{Mnemonic, OpKind, Register};
+use decode::iced;
 use jit::{x86_reg, Config};
+use likely::likely;
+use mediated::{agreed, number};
 use proptest::prelude::*;
 
 const PLAIN: Config = Config {
@@ -42,80 +49,6 @@ const OFFS: [i16; 9] = [0, 1, -1, 127, -128, 128, -129, i16::MAX, i16::MIN];
 fn emitted(insn: Insn) -> Vec<u8> {
     let image = jit::compile(&[insn, Insn::exit()], 0, 0, &PLAIN);
     image.code[image.addrs[0]..image.addrs[1]].to_vec()
-}
-
-/// The x86 number of a general register of any width.
-fn number(register: Register) -> u8 {
-    register.full_register() as u8 - Register::RAX as u8
-}
-
-/// Asserts that iced-x86 sees the same access, and returns it.
-fn agreed(code: &[u8]) -> Access {
-    let insn = JitForms.decode(code).expect("decoded");
-    assert_eq!(Agreed.decode(code), Some(insn));
-    let access = memory_access(&insn).expect("mediated");
-    let theirs = iced(code, 0).unwrap();
-    assert_eq!(usize::from(access.len), theirs.len(), "{theirs}");
-    assert_eq!(access.len as usize, code.len(), "{theirs}");
-    assert_eq!(access.base, number(theirs.memory_base()), "{theirs}");
-    match theirs.memory_index() {
-        Register::None => assert_eq!(access.index, None, "{theirs}"),
-        index => {
-            assert_eq!(access.index, Some(number(index)), "{theirs}");
-            assert_eq!(u32::from(access.scale), theirs.memory_index_scale());
-        }
-    }
-    assert_eq!(
-        i64::from(access.disp),
-        theirs.memory_displacement64() as i64,
-        "{theirs}"
-    );
-    assert_eq!(
-        usize::from(access.size),
-        theirs.memory_size().size(),
-        "{theirs}"
-    );
-    let lock = theirs.has_lock_prefix();
-    let (op, sign) = match theirs.mnemonic() {
-        Mnemonic::Mov if theirs.op0_kind() == OpKind::Register => (Op::Load, false),
-        Mnemonic::Mov if theirs.op1_kind() == OpKind::Register => (Op::Store, false),
-        Mnemonic::Mov => (Op::StoreImm, false),
-        Mnemonic::Movzx => (Op::Load, false),
-        Mnemonic::Movsx | Mnemonic::Movsxd => (Op::Load, true),
-        Mnemonic::Add if lock => (Op::Add, false),
-        Mnemonic::And if lock => (Op::And, false),
-        Mnemonic::Or if lock => (Op::Or, false),
-        Mnemonic::Xor if lock => (Op::Xor, false),
-        Mnemonic::Xadd if lock => (Op::FetchAdd, false),
-        Mnemonic::Xchg => (Op::Exchange, false),
-        Mnemonic::Cmpxchg if lock => (Op::CompareExchange, false),
-        other => panic!("{other:?}"),
-    };
-    assert_eq!((access.op, access.sign_extend), (op, sign), "{theirs}");
-    match op {
-        Op::Load => {
-            assert_eq!(access.reg, number(theirs.op0_register()), "{theirs}");
-            assert_eq!(
-                usize::from(access.dest),
-                theirs.op0_register().size(),
-                "{theirs}"
-            );
-        }
-        Op::StoreImm => {
-            let mask = u64::MAX >> (64 - 8 * u32::from(access.size));
-            assert_eq!(
-                i64::from(access.imm) as u64 & mask,
-                theirs.immediate(1) & mask
-            );
-        }
-        _ => {
-            assert_eq!(access.reg, number(theirs.op1_register()), "{theirs}");
-            // Not one of ah, ch, dh, bh.
-            assert_eq!(theirs.op1_register().size(), usize::from(access.size));
-            assert!(!(Register::AH..=Register::BH).contains(&theirs.op1_register()));
-        }
-    }
-    access
 }
 
 fn bases() -> impl Iterator<Item = u8> {
@@ -343,7 +276,7 @@ fn bytes_of(value: u64, size: u8) -> u64 {
 }
 
 proptest! {
-    #![proptest_config(program::config(4000))]
+    #![proptest_config(generated::config(4000))]
 
     #[test]
     fn addresses_are_those_iced_works_out(

@@ -7,6 +7,9 @@
 #[path = "common/calls.rs"]
 #[allow(dead_code)]
 mod calls;
+#[path = "common/generated.rs"]
+#[allow(dead_code)]
+mod generated;
 #[path = "common/machine.rs"]
 #[allow(dead_code)]
 mod machine;
@@ -23,10 +26,10 @@ use bailey::pure::rewrite::functions::{
 use bailey::pure::rewrite::jump_table::{Places, DEAD_END, MAX_PLACES, NOWHERE};
 use bailey::pure::rewrite::{blinding, Refusal};
 use calls::{call_at, programs, Called};
+use generated::config;
 use machine::{Machine, Outcome, STACK_TOP};
 use program::{
-    config, lay_out, lay_out_blinded, lay_out_entry, lay_out_with, Beyond, Laid, Program,
-    TABLES_AT, THROW,
+    lay_out, lay_out_blinded, lay_out_entry, lay_out_with, Beyond, Laid, Program, TABLES_AT, THROW,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -3,6 +3,9 @@
 //! map, a checksum is the kernel's. What is around it goes on as it did.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+#[path = "common/generated.rs"]
+#[allow(dead_code)]
+mod generated;
 #[path = "common/machine.rs"]
 #[allow(dead_code)]
 mod machine;
@@ -18,8 +21,9 @@ use bailey::pure::rewrite::inline::{Chains, Inline, Row, What};
 use bailey::pure::store::hash::hash;
 use bailey::pure::store::uses::Uses;
 use bailey::pure::store::{Index, ELEMENT, HASH, LOSSES, NEXT};
+use generated::config;
 use machine::Machine;
-use program::{config, lay_out, lay_out_with, Laid};
+use program::{lay_out, lay_out_with, Laid};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::cell::{Cell, RefCell};

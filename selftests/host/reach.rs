@@ -3,6 +3,9 @@
 //! generated programs are run, step by step, and each access is held against the answer.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+#[path = "common/generated.rs"]
+#[allow(dead_code)]
+mod generated;
 #[path = "common/program.rs"]
 #[allow(dead_code)]
 mod program;
@@ -10,7 +13,8 @@ mod program;
 use bailey::pure::insn::{alu, class, jmp, mode, size, Insn, REG_0, REG_1, REG_2, REG_FP, X};
 use bailey::pure::reach::{number_places, reach, Knows, Reach, State, Takes, ALL};
 use bailey::pure::rewrite::PtrKind;
-use program::{config, LAYOUT};
+use generated::config;
+use program::LAYOUT;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;

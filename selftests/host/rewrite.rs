@@ -10,6 +10,9 @@
 //! of its own, which looks its helper up in a site table.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+#[path = "common/generated.rs"]
+#[allow(dead_code)]
+mod generated;
 #[path = "common/program.rs"]
 #[allow(dead_code)]
 mod program;
@@ -17,7 +20,8 @@ mod program;
 use bailey::pure::catalog::id;
 use bailey::pure::insn::{class, jmp, Insn, REG_AX};
 use bailey::pure::rewrite::{Action, ENTER_INDEX, EXIT_INDEX, PROLOGUE_LEN};
-use program::{assemble, rewrite, steps, Program, Rewritten, Step, PACKET, SPARE};
+use generated::{assemble, steps, Step, PACKET, SPARE};
+use program::{rewrite, Program, Rewritten};
 use proptest::prelude::*;
 use std::cell::RefCell;
 
@@ -202,7 +206,7 @@ fn programs() -> impl Strategy<Value = Program> {
 }
 
 proptest! {
-    #![proptest_config(program::config(2000))]
+    #![proptest_config(generated::config(2000))]
 
     #[test]
     fn a_rewritten_program_does_what_the_original_does(program in programs()) {

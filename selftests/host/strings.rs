@@ -3,6 +3,9 @@
 //! the same bytes in the same order.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+#[path = "common/generated.rs"]
+#[allow(dead_code)]
+mod generated;
 #[path = "common/machine.rs"]
 #[allow(dead_code)]
 mod machine;
@@ -15,8 +18,9 @@ use bailey::pure::catalog::Gate;
 use bailey::pure::insn::{class, jmp, Insn, REG_1};
 use bailey::pure::rewrite::functions::{Function, Leaps};
 use bailey::pure::rewrite::inline::{Inline, Part, Strings, What};
+use generated::config;
 use machine::Machine;
-use program::{config, lay_out_with};
+use program::lay_out_with;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::cell::RefCell;

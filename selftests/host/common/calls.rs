@@ -6,7 +6,8 @@
 //! [`Style`] says. A call that would make the run too long is jumped over: its
 //! site is still there.
 
-use super::program::{arithmetic, comparison, sizes, Beyond, Program, TABLES_AT, THROW};
+use super::generated::{arithmetic, comparison, sizes};
+use super::program::{Beyond, Program, TABLES_AT, THROW};
 use bailey::pure::catalog::id;
 use bailey::pure::insn::{
     alu, class, jmp, mode, pseudo, size, Insn, REG_1, REG_2, REG_FP, REG_PARAMS, X,

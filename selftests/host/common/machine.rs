@@ -70,6 +70,7 @@ pub struct Machine<'a> {
     depth: &'a dyn Fn(usize) -> u32,
     /// It is a program, not an image: hold it to the verifier's rules.
     strict: bool,
+    frame_step: u64,
     pub pc: usize,
     pub regs: [u64; REGS],
     /// One bit for each register that holds something.
@@ -111,6 +112,7 @@ impl<'a> Machine<'a> {
             insns,
             depth,
             strict,
+            frame_step: FRAME_STEP,
             pc: 0,
             regs,
             ready: 0b100_0011_1110,
@@ -164,9 +166,20 @@ impl<'a> Machine<'a> {
         self
     }
 
+    /// With so many bytes from one frame to the next.
+    pub fn frames_apart(mut self, bytes: u64) -> Self {
+        self.frame_step = bytes;
+        self
+    }
+
     /// Runs to the end.
     pub fn run(&mut self) -> Run<Outcome> {
-        for _ in 0..STEPS {
+        self.run_for(STEPS)
+    }
+
+    /// Runs to the end, if it takes no more instructions.
+    pub fn run_for(&mut self, steps: u64) -> Run<Outcome> {
+        for _ in 0..steps {
             if let Some(verdict) = self.step()? {
                 return Ok(Outcome {
                     verdict,
@@ -212,8 +225,8 @@ impl<'a> Machine<'a> {
             return Ok((bytes.ok_or_else(outside)?, None));
         }
         let below = STACK_TOP.checked_sub(address).ok_or_else(outside)?;
-        let number = (below.saturating_sub(1) / FRAME_STEP) as usize;
-        let top = STACK_TOP - FRAME_STEP * number as u64;
+        let number = (below.saturating_sub(1) / self.frame_step) as usize;
+        let top = STACK_TOP - self.frame_step * number as u64;
         let frame = self.frames.get_mut(number).ok_or_else(outside)?;
         let offset = (frame.bytes.len() as u64)
             .checked_sub(top - address)
@@ -469,7 +482,8 @@ impl<'a> Machine<'a> {
         let (insns, stack) = image.ok_or_else(|| format!("{}: a call is left", self.pc))?;
         let (caller, back, kept) = (self.insns, self.pc + 1, self.regs);
         self.frames.push(Frame::new(*stack));
-        self.regs[usize::from(REG_FP)] = STACK_TOP - FRAME_STEP * (self.frames.len() as u64 - 1);
+        self.regs[usize::from(REG_FP)] =
+            STACK_TOP - self.frame_step * (self.frames.len() as u64 - 1);
         (self.insns, self.pc) = (insns, 0);
         let verdict = loop {
             if let Some(verdict) = self.step()? {
@@ -498,7 +512,7 @@ impl<'a> Machine<'a> {
         if self.frames.len() > 8 {
             return Err("too deep".into());
         }
-        self.regs[usize::from(REG_FP)] -= FRAME_STEP;
+        self.regs[usize::from(REG_FP)] -= self.frame_step;
         self.regs[0] = JUNK;
         self.regs[6..10].fill(JUNK);
         self.ready &= !0x3c1;
@@ -528,7 +542,7 @@ impl<'a> Machine<'a> {
         self.pc = frame.back;
         self.regs[6..10].copy_from_slice(&frame.saved);
         self.ready = self.ready & !0x3c0 | frame.saved_ready;
-        self.regs[usize::from(REG_FP)] += FRAME_STEP;
+        self.regs[usize::from(REG_FP)] += self.frame_step;
         self.clobber();
         Ok(None)
     }

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The entry of libFuzzer into [`bailey_fuzz::audit`].
+#![no_main]
+
+use libfuzzer_sys::{fuzz_target, Corpus};
+
+fuzz_target!(|input: &[u8]| -> Corpus {
+    match bailey_fuzz::audit::check(input, bailey_fuzz::fault_is_planted()) {
+        true => Corpus::Keep,
+        false => Corpus::Reject,
+    }
+});
