@@ -9,7 +9,7 @@
 # shellcheck source=scripts/common.sh
 . "$(dirname "$0")/common.sh"
 
-SHORT=10
+SHORT=5
 # A fault is found in far less; this is for a machine that does something else.
 PLANTED=120
 
