@@ -6,6 +6,9 @@
 //! but what is there, at the place that [`Index`] gives them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+#[path = "common/generated.rs"]
+#[allow(dead_code)]
+mod generated;
 #[path = "common/machine.rs"]
 #[allow(dead_code)]
 mod machine;
@@ -21,8 +24,9 @@ use bailey::pure::store::trie::{
     Index, Key, Node, Shape, State, Trie, CHILD, LEN, NODE, ROOT, TAKEN,
 };
 use bailey::pure::store::{When, Word32, Word64};
+use generated::config;
 use machine::Machine;
-use program::{config, lay_out_with, Laid};
+use program::{lay_out_with, Laid};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::cell::{Cell, RefCell};

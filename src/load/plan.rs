@@ -497,9 +497,10 @@ fn inlined(
                 domain.with_values(|values| looked_up(known, map, values.of_map(map)?))
             }),
             Some(catalog::id::CSUM_DIFF) => Some(What::Checksum),
-            // SAFETY: any context.
             Some(catalog::id::GET_PRANDOM_U32) => {
-                Some(What::Random(unsafe { b::get_random_u64() }))
+                // SAFETY: any context.
+                let secret = unsafe { b::get_random_u64() };
+                Some(What::Random(secret))
             }
             Some(helper) if Which::by_helper(helper).is_some() && !another_clock => {
                 if clock.is_none() {
