@@ -143,7 +143,7 @@ fn run(insns: &[Insn], sites: &[Action]) -> Outcome {
     let direct: [(u32, Stub); 6] = [
         (id::KTIME_GET_NS, direct::<{ id::KTIME_GET_NS }>),
         (id::MAP_LOOKUP_ELEM, direct::<{ id::MAP_LOOKUP_ELEM }>),
-        (id::GET_PRANDOM_U32, direct::<{ id::GET_PRANDOM_U32 }>),
+        (id::GET_NUMA_NODE_ID, direct::<{ id::GET_NUMA_NODE_ID }>),
         (
             id::GET_SMP_PROCESSOR_ID,
             direct::<{ id::GET_SMP_PROCESSOR_ID }>,

@@ -136,7 +136,7 @@ fn helpers() -> impl Strategy<Value = u32> {
     prop_oneof![
         Just(id::KTIME_GET_NS),
         Just(id::MAP_LOOKUP_ELEM),
-        Just(id::GET_PRANDOM_U32),
+        Just(id::GET_NUMA_NODE_ID),
         Just(id::GET_SMP_PROCESSOR_ID),
         Just(id::XDP_ADJUST_HEAD),
         Just(id::TAIL_CALL),
