@@ -37,8 +37,8 @@ for try in 1 2 3 4 5 6; do
 done
 check "no memory is lost" test $((before - after)) -lt 3000
 if [ "$rounds" -gt 0 ]; then
-    # The kernel's caches grow for some dozens of times, and stay.
-    absorb ./scale test 128 $((rounds / 10 + 1)) 20000 "$seed"
+    # The kernel's caches grow by some 15 MB in the first 150 times, and stay.
+    absorb ./scale test 128 200 20000 "$seed"
     before=$(free_kib)
     absorb ./scale test 128 "$rounds" 20000 "$seed"
     after=$(free_kib)
