@@ -63,18 +63,6 @@ fn configs() -> impl Strategy<Value = Config> {
         )
 }
 
-const PLAIN: Config = Config {
-    ibt: true,
-    poisoned: false,
-    bmi2: true,
-    rethunk: None,
-    sls: true,
-    stack_depth: 16,
-    padding: false,
-    tail_calls: false,
-    arena: None,
-};
-
 /// Any program that the JIT takes: it need not make sense, only be well formed.
 fn any_program() -> impl Strategy<Value = Program> {
     let ops = vec![
@@ -269,11 +257,11 @@ fn every_program_of_the_corpus_becomes_an_image_that_is_taken() {
             ..Program::new(insns)
         };
         for config in [
-            PLAIN,
+            Config::PLAIN,
             Config {
                 rethunk: Some(THUNK),
                 bmi2: false,
-                ..PLAIN
+                ..Config::PLAIN
             },
         ] {
             let finished = finish(&program, &config);
@@ -339,7 +327,7 @@ fn roomy() -> (Finished, usize) {
         Insn::mov64_imm(0, 2),
         Insn::exit(),
     ];
-    let finished = finish(&Program::new(insns), &PLAIN);
+    let finished = finish(&Program::new(insns), &Config::PLAIN);
     let room = finished.addrs[7];
     (finished, room)
 }
@@ -418,13 +406,13 @@ fn saving(config: &Config) -> (Finished, usize) {
 fn what_is_done_to_an_arena_is_taken_where_there_is_one() {
     let with = Config {
         arena: Some(ARENA_BASE),
-        ..PLAIN
+        ..Config::PLAIN
     };
     for (name, patch) in ARENA {
         for decoder in [&JitForms as &dyn Decoder, &Agreed] {
             let insn = decoder.decode(patch).expect(name);
             assert_eq!(usize::from(insn.len), patch.len(), "{name}");
-            for config in [&with, &PLAIN] {
+            for config in [&with, &Config::PLAIN] {
                 let (finished, room) = saving(config);
                 let mut code = finished.code.clone();
                 code[room..room + 10].fill(0x90);
@@ -537,7 +525,7 @@ fn a_register_of_the_kernel_is_named_only_if_it_is_saved() {
         }
     }
     // The same where all four are saved; r12 never is.
-    let (finished, at) = saving(&PLAIN);
+    let (finished, at) = saving(&Config::PLAIN);
     for (name, patch) in NAMING {
         let mut code = finished.code.clone();
         code[at..at + 10].fill(0x90);
@@ -618,7 +606,7 @@ fn forbidden_instructions_are_refused_before_enter() {
 fn the_count_of_tail_calls_is_taken_whole_and_once() {
     let config = Config {
         tail_calls: true,
-        ..PLAIN
+        ..Config::PLAIN
     };
     let finished = finish(&Program::new(vec![Insn::exit()]), &config);
     let code = &finished.code;

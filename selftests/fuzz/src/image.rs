@@ -211,26 +211,15 @@ pub fn seeds() -> Vec<Vec<u8>> {
     ];
     insns.extend(Insn::ld_imm64(9, 0x1234_5678_9abc_def0));
     insns.push(Insn::exit());
-    let plain = Config {
-        ibt: true,
-        poisoned: false,
-        bmi2: true,
-        rethunk: None,
-        sls: true,
-        stack_depth: 16,
-        padding: false,
-        tail_calls: false,
-        arena: None,
-    };
     let kinds = [
-        (0, plain),
+        (0, Config::PLAIN),
         (
             RETURN_THUNK | AGREED,
             Config {
                 rethunk: Some(THUNK),
                 bmi2: false,
                 ibt: false,
-                ..plain
+                ..Config::PLAIN
             },
         ),
         (
@@ -238,7 +227,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
             Config {
                 arena: Some(ARENA_BASE),
                 padding: true,
-                ..plain
+                ..Config::PLAIN
             },
         ),
         (
@@ -246,7 +235,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
             Config {
                 tail_calls: true,
                 sls: false,
-                ..plain
+                ..Config::PLAIN
             },
         ),
     ];

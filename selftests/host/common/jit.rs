@@ -32,6 +32,21 @@ pub struct Config {
     pub arena: Option<u64>,
 }
 
+impl Config {
+    /// No return thunk, no padding, neither tail calls nor an arena.
+    pub const PLAIN: Self = Self {
+        ibt: true,
+        poisoned: false,
+        bmi2: true,
+        rethunk: None,
+        sls: true,
+        stack_depth: 16,
+        padding: false,
+        tail_calls: false,
+        arena: None,
+    };
+}
+
 /// JIT registers: BPF's, then `AUX_REG` (r11).
 const AUX: u8 = 13;
 const AX: u8 = REG_AX;
