@@ -19,7 +19,7 @@ static const char *const defences[] = {
 	"rip", "landing", "begin", "flags", "selectors", "rsp", "slots",
 	"shadow", "loans", "ledger", "reread", "format", "string", "headers",
 	"roots", "flush", "local", "nesting", "recover",
-	"records", "maps", "objects",
+	"records", "maps", "objects", "uses", "index",
 };
 
 u32 bailey_test_undefended;

@@ -220,6 +220,8 @@
 #define BAILEY_WITHOUT_RECORDS	0x80000	/* a record that is submitted is held */
 #define BAILEY_WITHOUT_MAPS	0x100000	/* a helper's map is of a type that it is for */
 #define BAILEY_WITHOUT_OBJECTS	0x200000	/* dynptrs of memory are not on the stack */
+#define BAILEY_WITHOUT_USES	0x400000	/* of a log only numbers of elements are taken */
+#define BAILEY_WITHOUT_INDEX	0x800000	/* what look-ups read is read-only */
 
 #ifndef __ASSEMBLY__
 #include <linux/types.h>

@@ -49,7 +49,7 @@ static int find_callback(struct order *order, const char *function)
 
 	for (i = 0; i < aux->real_func_cnt; i++) {
 		if (strstr(aux->func[i]->aux->ksym.name, function))
-			order->callback = (bpf_callback_t)aux->func[i]->bpf_func;
+			order->callback = (void *)aux->func[i]->bpf_func;
 	}
 	for (i = 0; i < aux->used_map_cnt; i++) {
 		struct bpf_map *map = aux->used_maps[i];

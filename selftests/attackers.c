@@ -22,6 +22,7 @@
 #include "breakpoint.h"
 #include "kernel_memory.h"
 
+#include <arpa/inet.h>
 #include <getopt.h>
 #include <linux/membarrier.h>
 #include <pthread.h>
@@ -122,6 +123,8 @@ struct kind {
 	bool frames;
 	/* The attack ends runs of the attackers themselves, not of the prey. */
 	bool ends_attackers;
+	/* The domain's memory has the defence from its load on. */
+	bool since_load;
 	__u64 (*harm)(void);
 };
 
@@ -841,6 +844,158 @@ static __u64 long_keys(void)
 	return n;
 }
 
+/*
+ * A map that forgets, in whose values' memory programs note what they look up: a byte
+ * for each element, how many numbers are noted, the numbers (src/pure/store/uses.rs). The
+ * byte that a number too large would lead to is a page of the runner's.
+ */
+enum { NOTES = 1024, OTHER_PAGES = 1237 };
+static __u64 notes;
+static __u32 first_other;
+static unsigned char *other;
+
+/* The area of the kernel that has so many bytes, and a page behind that is not mapped. */
+static __u64 area_of(__u64 size)
+{
+	FILE *f = fopen("/proc/vmallocinfo", "r");
+	__u64 start, end, found = 0;
+	char line[512];
+	int areas = 0;
+
+	if (!f)
+		die("/proc/vmallocinfo: %s", strerror(errno));
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "%llx-%llx", &start, &end) == 2 &&
+		    end - start == size + PAGE && !strstr(line, "unpurged")) {
+			found = start;
+			areas++;
+		}
+	fclose(f);
+	if (areas != 1)
+		die("%d areas have %llu bytes", areas, size);
+	return found;
+}
+
+static __u64 whole_pages(__u64 bytes)
+{
+	return (bytes + PAGE - 1) / PAGE * PAGE;
+}
+
+static void find_notes(void)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE);
+	__u64 base, size, index, elements, marks, at;
+	int map;
+
+	find_values(map_of(b.obj, "recent"), &base, &size, &index);
+	elements = size / sizeof(__u64);
+	notes = base + size + elements;
+	marks = area_of(whole_pages(size + elements + 4 * (1 + NOTES))) + size;
+	map = bpf_map_create(BPF_MAP_TYPE_ARRAY, "other", 4, PAGE, OTHER_PAGES, &opts);
+	other = mmap(NULL, OTHER_PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0);
+	if (map < 0 || other == MAP_FAILED)
+		die("an array: %s", strerror(errno));
+	/* A page of the array's own is before its values. */
+	at = area_of((1 + OTHER_PAGES) * PAGE) + PAGE - marks;
+	if (at < elements || at + OTHER_PAGES * PAGE > ~0u)
+		die("no number leads from %llx to the runner's page", marks);
+	first_other = at;
+	memset(other, 'A', OTHER_PAGES * PAGE);
+}
+
+static void want_notes(struct prey *prey)
+{
+	if (!notes)
+		find_notes();
+	prey->secret = ~0ull;
+}
+
+static __u32 number_of_none(__u64 *random)
+{
+	if (!expect_win && next_random(random) % 2)
+		return next_random(random);
+	return first_other + next_random(random) % (OTHER_PAGES * PAGE);
+}
+
+static void aim_at_notes(struct shot *shot, __u64 *random)
+{
+	shot->target = notes;
+	shot->count = SPRAY_WORDS;
+	for (int i = 0; i < SPRAY_WORDS; i++)
+		shot->words[i] = number_of_none(random) | (__u64)number_of_none(random) << 32;
+}
+
+/* How many of the runner's bytes are not what they were; and they are again. */
+static __u64 other_harm(void)
+{
+	__u64 harm = 0;
+
+	for (__u64 i = 0; other && i < OTHER_PAGES * PAGE; i++) {
+		harm += other[i] != 'A';
+		other[i] = 'A';
+	}
+	return harm;
+}
+
+/* Routes to one host each, and where the domain can read them: in the upper half of a word. */
+enum { ROUTES = 16, ROUTE = 0x0a420000 };
+static __u64 route_words[ROUTES], index_base, index_size;
+
+static void find_routes(void)
+{
+	__u64 size, word;
+	int found = 0;
+
+	find_values(map_of(b.obj, "routes"), &index_base, &size, &index_size);
+	index_base += whole_pages(size);
+	for (__u32 i = 0; i < ROUTES; i++) {
+		__u32 key[2] = {32, htonl(ROUTE + i)};
+		__u64 value = i;
+
+		if (bpf_map_update_elem(map_of(b.obj, "routes"), key, &value, BPF_ANY))
+			die("routes: %s", strerror(errno));
+	}
+	for (__u64 at = 0; at < index_size && found < ROUTES; at += 8)
+		if (peek(index_base + at, &word) && word >> 32 >= ROUTE &&
+		    word >> 32 < ROUTE + ROUTES)
+			route_words[found++] = index_base + at;
+	if (found < ROUTES)
+		die("%d routes of %d are where look-ups read", found, ROUTES);
+}
+
+static void want_routes(struct prey *prey)
+{
+	__u32 key[2] = {32, htonl(ROUTE + 1)};
+
+	if (!index_base)
+		find_routes();
+	memcpy(prey->bytes, key, sizeof(key));
+	prey->secret = ~0ull;
+}
+
+static void aim_at_index(struct shot *shot, __u64 *random)
+{
+	__u64 at = route_words[next_random(random) % ROUTES];
+
+	if (!expect_win && next_random(random) % 2)
+		at = index_base + next_random(random) % index_size / 8 * 8;
+	one_word(shot, at, (ROUTE + 0x10000ull + next_random(random) % ROUTES) << 32);
+}
+
+/* How many routes are there that nobody has made. */
+static __u64 other_routes(void)
+{
+	int routes = map_of(b.obj, "routes");
+	__u32 key[2], *at = NULL;
+	__u64 n = 0;
+
+	for (int i = 0; i < ROUTES && !bpf_map_get_next_key(routes, at, key); i++) {
+		n += key[0] != 32 || ntohl(key[1]) - ROUTE >= ROUTES;
+		at = key;
+	}
+	return n;
+}
+
 static const struct kind kinds[] = {
 	{.name = "rip", .prey = "prey", .rounds = 20000000, .prepare = lay_returns,
 	 .aim = aim_at_rip, .frames = true,
@@ -870,7 +1025,7 @@ static const struct kind kinds[] = {
 	 .says = "a forged stack pointer is not followed",
 	 .otherwise = "a forged stack pointer leads to another domain's value"},
 	{.name = "slots", .prey = "caller", .rounds = 100000, .aim = aim_at_slots,
-	 .quiet = true,
+	 .quiet = true, .since_load = true,
 	 .says = "a resume slot cannot be written",
 	 .otherwise = "a resume slot is written, and leads to the kernel's code"},
 	{.name = "shadow", .prey = "loader", .rounds = 30000, .aim = aim_at_shadow,
@@ -906,6 +1061,15 @@ static const struct kind kinds[] = {
 	 .prepare = want_route, .aim = aim_at_prefix, .harm = long_keys, .quiet = true,
 	 .says = "a key cannot grow between its check and its use",
 	 .otherwise = "a trie takes a key that is longer than its keys are"},
+	{.name = "uses", .prey = "forgetter", .rounds = 30000, .prepare = want_notes,
+	 .aim = aim_at_notes, .harm = other_harm, .quiet = true,
+	 .says = "what is noted of look-ups leads to no byte but a map's own",
+	 .otherwise = "a number that is noted leads to a byte that is not the map's"},
+	{.name = "index", .prey = "finder", .rounds = 30000, .prepare = want_routes,
+	 .aim = aim_at_index, .harm = other_routes, .quiet = true, .ends_attackers = true,
+	 .since_load = true,
+	 .says = "what look-ups read cannot be written",
+	 .otherwise = "what look-ups read is written, and the map has other keys"},
 };
 
 /* Return addresses, on the prey's own stack, word by word and page by page. */
@@ -997,6 +1161,7 @@ int main(int argc, char **argv)
 		{"expect", required_argument, NULL, 'e'},
 		{},
 	};
+	char since_load[64] = "";
 	const char *list = NULL;
 	int c, n = 0;
 
@@ -1021,9 +1186,14 @@ int main(int argc, char **argv)
 		die("membarrier: %s", strerror(errno));
 	printf("# seed %llu, %d attackers\n", seed, attackers);
 	find_targets();
-	/* A domain has its key's rights from its first load on. */
+	/* A domain has its key's rights, and its pages theirs, from its first load on. */
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+		if (kinds[i].since_load && chosen(list, kinds[i].name)) {
+			strcat(since_load, kinds[i].name);
+			strcat(since_load, ",");
+		}
 	if (expect_win)
-		set_undefended(chosen(list, "slots") ? "slots" : "");
+		set_undefended(since_load);
 	b = load_breach(".", "breach_attack");
 	sprays = map_of(b.obj, "sprays");
 	preys = map_of(b.obj, "preys");

@@ -369,27 +369,6 @@ static void fill_store(const struct breach *b)
 	}
 }
 
-/* Where the domain has the values of a map, and how much it can read behind them. */
-static void find_values(int map, __u64 *base, __u64 *size, __u64 *index)
-{
-	struct bpf_map_info info = {};
-	__u32 len = sizeof(info);
-	FILE *f = fopen(BAILEY "maps", "r");
-	char line[256];
-	__u32 id;
-
-	if (!f || bpf_map_get_info_by_fd(map, &info, &len))
-		die("no account of maps");
-	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%u %*s %*s %*s domain %llx %llu %llu", &id, base, size,
-			   index) == 4 && id == info.id) {
-			fclose(f);
-			return;
-		}
-	}
-	die("map %u has no values in a domain", info.id);
-}
-
 /*
  * Of a store the domain sees the values, and can read behind them what its programs'
  * look-ups do: the keys and where they lie, and no pointer. No page beside either.

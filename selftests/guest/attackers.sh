@@ -13,6 +13,7 @@ cd /files || exit
 . guest/lib/ktap.sh
 # shellcheck source=selftests/guest/lib/bailey.sh
 . guest/lib/bailey.sh
+echo 1 >/proc/sys/kernel/kptr_restrict
 
 need_module on_violation=abort
 absorb ./attackers --seconds "${ATTACK_SECONDS:-2}" --seed "${ATTACK_SEED:-1}"

@@ -15,6 +15,7 @@ cd /files || exit
 . guest/lib/ktap.sh
 # shellcheck source=selftests/guest/lib/bailey.sh
 . guest/lib/bailey.sh
+echo 1 >/proc/sys/kernel/kptr_restrict
 
 # attack KIND: some seeds fall into step with their prey and never win, so a few
 # are tried. What is printed is the last one's.
@@ -32,7 +33,7 @@ attack() {
 
 need_module on_violation=abort
 for kind in rip landing begin flags selectors rsp slots shadow loans ledger reread format string \
-    headers prefixes; do
+    headers prefixes uses index; do
     absorb attack "$kind"
 done
 check "the module leaves" unload_module

@@ -13,6 +13,7 @@ cd /files || exit
 . guest/lib/ktap.sh
 # shellcheck source=selftests/guest/lib/bailey.sh
 . guest/lib/bailey.sh
+echo 1 >/proc/sys/kernel/kptr_restrict
 objects=(corpus_{array,hash,packet,ring,tail,callback,subtail,lock,exception}.bpf.o)
 
 # run_corpus OUTPUT [OPTION...]

@@ -348,6 +348,53 @@ SEC("xdp") int router(struct xdp_md *ctx)
 	return over(v);
 }
 
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 20000);
+	__type(key, __u32);
+	__type(value, __u64);
+} recent SEC(".maps");
+
+/* Has the kernel read what programs note of their look-ups: each new key needs room. */
+SEC("xdp") int forgetter(struct xdp_md *ctx)
+{
+	struct prey *v = take_prey();
+	__u64 value = 1;
+
+	if (!v)
+		return XDP_DROP;
+	ROUNDS(v) {
+		__u32 key = left;
+
+		seen(v, bpf_map_update_elem(&recent, &key, &value, BPF_ANY));
+	}
+	return over(v);
+}
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 64);
+	__uint(key_size, 8);
+	__uint(value_size, 8);
+} routes SEC(".maps");
+
+/* Looks a route up itself, by nodes and keys that the kernel goes by, too. */
+SEC("xdp") int finder(struct xdp_md *ctx)
+{
+	struct prey *v = take_prey();
+
+	if (!v)
+		return XDP_DROP;
+	ROUNDS(v) {
+		__u64 *route = bpf_map_lookup_elem(&routes, v->bytes);
+
+		if (route)
+			seen(v, *route);
+	}
+	return over(v);
+}
+
 /* Reads as if from a loan of its own, wherever it is sent. */
 SEC("xdp") int guess(struct xdp_md *ctx)
 {

@@ -21,6 +21,7 @@ use super::inner;
 use super::mapped::{per_cpu_address, table_len, Mapped};
 use super::{arrays, Domain};
 use crate::bindings as b;
+use crate::breach;
 use crate::hw::cpus;
 use crate::pure::pkrs::Key;
 use crate::pure::region::{Part, Window, PAGE};
@@ -357,6 +358,8 @@ impl Values {
                     let Some(source) = source(page) else {
                         continue;
                     };
+                    let is_written =
+                        page * PAGE < values || breach::without(b::BAILEY_WITHOUT_INDEX);
                     // SAFETY: the address is of this domain's room and unmapped; the kernel's
                     // address is a page of the map's values, which the reference below keeps.
                     let err = unsafe {
@@ -364,7 +367,7 @@ impl Values {
                             (at + page * PAGE) as usize,
                             source as *mut c_void,
                             domain.key().number().into(),
-                            c_int::from(layout.writable != 0 && page * PAGE < values),
+                            c_int::from(layout.writable != 0 && is_written),
                         )
                     };
                     if err != 0 {

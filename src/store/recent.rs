@@ -18,6 +18,7 @@
 
 use super::Store;
 use crate::bindings as b;
+use crate::breach;
 use crate::pure::store::uses::Uses;
 use core::mem::{offset_of, size_of};
 use core::ptr::{self, NonNull};
@@ -113,8 +114,12 @@ impl Recent {
         let (first, count) = self.uses.unread(head, tail);
         for at in 0..count {
             let number = word(self.uses.number(first.wrapping_add(at)));
-            if number < self.elements && self.unmark(number) {
-                self.mark(number);
+            if number < self.elements {
+                if self.unmark(number) {
+                    self.mark(number);
+                }
+            } else if breach::without(b::BAILEY_WITHOUT_USES) {
+                self.unmark(number);
             }
         }
         self.tail
