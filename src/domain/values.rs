@@ -214,17 +214,20 @@ impl Values {
         })
     }
 
-    /// Whether the byte at `addr`, the domain's address or the kernel's, is of a
-    /// value that nobody can write any more, programs or user space.
-    pub(crate) fn is_constant(&self, addr: u64) -> bool {
-        self.iter().any(|entry| {
-            let within = |start: u64, len: u64| addr.checked_sub(start).is_some_and(|at| at < len);
-            !entry.writable
-                && (within(entry.domain, entry.len) || within(entry.kernel, entry.lent))
-                // SAFETY: the domain holds a reference to the map. Once set it stays
-                // (map_freeze(), kernel/bpf/syscall.c).
-                && unsafe { (&raw const (*entry.map).frozen).read_volatile() }
-        })
+    /// How many bytes from `addr` on, the domain's address or the kernel's, are values of one map
+    /// that nobody can write any more, programs or user space.
+    pub(crate) fn constant_from(&self, addr: u64) -> u64 {
+        let left = |start: u64, len: u64| len.checked_sub(addr.wrapping_sub(start));
+        let found = self.iter().find_map(|entry| {
+            let left = left(entry.domain, entry.len).or_else(|| left(entry.kernel, entry.lent))?;
+            (left != 0).then_some((entry, left))
+        });
+        let constant = found.filter(|(entry, _)| {
+            // SAFETY: the domain holds a reference to a map with values. Once set it stays
+            // (map_freeze(), kernel/bpf/syscall.c).
+            !entry.writable && unsafe { (&raw const (*entry.map).frozen).read_volatile() }
+        });
+        constant.map_or(0, |(_, left)| left)
     }
 
     /// Whether there is, or was, an arena.

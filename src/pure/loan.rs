@@ -74,7 +74,7 @@ pub struct Loan {
     pub write: bool,
     /// What it is.
     pub kind: Kind,
-    /// The caller's: of a value or object, which of its bytes are not lent.
+    /// The caller's: of a value or object, which of its bytes are not lent; 0 if all are.
     pub tag: u64,
 }
 
@@ -84,6 +84,34 @@ impl Loan {
         match addr.checked_sub(self.start) {
             Some(offset) => offset <= self.len as u64 && size as u64 <= self.len as u64 - offset,
             None => false,
+        }
+    }
+}
+
+/// The newest loan as an audit looks at it first: one without a tag, whose bytes an `int` counts.
+/// No bytes if it is another one.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    start: u64,
+    len: u32,
+    write: bool,
+}
+
+impl Open {
+    const NONE: Self = Self {
+        start: 0,
+        len: 0,
+        write: false,
+    };
+
+    fn of(loan: &Loan) -> Self {
+        if loan.kind == Kind::Map || loan.tag != 0 || i32::try_from(loan.len).is_err() {
+            return Self::NONE;
+        }
+        Self {
+            start: loan.start,
+            len: loan.len,
+            write: loan.write,
         }
     }
 }
@@ -111,6 +139,8 @@ pub enum LoanError {
 /// The loans of one run, oldest first.
 #[derive(Debug)]
 pub struct Loans {
+    /// The newest, whenever no method is at work.
+    open: Open,
     loans: [Loan; CAPACITY],
     len: usize,
 }
@@ -119,6 +149,7 @@ impl Loans {
     /// Nothing lent.
     pub const fn new() -> Self {
         Self {
+            open: Open::NONE,
             loans: [Loan {
                 start: 0,
                 len: 0,
@@ -138,6 +169,12 @@ impl Loans {
     /// Nothing is lent any more.
     pub fn clear(&mut self) {
         self.len = 0;
+        self.open = Open::NONE;
+    }
+
+    /// Looks what the newest is now.
+    fn renew(&mut self) {
+        self.open = self.all().last().map_or(Open::NONE, Open::of);
     }
 
     /// Lends a range. One that starts where a loan of the same kind and tag
@@ -157,6 +194,7 @@ impl Loans {
                 if let Some(newest) = self.loans.get_mut(at) {
                     newest.len = newest.len.max(loan.len);
                     newest.write |= loan.write;
+                    self.open = Open::of(newest);
                 }
                 return Ok(());
             }
@@ -168,7 +206,17 @@ impl Loans {
         let slot = self.loans.get_mut(self.len).ok_or(LoanError::Full)?;
         *slot = merged;
         self.len = self.len.saturating_add(1);
+        self.open = Open::of(&merged);
         Ok(())
+    }
+
+    /// Whether the newest loan grants the `size` bytes from `addr` on, of which none are the
+    /// kernel's: then it is what [`find`](Self::find) comes to. Not if that would take more than a
+    /// look.
+    #[inline(always)]
+    pub fn newest_grants(&self, addr: u64, size: u64, write: bool) -> bool {
+        let left = u64::from(self.open.len).checked_sub(addr.wrapping_sub(self.open.start));
+        left.is_some_and(|left| size <= left) && (!write || self.open.write)
     }
 
     /// The newest loan in which all `size` bytes from `addr` on lie, and which
@@ -208,6 +256,7 @@ impl Loans {
         if let Some((newest, others)) = self.all().split_last() {
             if is_it(newest) && !others.iter().any(is_it) {
                 self.len = others.len();
+                self.renew();
                 return true;
             }
         }
@@ -230,6 +279,7 @@ impl Loans {
             }
         }
         self.len = kept;
+        self.renew();
     }
 
     /// Ends the oldest loan that the program can no longer use; whether there
@@ -367,6 +417,52 @@ mod tests {
         loans.insert(value(64, 32)).unwrap();
         loans.insert(value(64, 8)).unwrap();
         assert_eq!(loans.all(), &[value(64, 32)]);
+    }
+
+    #[test]
+    fn only_the_newest_loan_is_granted_at_a_look() {
+        let of = |start, kind, tag| Loan {
+            kind,
+            tag,
+            ..value(start, 8)
+        };
+        let granted = |loans: &Loans| -> Vec<u64> {
+            let starts = (0..8).map(|n| n * 64);
+            starts
+                .filter(|&at| loans.newest_grants(at, 8, true))
+                .collect()
+        };
+        let mut loans = Loans::new();
+        assert_eq!(granted(&loans), []);
+        loans.insert(value(64, 8)).unwrap();
+        loans.insert(value(128, 8)).unwrap();
+        assert_eq!(granted(&loans), [128]);
+        assert!(loans.newest_grants(132, 4, true) && !loans.newest_grants(132, 5, false));
+        loans.insert(value(64, 8)).unwrap();
+        assert_eq!(granted(&loans), [64], "lent again, it is the newest");
+        loans.remove(Kind::MapValue, 64);
+        assert_eq!(granted(&loans), [128]);
+        loans.insert(of(192, Kind::MapValue, 7)).unwrap();
+        assert_eq!(granted(&loans), [], "not all of it is lent");
+        loans.insert(of(256, Kind::Map, 0)).unwrap();
+        assert_eq!(granted(&loans), [], "a handle");
+        loans.insert(of(320, Kind::Borrowed, 0)).unwrap();
+        assert_eq!(granted(&loans), [320]);
+        loans.end_borrowed(|_| true);
+        loans.remove(Kind::Map, 256);
+        loans.remove(Kind::MapValue, 192);
+        assert_eq!(granted(&loans), [128]);
+        loans.retain(|_| false);
+        assert_eq!(granted(&loans), []);
+        loans
+            .insert(Loan {
+                write: false,
+                ..value(64, 8)
+            })
+            .unwrap();
+        assert!(loans.newest_grants(64, 8, false) && !loans.newest_grants(64, 8, true));
+        loans.clear();
+        assert!(!loans.newest_grants(64, 8, false));
     }
 
     #[test]

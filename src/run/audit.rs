@@ -96,6 +96,13 @@ fn seen_before(site: &b::bailey_site, value: u64, len: u64) -> bool {
     seen(site).is_some_and(|seen| unsafe { seen.shows(value, len) })
 }
 
+/// Whether they are on the newest loan.
+#[inline(always)]
+fn lent_last(run: &mut Run, value: u64, len: u64, write: bool) -> bool {
+    let level = run.used_level();
+    level.is_some_and(|level| level.loans.newest_grants(value, len, write))
+}
+
 /// Writes down in whose values an argument is. Not of maps that are not the program's own,
 /// which may go while it stays, and of those that it may not write.
 #[cold]
@@ -108,8 +115,8 @@ fn note(run: &Run, site: &b::bailey_site, mapped: &Mapped) {
 }
 
 /// Replaces what must be replaced and refuses what is not the run's. What most calls have
-/// is here: a map that the load knows, memory in the run's own part of its frame, the context;
-/// at numbers nobody looks. From the first argument on that is none of these, the rest is audited
+/// is here: a map that the load knows, memory in the run's own part of its frame, in the values of
+/// which the last such argument was, or on the newest loan, the context; at numbers nobody looks. From the first argument on that is none of these, the rest is audited
 /// by [`audit_from`].
 #[inline(always)]
 pub(super) fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Audited<()> {
@@ -127,19 +134,21 @@ pub(super) fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -
         let (Some(arg), Some(&value)) = (site.args.get(n), args.get(n)) else {
             break;
         };
+        let mut is_known = |len| {
+            range::holds(low, high, value, len)
+                || seen_before(site, value, len)
+                || lent_last(run, value, len, arg.flags & flag::WRITE != 0)
+        };
         if arg.kind == kind::MEM {
             // The length is the next argument: the load takes no other site (src/load/site.rs).
             let len = args.get(n + 1).copied().unwrap_or(0);
-            if !range::holds(low, high, value, len) && !seen_before(site, value, len) {
+            if !is_known(len) {
                 audit_memory(run, site, arg, value, len)?;
             }
             continue;
         }
-        if arg.kind <= kind::LAST_SIZED {
-            let len = arg.size.into();
-            if range::holds(low, high, value, len) || seen_before(site, value, len) {
-                continue;
-            }
+        if arg.kind <= kind::LAST_SIZED && is_known(arg.size.into()) {
+            continue;
         }
         let is_ctx = arg.kind == kind::CTX && value == run.raw.shadow.ctx && value != 0;
         if !is_ctx || breach::without(b::BAILEY_WITHOUT_SHADOW) {
@@ -394,10 +403,16 @@ fn is_map(run: &mut Run, addr: u64, types: u32) -> bool {
     known && is_of(types, unsafe { (*(addr as *const b::bpf_map)).map_type })
 }
 
+/// The longest string, with its NUL, in bytes.
+const STRING: u64 = u16::MAX as u64;
+
 /// Whether a NUL is found before the memory the run may read ends. What is
 /// found may be gone when it is looked at again.
 pub(super) fn terminated(run: &mut Run, addr: u64) -> bool {
-    ends(addr, |at| reachable(run, at, 1, false))
+    (0..STRING)
+        .map(|n| addr.wrapping_add(n))
+        .take_while(|&at| reachable(run, at, 1, false))
+        .any(|at| byte(at) == 0)
 }
 
 /// Whether a NUL is found before what is constant ends, so that it stays.
@@ -405,14 +420,6 @@ fn constant(run: &mut Run, addr: u64) -> bool {
     if !breach::confines() || breach::without(b::BAILEY_WITHOUT_STRING) {
         return terminated(run, addr);
     }
-    let values = run.values();
-    ends(addr, |at| values.is_some_and(|v| v.is_constant(at)))
-}
-
-/// Whether a NUL is found while `may` grants the bytes, one after another.
-fn ends(addr: u64, mut may: impl FnMut(u64) -> bool) -> bool {
-    (0..u64::from(u16::MAX))
-        .map(|n| addr.wrapping_add(n))
-        .take_while(|&at| may(at))
-        .any(|at| byte(at) == 0)
+    let len = run.values().map_or(0, |values| values.constant_from(addr));
+    (addr..addr.saturating_add(len.min(STRING))).any(|at| byte(at) == 0)
 }

@@ -16,6 +16,19 @@ const KEY: usize = 260;
 const ROOM: usize = KEY.next_multiple_of(8);
 const _: () = assert!(ROOM >= 2 * HEADER);
 
+/// Whether a helper that may read its arguments more than once does, which have been audited: with
+/// a map it does if that is a trie.
+pub(super) fn are_needed(site: &b::bailey_site, args: &[u64; 5]) -> bool {
+    let has_map = matches!(site.args[0].kind, kind::MAP | kind::KNOWN_MAP);
+    // SAFETY: the audit found it to be a map of this run.
+    !has_map || is_trie(unsafe { &*(args[0] as *const b::bpf_map) })
+}
+
+/// Its keys say how long they are.
+fn is_trie(map: &b::bpf_map) -> bool {
+    map.map_type == b::bpf_map_type_BPF_MAP_TYPE_LPM_TRIE
+}
+
 /// Calls the helper with copies of the memory that `args`, which have been
 /// audited, let it read. Out of line for the sake of the room.
 #[inline(never)]
@@ -37,7 +50,7 @@ pub(super) fn call(site: &b::bailey_site, args: &[u64; 5]) -> Audited<u64> {
             kind::MAP_KEY => {
                 // SAFETY: the audit found the first argument to be a map of this run.
                 let map = unsafe { &*(copies[0] as *const b::bpf_map) };
-                if map.map_type != b::bpf_map_type_BPF_MAP_TYPE_LPM_TRIE {
+                if !is_trie(map) {
                     continue;
                 }
                 (map.key_size as usize, map.key_size as usize)

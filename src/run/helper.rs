@@ -119,11 +119,12 @@ fn special(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5], kept: &Kep
     if site.effects & effect::ACQUIRES != 0 {
         has_room(run, args)?;
     }
-    let result = if breach::without(b::BAILEY_WITHOUT_HEADERS) {
+    let reads_twice = site.effects & effect::READS_TWICE != 0 && copies::are_needed(site, args);
+    let result = if reads_twice && !breach::without(b::BAILEY_WITHOUT_HEADERS) {
+        copies::call(site, args)?
+    } else {
         // SAFETY: as in `call`.
         unsafe { b::bailey_call_helper(site.func, args.as_ptr()) }
-    } else {
-        copies::call(site, args)?
     };
     settle(run, site, args, ctx, kept, result)
 }

@@ -173,6 +173,11 @@ impl Run {
         let found = self.loans.find(addr, asked, write);
         let expected = self.lent.iter().rev().find(grants);
         assert_eq!(found, expected, "{size} bytes at {addr:#x}");
+        // The look before the search: the newest loan alone, if all of its bytes are the run's.
+        let newest = self.lent.last().filter(grants);
+        let is_open = newest.is_some_and(|loan| loan.tag == 0 && i32::try_from(loan.len).is_ok());
+        let at_once = self.loans.newest_grants(addr, asked.into(), write);
+        assert!(size == 0 || at_once == is_open, "{size} bytes at {addr:#x}");
         let is_object = |loan: &&Loan| {
             let object = matches!(loan.kind, loan::Kind::Owned | loan::Kind::Borrowed);
             object && loan.start == addr
