@@ -20,7 +20,7 @@
 static int prog, map, nr_cpus;
 static volatile bool over;
 static struct seen {
-	__u64 runs, early, late, boot, tai, back;
+	__u64 runs, early, late, boot, tai, back, coarse;
 } seen[MAX_CPUS];
 
 static __u64 time_of(clockid_t clock)
@@ -46,9 +46,10 @@ static void *look(void *which)
 	pin_to_cpu(cpu);
 	while (!over) {
 		struct told told[MAX_CPUS];
-		__u64 mono[2], boot[2], tai[2];
+		__u64 mono[2], boot[2], tai[2], coarse[2];
 		__u32 key = 0;
 
+		coarse[0] = time_of(CLOCK_MONOTONIC_COARSE);
 		mono[0] = time_of(CLOCK_MONOTONIC);
 		boot[0] = time_of(CLOCK_BOOTTIME);
 		tai[0] = time_of(CLOCK_TAI);
@@ -57,12 +58,15 @@ static void *look(void *which)
 		tai[1] = time_of(CLOCK_TAI);
 		boot[1] = time_of(CLOCK_BOOTTIME);
 		mono[1] = time_of(CLOCK_MONOTONIC);
+		coarse[1] = time_of(CLOCK_MONOTONIC_COARSE);
 		if (bpf_map_lookup_elem(map, &key, told))
 			die("told: %s", strerror(errno));
 		s->runs++;
 		s->early += told[cpu].first + SLACK < mono[0];
 		s->late += told[cpu].last > mono[1] + SLACK;
 		s->boot += !between(boot[0], told[cpu].boot, boot[1]);
+		/* Of the last tick: nobody computes with a frequency. */
+		s->coarse += told[cpu].coarse < coarse[0] || told[cpu].coarse > coarse[1];
 		/* Whose offset may have changed meanwhile, by one second. */
 		s->tai += !between(tai[0], told[cpu].tai, tai[1]) &&
 			  !between(tai[0] - 1000000000, told[cpu].tai, tai[1] + 1000000000);
@@ -119,6 +123,7 @@ int main(int argc, char **argv)
 		all.boot += seen[cpu].boot;
 		all.tai += seen[cpu].tai;
 		all.back += seen[cpu].back;
+		all.coarse += seen[cpu].coarse;
 	}
 	printf("# %llu runs on %d CPUs\n", (unsigned long long)all.runs, nr_cpus);
 	report(all.runs > 100, "programs run on every CPU");
@@ -126,6 +131,7 @@ int main(int argc, char **argv)
 	report(!all.late, "nor one that is still to come (%llu)", (unsigned long long)all.late);
 	report(!all.boot, "nor one since boot (%llu)", (unsigned long long)all.boot);
 	report(!all.tai, "nor one by atomic clocks (%llu)", (unsigned long long)all.tai);
+	report(!all.coarse, "nor a coarse one (%llu)", (unsigned long long)all.coarse);
 	printf("# back within a run: %llu\n", (unsigned long long)all.back);
 	bpf_object__close(obj);
 	return failed > 0;

@@ -44,6 +44,8 @@ absorb ./clock 1
 check "a program that is loaded without the TSC asks the kernel" \
     test "$(counter helper_calls)" -gt $((before + 10000))
 echo tsc >$source
+equal "none of them asks for the coarse time" 0 \
+    "$(awk '$1 == "ktime_get_coarse_ns" { print $11 }' $bailey/helpers)"
 equal "nothing of this is a violation" 0 "$(counter violations_total)"
 check "the module leaves" unload_module
 finish

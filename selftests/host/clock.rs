@@ -40,6 +40,7 @@ impl Page<'_> {
             Which::Monotonic => id::KTIME_GET_NS,
             Which::Boot => id::KTIME_GET_BOOT_NS,
             Which::Tai => id::KTIME_GET_TAI_NS,
+            Which::Coarse => id::KTIME_GET_COARSE_NS,
         };
         assert_eq!(Which::by_helper(helper), Some(which));
         let insns = [Insn::call(helper as i32), Insn::exit()];
@@ -75,16 +76,19 @@ impl Page<'_> {
                 let time = times.replace(times.get() + 1);
                 return Some(self.sequence[time.min(last)].into());
             }
-            assert_eq!(len, 8);
             if at == TSC {
+                assert_eq!(len, 8);
                 return Some(self.tsc);
             }
-            let word = usize::try_from(at).ok()?.checked_sub(HALVES)? / 8;
-            self.halves
-                .get(word / WORDS)?
-                .words()
-                .get(word % WORDS)
-                .copied()
+            let byte = usize::try_from(at).ok()?.checked_sub(HALVES)?;
+            let word = byte / 8;
+            let value = *self.halves.get(word / WORDS)?.words().get(word % WORDS)?;
+            match (byte % 8, len) {
+                (0, 8) => Some(value),
+                (0, 4) => Some(value & u64::from(u32::MAX)),
+                (4, 4) => Some(value >> 32),
+                _ => None,
+            }
         };
         Machine::image(&image, laid.stack)
             .beside(&read)
@@ -104,14 +108,14 @@ fn told(half: &Half, which: Which, tsc: u64) -> u64 {
 
 /// Clocks as the kernel makes them: the product of the longest time has room in 63 bits.
 fn half() -> impl Strategy<Value = Half> {
-    let then = any::<[u32; 3]>();
-    (any::<u64>(), 1..=u32::MAX, 0..32u64, any::<u32>(), then).prop_map(
+    let then = any::<[u32; 4]>();
+    (any::<u64>(), 1..=u32::MAX, 0..32u32, any::<u32>(), then).prop_map(
         |(cycles, mult, shift, fraction, then)| Half {
             cycles,
             longest: (1 << 62) / u64::from(mult),
-            mult: mult.into(),
-            fraction: u64::from(fraction) << shift,
+            mult,
             shift,
+            fraction: u64::from(fraction) << shift,
             then: then.map(|ns| u64::from(ns) << 20),
         },
     )
@@ -145,12 +149,30 @@ proptest! {
     }
 
     #[test]
-    fn without_the_tsc_the_kernel_is_asked(tsc in 0..u64::MAX) {
-        prop_assert_eq!(Half::NONE.longest, 0);
-        let page = Page { halves: [Half::NONE; 2], sequence: &[2], tsc };
+    fn without_the_tsc_the_kernel_is_asked(tsc in 0..u64::MAX, coarse in any::<u64>()) {
+        let none = Half::none(coarse);
+        prop_assert_eq!(none.longest, 0);
+        let page = Page { halves: [none; 2], sequence: &[2], tsc };
         for which in WHICH {
             prop_assert_eq!(page.tell(which).calls.len(), 1);
         }
+        let outcome = page.tell(Which::Coarse);
+        prop_assert_eq!((outcome.verdict, outcome.calls.len()), (coarse, 0));
+    }
+
+    #[test]
+    fn the_coarse_time_is_that_of_a_half_that_is_whole(
+        halves in [half(), half()], begun in any::<u32>(), writes in 0..6u32, tsc in any::<u64>(),
+    ) {
+        // Each time that it looks again it has changed, until it has not.
+        let sequence: Vec<u32> = (0..writes)
+            .flat_map(|n| [begun.wrapping_add(n), begun.wrapping_add(n + 1)])
+            .chain([begun.wrapping_add(writes)])
+            .collect();
+        let whole = &halves[begun.wrapping_add(writes) as usize & 1];
+        let outcome = Page { halves, sequence: &sequence, tsc }.tell(Which::Coarse);
+        prop_assert_eq!(outcome.verdict, whole.then[Which::Coarse as usize]);
+        prop_assert!(outcome.calls.is_empty());
     }
 
     #[test]
@@ -178,7 +200,7 @@ fn a_writer_that_does_not_stop_is_read_in_the_end() {
         mult: 3,
         fraction: 8,
         shift: 2,
-        then: [7, 70, 700],
+        then: [7, 70, 700, 7000],
     };
     let sequence = [0, 1, 1, 2, 2, 4, 4, 5, 5, 5];
     let page = Page {

@@ -157,7 +157,7 @@ SEC("xdp") int caller(struct xdp_md *ctx)
 	if (!v)
 		return XDP_DROP;
 	ROUNDS(v)
-		seen(v, bpf_ktime_get_coarse_ns());
+		seen(v, bpf_get_numa_node_id());
 	return over(v);
 }
 
@@ -262,7 +262,7 @@ SEC("xdp") int mixer(struct xdp_md *ctx)
 		__u64 size = lost(*(volatile __u64 *)&v->offset), n;
 
 		asm volatile("%0 += 8" : "+r"(size));
-		seen(v, bpf_get_smp_processor_id() + bpf_ktime_get_coarse_ns());
+		seen(v, bpf_get_smp_processor_id() + bpf_get_numa_node_id());
 		seen(v, bpf_strncmp((char *)v->bytes, 16, "AAAA"));
 		seen(v, bpf_csum_diff((__be32 *)e->bytes, size, NULL, 0, 0));
 		for (n = -lost(20000); (__s64)n < 2; n++)

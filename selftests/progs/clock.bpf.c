@@ -22,6 +22,7 @@ SEC("xdp") int tell(struct xdp_md *ctx)
 	t->first = bpf_ktime_get_ns();
 	t->boot = bpf_ktime_get_boot_ns();
 	t->tai = bpf_ktime_get_tai_ns();
+	t->coarse = bpf_ktime_get_coarse_ns();
 	last = bpf_ktime_get_ns();
 	t->back = 0;
 	for (int n = 0; n < AGAIN; n++) {

@@ -11,6 +11,7 @@ struct told {
 	__u64 boot, tai; /* CLOCK_BOOTTIME, CLOCK_TAI */
 	__u64 last; /* CLOCK_MONOTONIC, behind them */
 	__u64 back; /* times that it went back meanwhile */
+	__u64 coarse; /* CLOCK_MONOTONIC_COARSE */
 };
 
 #endif

@@ -50,7 +50,7 @@ SEC("xdp") int busy(struct xdp_md *ctx)
 		return XDP_ABORTED;
 	p[0]++;
 	__sync_fetch_and_add(&w[0], 1);
-	w[1] = bpf_ktime_get_coarse_ns();
+	w[1] = bpf_get_current_pid_tgid();
 	return XDP_PASS;
 }
 

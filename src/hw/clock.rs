@@ -17,6 +17,9 @@ use kernel::prelude::*;
 /// The page as the kernel writes it, or null.
 static PAGE: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
 
+/// In a second.
+const NANOSECONDS: i64 = 1_000_000_000;
+
 struct Readers {
     count: u32,
     /// What the kernel's list of those that it tells has.
@@ -78,8 +81,7 @@ impl Drop for Page {
 pub(crate) struct Reader(());
 
 impl Reader {
-    /// `None` if the kernel tells the time by something else than the TSC, or does not say
-    /// what is new: then programs ask it.
+    /// `None` if the kernel does not say what is new: then programs ask it.
     pub(crate) fn new() -> Option<Self> {
         let mut readers = READERS.lock();
         if readers.count == 0 {
@@ -89,9 +91,7 @@ impl Reader {
             to_result(unsafe { b::pvclock_gtod_register_notifier(block) }).ok()?;
         }
         readers.count += 1;
-        drop(readers);
-        let reader = Self(());
-        reader.is_ticking().then_some(reader)
+        Some(Self(()))
     }
 
     /// The page's address, while confined as otherwise.
@@ -99,8 +99,8 @@ impl Reader {
         PAGE.load(Ordering::Relaxed) as u64
     }
 
-    /// Whether there is something to compute with.
-    fn is_ticking(&self) -> bool {
+    /// Whether there is something to compute with: the kernel tells the time by the TSC.
+    pub(crate) fn is_ticking(&self) -> bool {
         // SAFETY: the page is there as long as there are programs.
         unsafe { word(offset_of_longest()).load(Ordering::Relaxed) != 0 }
     }
@@ -170,9 +170,15 @@ fn half_of(keeper: &b::timekeeper) -> Half {
     let read = &keeper.tkr_mono;
     // SAFETY: the kernel's clock always has a source, which lives as long as it is that.
     let clock = unsafe { &*read.clock };
+    // As `ktime_get_coarse_ts64()`, which takes it apart for a `timespec64` first.
+    let seconds = (keeper.xtime_sec as i64).wrapping_add(keeper.wall_to_monotonic.tv_sec);
+    let coarse = seconds
+        .wrapping_mul(NANOSECONDS)
+        .wrapping_add(keeper.wall_to_monotonic.tv_nsec as i64)
+        .wrapping_add(keeper.coarse_nsec.into()) as u64;
     let is_tsc = clock.vdso_clock_mode == b::vdso_clock_mode_VDSO_CLOCKMODE_TSC;
     if !is_tsc || read.mask != u64::MAX {
-        return Half::NONE;
+        return Half::none(coarse);
     }
     let then = read.base as u64;
     // SAFETY: of the two that lie there, this is what the kernel's own clock has.
@@ -180,13 +186,14 @@ fn half_of(keeper: &b::timekeeper) -> Half {
     Half {
         cycles: read.cycle_last,
         longest: clock.max_cycles,
-        mult: read.mult.into(),
+        mult: read.mult,
+        shift: read.shift,
         fraction: read.xtime_nsec,
-        shift: read.shift.into(),
         then: [
             then,
             then.wrapping_add(keeper.offs_boot as u64),
             then.wrapping_add(tai as u64),
+            coarse,
         ],
     }
 }

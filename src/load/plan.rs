@@ -481,7 +481,7 @@ fn inlined(
 ) -> Result<(KVVec<Inline>, Option<Reader>), Reason> {
     let mut inlined = KVVec::new();
     let mut clock = None;
-    let mut another_clock = false;
+    let (mut reads_clock, mut no_clock) = (false, false);
     // SAFETY: reads what the kernel has decided when it started.
     let half = if unsafe { b::bailey_has_5_levels() } != 0 {
         56
@@ -502,14 +502,18 @@ fn inlined(
                 let secret = unsafe { b::get_random_u64() };
                 Some(What::Random(secret))
             }
-            Some(helper) if Which::by_helper(helper).is_some() && !another_clock => {
+            Some(helper) if Which::by_helper(helper).is_some() && !no_clock => {
                 if clock.is_none() {
                     clock = Reader::new();
-                    another_clock = clock.is_none();
+                    no_clock = clock.is_none();
                 }
-                let page = clock.as_ref().map(Reader::address);
-                page.zip(Which::by_helper(helper))
-                    .map(|(page, which)| What::Clock(Clock { page, which }))
+                let told = clock.as_ref().zip(Which::by_helper(helper));
+                let told = told.filter(|(clock, which)| clock.is_ticking() || !which.ticks());
+                told.map(|(clock, which)| {
+                    reads_clock = true;
+                    let page = clock.address();
+                    What::Clock(Clock { page, which })
+                })
             }
             _ => match facts.kfunc.and_then(|name| Strings::by_name(name, half)) {
                 Some(_) if follows && !probe::is_allowed() => {
@@ -523,7 +527,7 @@ fn inlined(
             push(&mut inlined, inline)?;
         }
     }
-    Ok((inlined, clock))
+    Ok((inlined, clock.filter(|_| reads_clock)))
 }
 
 /// Whether the program reads words out of objects of the kernel's, which may be addresses.

@@ -31,6 +31,9 @@
 //! out:
 //! ```
 //!
+//! Of the coarse time, which is that of the last tick, there is nothing to compute: it is read
+//! between the two readings of the sequence, whatever the kernel tells the time by.
+//!
 //! The page is written by one CPU at a time, and who reads it never waits for the writer: while
 //! one half changes, the sequence leads to the other (`seqcount_latch_t`, include/linux/seqlock.h).
 
@@ -51,6 +54,8 @@ pub enum Which {
     Boot,
     /// `bpf_ktime_get_tai_ns()`: `CLOCK_TAI`.
     Tai,
+    /// `bpf_ktime_get_coarse_ns()`: `CLOCK_MONOTONIC_COARSE`.
+    Coarse,
 }
 
 impl Which {
@@ -60,8 +65,14 @@ impl Which {
             id::KTIME_GET_NS => Some(Self::Monotonic),
             id::KTIME_GET_BOOT_NS => Some(Self::Boot),
             id::KTIME_GET_TAI_NS => Some(Self::Tai),
+            id::KTIME_GET_COARSE_NS => Some(Self::Coarse),
             _ => None,
         }
+    }
+
+    /// Whether it goes on between what the kernel says of its clock: told by the TSC.
+    pub const fn ticks(self) -> bool {
+        !matches!(self, Self::Coarse)
     }
 }
 
@@ -74,39 +85,42 @@ pub struct Half {
     /// Ticks since then up to which the product below has room.
     pub longest: u64,
     /// Nanoseconds of a tick, shifted.
-    pub mult: u64,
+    pub mult: u32,
+    /// Bits by which this and the fraction are shifted to the left.
+    pub shift: u32,
     /// The fraction of a nanosecond then and all that is not in the times below, shifted.
     pub fraction: u64,
-    /// Bits by which both are shifted to the left.
-    pub shift: u64,
-    /// Nanoseconds of [`Which`], in its order.
-    pub then: [u64; 3],
+    /// Nanoseconds of [`Which`], in its order. The last is all there is of the coarse time, the
+    /// others are what the rest is added to.
+    pub then: [u64; 4],
 }
 
 impl Half {
     /// Where the TSC is not the kernel's clock: nobody computes with it.
-    pub const NONE: Self = Self {
-        // Any reading is more than 0 ticks behind this one, but the last before the TSC wraps.
-        cycles: u64::MAX,
-        longest: 0,
-        mult: 0,
-        fraction: 0,
-        shift: 0,
-        then: [0; 3],
-    };
+    pub const fn none(coarse: u64) -> Self {
+        Self {
+            // Any reading is more than 0 ticks behind this one, but the last before the TSC wraps.
+            cycles: u64::MAX,
+            longest: 0,
+            mult: 0,
+            shift: 0,
+            fraction: 0,
+            then: [0, 0, 0, coarse],
+        }
+    }
 
     /// Its words, in order.
     pub const fn words(&self) -> [u64; WORDS] {
-        let [mono, boot, tai] = self.then;
+        let [mono, boot, tai, coarse] = self.then;
         [
             self.cycles,
             self.longest,
-            self.mult,
+            self.mult as u64 | ((self.shift as u64) << 32),
             self.fraction,
-            self.shift,
             mono,
             boot,
             tai,
+            coarse,
         ]
     }
 }
@@ -135,6 +149,7 @@ const fn at(word: usize) -> i16 {
 impl Clock {
     pub(super) fn emit<E>(&self, emit: Emit<'_, E>) -> Result<(), E> {
         let load = |word| Insn::ldx(size::DW, REG_1, REG_2, at(word));
+        let load_half = |word| Insn::ldx(size::W, REG_1, REG_2, at(word));
         let then = offset_of!(Half, then) + size_of::<u64>() * self.which as usize;
         let [low, high] = Insn::ld_imm64(REG_4, self.page);
         plain(
@@ -150,6 +165,16 @@ impl Clock {
                 op(alu::ADD, REG_2, REG_4),
             ],
         )?;
+        if !self.which.ticks() {
+            return plain(
+                emit,
+                [
+                    Insn::ldx(size::DW, REG_0, REG_2, at(then)),
+                    Insn::ldx(size::W, REG_1, REG_4, 0),
+                    Insn::new(class::JMP32 | jmp::JNE | X, REG_1, REG_5, -8, 0),
+                ],
+            );
+        }
         emit(Part::Ask)?;
         plain(
             emit,
@@ -158,11 +183,11 @@ impl Clock {
                 op(alu::SUB, REG_0, REG_1),
                 load(offset_of!(Half, longest)),
                 Insn::new(class::JMP | jmp::JGT | X, REG_0, REG_1, 11, 0),
-                load(offset_of!(Half, mult)),
+                load_half(offset_of!(Half, mult)),
                 op(alu::MUL, REG_0, REG_1),
                 load(offset_of!(Half, fraction)),
                 op(alu::ADD, REG_0, REG_1),
-                load(offset_of!(Half, shift)),
+                load_half(offset_of!(Half, shift)),
                 op(alu::RSH, REG_0, REG_1),
                 load(then),
                 op(alu::ADD, REG_0, REG_1),

@@ -10,7 +10,7 @@
 //!   map is known.
 //! - Checksums ([`checksum`]).
 //! - What the kernel's functions on strings find out ([`strings`]).
-//! - The time, while the TSC is what the kernel tells it by ([`clock`]).
+//! - The time, while the TSC is what the kernel tells it by, and the coarse one always ([`clock`]).
 //! - Random numbers ([`random`]).
 
 pub mod chains;
@@ -101,7 +101,8 @@ impl Inline {
     pub const fn asks_for(&self) -> Option<Asked> {
         match self.what {
             What::Row(_) => Some(Asked::Cpu),
-            What::Clock(_) | What::Random(_) => Some(Asked::Tsc),
+            What::Clock(clock) if clock.which.ticks() => Some(Asked::Tsc),
+            What::Random(_) => Some(Asked::Tsc),
             _ => None,
         }
     }
