@@ -23,8 +23,15 @@ all() {
 	done
 }
 
+# The least of some times: in the first seconds after boot a datagram takes twice as many.
 system() {
-	./figures system | sed "s/^/system $1 /"
+	local time
+	for time in 1 2 3 4 5 6; do
+		((time == 1)) || sleep 2
+		./figures system
+	done | awk -v state="$1" '!($1 in least) { names[++n] = $1; least[$1] = $2 }
+		$2 < least[$1] { least[$1] = $2 }
+		END { for (i = 1; i <= n; i++) print "system", state, names[i], least[names[i]] }'
 }
 
 ip link set lo up

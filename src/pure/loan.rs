@@ -89,7 +89,7 @@ impl Loan {
 }
 
 /// The newest loan as an audit looks at it first: one without a tag, whose bytes an `int` counts.
-/// No bytes if it is another one.
+/// No bytes if it is another one, or none was lent since one ended.
 #[derive(Clone, Copy, Debug)]
 struct Open {
     start: u64,
@@ -139,7 +139,6 @@ pub enum LoanError {
 /// The loans of one run, oldest first.
 #[derive(Debug)]
 pub struct Loans {
-    /// The newest, whenever no method is at work.
     open: Open,
     loans: [Loan; CAPACITY],
     len: usize,
@@ -169,12 +168,7 @@ impl Loans {
     /// Nothing is lent any more.
     pub fn clear(&mut self) {
         self.len = 0;
-        self.open = Open::NONE;
-    }
-
-    /// Looks what the newest is now.
-    fn renew(&mut self) {
-        self.open = self.all().last().map_or(Open::NONE, Open::of);
+        self.open.len = 0;
     }
 
     /// Lends a range. One that starts where a loan of the same kind and tag
@@ -211,8 +205,8 @@ impl Loans {
     }
 
     /// Whether the newest loan grants the `size` bytes from `addr` on, of which none are the
-    /// kernel's: then it is what [`find`](Self::find) comes to. Not if that would take more than a
-    /// look.
+    /// kernel's: then it is what [`find`](Self::find) comes to. If that would take more than a
+    /// look, it does not. Of no bytes it says nothing.
     #[inline(always)]
     pub fn newest_grants(&self, addr: u64, size: u64, write: bool) -> bool {
         let left = u64::from(self.open.len).checked_sub(addr.wrapping_sub(self.open.start));
@@ -256,7 +250,7 @@ impl Loans {
         if let Some((newest, others)) = self.all().split_last() {
             if is_it(newest) && !others.iter().any(is_it) {
                 self.len = others.len();
-                self.renew();
+                self.open.len = 0;
                 return true;
             }
         }
@@ -279,7 +273,7 @@ impl Loans {
             }
         }
         self.len = kept;
-        self.renew();
+        self.open.len = 0;
     }
 
     /// Ends the oldest loan that the program can no longer use; whether there
@@ -441,6 +435,8 @@ mod tests {
         loans.insert(value(64, 8)).unwrap();
         assert_eq!(granted(&loans), [64], "lent again, it is the newest");
         loans.remove(Kind::MapValue, 64);
+        assert_eq!(granted(&loans), [], "who ends one looks for none");
+        loans.insert(value(128, 8)).unwrap();
         assert_eq!(granted(&loans), [128]);
         loans.insert(of(192, Kind::MapValue, 7)).unwrap();
         assert_eq!(granted(&loans), [], "not all of it is lent");
@@ -449,9 +445,8 @@ mod tests {
         loans.insert(of(320, Kind::Borrowed, 0)).unwrap();
         assert_eq!(granted(&loans), [320]);
         loans.end_borrowed(|_| true);
-        loans.remove(Kind::Map, 256);
-        loans.remove(Kind::MapValue, 192);
-        assert_eq!(granted(&loans), [128]);
+        assert_eq!(granted(&loans), []);
+        loans.insert(value(128, 8)).unwrap();
         loans.retain(|_| false);
         assert_eq!(granted(&loans), []);
         loans

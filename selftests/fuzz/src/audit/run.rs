@@ -100,6 +100,11 @@ fn covers(loan: &Loan, addr: u64, size: u32) -> bool {
     addr >= loan.start && u128::from(addr) + u128::from(size) <= end
 }
 
+/// Whether all of it is the run's, so that one look can say so.
+fn is_open(loan: &Loan) -> bool {
+    loan.kind != loan::Kind::Map && loan.tag == 0 && i32::try_from(loan.len).is_ok()
+}
+
 impl Run {
     fn compare(&self) {
         assert_eq!(self.loans.all(), self.lent);
@@ -133,6 +138,11 @@ impl Run {
             Ok(())
         };
         assert_eq!(self.loans.insert(new), expected, "{new:?}");
+        if let Some(newest) = self.lent.last().filter(|_| expected.is_ok()) {
+            let (len, write) = (newest.len.into(), newest.write);
+            let at_once = self.loans.newest_grants(newest.start, len, write);
+            assert_eq!(at_once, is_open(newest), "{newest:?}");
+        }
     }
 
     fn lend(&mut self, input: &mut Unstructured<'_>) -> Result<()> {
@@ -174,10 +184,12 @@ impl Run {
         let expected = self.lent.iter().rev().find(grants);
         assert_eq!(found, expected, "{size} bytes at {addr:#x}");
         // The look before the search: the newest loan alone, if all of its bytes are the run's.
-        let newest = self.lent.last().filter(grants);
-        let is_open = newest.is_some_and(|loan| loan.tag == 0 && i32::try_from(loan.len).is_ok());
         let at_once = self.loans.newest_grants(addr, asked.into(), write);
-        assert!(size == 0 || at_once == is_open, "{size} bytes at {addr:#x}");
+        let newest = self.lent.last().filter(grants);
+        assert!(
+            size == 0 || !at_once || newest.is_some_and(is_open),
+            "{size} bytes at {addr:#x}"
+        );
         let is_object = |loan: &&Loan| {
             let object = matches!(loan.kind, loan::Kind::Owned | loan::Kind::Borrowed);
             object && loan.start == addr
