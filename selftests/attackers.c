@@ -847,9 +847,9 @@ static __u64 long_keys(void)
 /*
  * A map that forgets, in whose values' memory programs note what they look up: a byte
  * for each element, how many numbers are noted, the numbers (src/pure/store/uses.rs). The
- * byte that a number too large would lead to is a page of the runner's.
+ * byte that a number too large would lead to is in memory of the runner's.
  */
-enum { NOTES = 1024, OTHER_PAGES = 1237 };
+enum { NOTES = 1024, OTHER = 1 << 20 };
 static __u64 notes;
 static __u32 first_other;
 static unsigned char *other;
@@ -881,26 +881,37 @@ static __u64 whole_pages(__u64 bytes)
 	return (bytes + PAGE - 1) / PAGE * PAGE;
 }
 
-static void find_notes(void)
+/*
+ * Whether a number leads from the marks to the first value of a new array, which is mapped here
+ * and stays. So large that it has no place in a gap that others have left.
+ */
+static bool make_other(__u64 marks, __u64 elements, unsigned int pages)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE);
-	__u64 base, size, index, elements, marks, at;
-	int map;
+	int map = bpf_map_create(BPF_MAP_TYPE_ARRAY, "other", 4, PAGE, pages, &opts);
+	__u64 distance;
 
-	find_values(map_of(b.obj, "recent"), &base, &size, &index);
-	elements = size / sizeof(__u64);
-	notes = base + size + elements;
-	marks = area_of(whole_pages(size + elements + 4 * (1 + NOTES))) + size;
-	map = bpf_map_create(BPF_MAP_TYPE_ARRAY, "other", 4, PAGE, OTHER_PAGES, &opts);
-	other = mmap(NULL, OTHER_PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0);
+	other = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0);
 	if (map < 0 || other == MAP_FAILED)
 		die("an array: %s", strerror(errno));
 	/* A page of the array's own is before its values. */
-	at = area_of((1 + OTHER_PAGES) * PAGE) + PAGE - marks;
-	if (at < elements || at + OTHER_PAGES * PAGE > ~0u)
-		die("no number leads from %llx to the runner's page", marks);
-	first_other = at;
-	memset(other, 'A', OTHER_PAGES * PAGE);
+	distance = area_of((1 + pages) * PAGE) + PAGE - marks;
+	first_other = distance;
+	return distance >= elements && distance + OTHER <= ~0u;
+}
+
+static void find_notes(void)
+{
+	__u64 base, size, index, elements, marks;
+
+	find_values(map_of(b.obj, "recent"), &base, &size, &index);
+	elements = size / RECENT_BYTES;
+	notes = base + size + elements;
+	marks = area_of(whole_pages(size + elements + 4 * (1 + NOTES))) + size;
+	for (int tries = 0; !make_other(marks, elements, 8192 + tries); tries++)
+		if (tries == 8)
+			die("no number leads from %llx to memory of the runner's", marks);
+	memset(other, 'A', OTHER);
 }
 
 static void want_notes(struct prey *prey)
@@ -914,7 +925,7 @@ static __u32 number_of_none(__u64 *random)
 {
 	if (!expect_win && next_random(random) % 2)
 		return next_random(random);
-	return first_other + next_random(random) % (OTHER_PAGES * PAGE);
+	return first_other + next_random(random) % OTHER;
 }
 
 static void aim_at_notes(struct shot *shot, __u64 *random)
@@ -930,7 +941,7 @@ static __u64 other_harm(void)
 {
 	__u64 harm = 0;
 
-	for (__u64 i = 0; other && i < OTHER_PAGES * PAGE; i++) {
+	for (int i = 0; other && i < OTHER; i++) {
 		harm += other[i] != 'A';
 		other[i] = 'A';
 	}

@@ -81,6 +81,9 @@ struct prey {
 	__u8 bytes[PREY_BYTES]; /* of the program: to be read by helpers */
 };
 
+/* A value of the map that forgets: so that its memory has a size like no other. */
+#define RECENT_BYTES 56
+
 /* A map's values that end with their page, and nothing is mapped behind it. */
 #define EDGE_BYTES 4096
 

@@ -351,22 +351,22 @@ SEC("xdp") int router(struct xdp_md *ctx)
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 20000);
-	__type(key, __u32);
-	__type(value, __u64);
+	__uint(key_size, 4);
+	__uint(value_size, RECENT_BYTES);
 } recent SEC(".maps");
 
 /* Has the kernel read what programs note of their look-ups: each new key needs room. */
 SEC("xdp") int forgetter(struct xdp_md *ctx)
 {
 	struct prey *v = take_prey();
-	__u64 value = 1;
+	__u64 value[RECENT_BYTES / 8] = {};
 
 	if (!v)
 		return XDP_DROP;
 	ROUNDS(v) {
 		__u32 key = left;
 
-		seen(v, bpf_map_update_elem(&recent, &key, &value, BPF_ANY));
+		seen(v, bpf_map_update_elem(&recent, &key, value, BPF_ANY));
 	}
 	return over(v);
 }
