@@ -115,9 +115,10 @@ fn note(run: &Run, site: &b::bailey_site, mapped: &Mapped) {
 }
 
 /// Replaces what must be replaced and refuses what is not the run's. What most calls have
-/// is here: a map that the load knows, memory in the run's own part of its frame, in the values of
-/// which the last such argument was, or on the newest loan, the context; at numbers nobody looks. From the first argument on that is none of these, the rest is audited
-/// by [`audit_from`].
+/// is here: a map that the load knows, the context, memory in the run's own part of its frame, on
+/// the newest loan, or in the map's values in which an argument of this site was last; at numbers
+/// nobody looks. From the first argument on that is none of these, the rest is audited by
+/// [`audit_from`].
 #[inline(always)]
 pub(super) fn audit(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5]) -> Audited<()> {
     if breach::without(b::BAILEY_WITHOUT_MAPS) {
