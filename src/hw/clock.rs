@@ -13,12 +13,10 @@ use core::ptr;
 use core::sync::atomic::{fence, AtomicPtr, AtomicU64, Ordering};
 use kernel::error::to_result;
 use kernel::prelude::*;
+use kernel::time::NSEC_PER_SEC;
 
 /// The page as the kernel writes it, or null.
 static PAGE: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
-
-/// In a second.
-const NANOSECONDS: i64 = 1_000_000_000;
 
 struct Readers {
     count: u32,
@@ -173,7 +171,7 @@ fn half_of(keeper: &b::timekeeper) -> Half {
     // As `ktime_get_coarse_ts64()`, which takes it apart for a `timespec64` first.
     let seconds = (keeper.xtime_sec as i64).wrapping_add(keeper.wall_to_monotonic.tv_sec);
     let coarse = seconds
-        .wrapping_mul(NANOSECONDS)
+        .wrapping_mul(NSEC_PER_SEC)
         .wrapping_add(keeper.wall_to_monotonic.tv_nsec as i64)
         .wrapping_add(keeper.coarse_nsec.into()) as u64;
     let is_tsc = clock.vdso_clock_mode == b::vdso_clock_mode_VDSO_CLOCKMODE_TSC;
