@@ -27,7 +27,8 @@ from debugger import (FLAGS, REGISTERS, Debugger, Late, Port, Tables, number_of,
 import decode
 
 PORT = "bailey.campaign"
-BATCH = 50
+# Injections for each load of a program; fewer at first, so that a short run has many.
+BATCH, SHORT, SHORT_ONES = 200, 50, 5000
 SIZES = 5
 WORD = (1 << 64) - 1
 # Seconds to the next look at where the CPU is.
@@ -42,8 +43,9 @@ EVENTS_KEY = 1
 ARGUMENTS = 0.3
 # R1 to R5.
 ARGUMENT_REGISTERS = ["rdi", "rsi", "rdx", "rcx", "r8"]
-# All that a program has addresses in but its frame pointer, and no address.
-OWN_REGISTERS = [*ARGUMENT_REGISTERS, "rax", "rbx", "r13", "r14", "r15"]
+# What a program has addresses in but its frame pointer, where it uses it: what it does
+# not use is the kernel's still. And no address.
+OWN_REGISTERS = {*ARGUMENT_REGISTERS, "rax", "rbx", "r13", "r14", "r15"}
 NO_PLACE = 1 << 63
 # What the file `calls` says of arguments (docs/usage.md): those that are looked at, of
 # these those that the kernel reads or writes as they are, those of which the run has
@@ -89,8 +91,10 @@ class Program:
     def in_domain(self, address):
         return any(start <= address < start + size for start, size in self.domains)
 
-    def has_code_at(self, address):
-        return any(start <= address < start + size for start, size in self.images.items())
+    def image_at(self, address):
+        """Where the one begins that has it."""
+        return next((start for start, size in self.images.items()
+                     if start <= address < start + size), None)
 
     def may_go_on(self, ran):
         """Whether the run that was ended need not be the packet's. A timer's callback is a
@@ -193,7 +197,7 @@ class Campaign(threading.Thread):
         super().__init__(daemon=True)
         self.path, self.keep = run, keep
         self.regions = collections.defaultdict(list)
-        self.unfit, self.traps, self.prototypes = set(), {}, {}
+        self.unfit, self.traps, self.prototypes, self.registers = set(), {}, {}, {}
         self.sum, self.batch = Tally(), Tally()
         self.usual, self.unusual = {}, []
 
@@ -238,7 +242,8 @@ class Campaign(threading.Thread):
     def work(self):
         begun, index = time.monotonic(), self.first
         while index < self.first + self.count:
-            end = min(self.first + self.count, (index // BATCH + 1) * BATCH)
+            size = SHORT if index < SHORT_ONES else BATCH
+            end = min(self.first + self.count, (index // size + 1) * size)
             self.batch = Tally()
             self.do_batch(index, end)
             self.sum.merge(self.batch)
@@ -251,7 +256,8 @@ class Campaign(threading.Thread):
     # A batch: one program
 
     def do_batch(self, first, end):
-        dice, reached = random.Random(f"{self.seed}/{first // BATCH}"), []
+        size = SHORT if first < SHORT_ONES else BATCH
+        dice, reached = random.Random(f"{self.seed}/{first // size * size}"), []
         while not reached:
             self.load(dice)
             verdicts = [self.packet() for _ in range(3)]
@@ -293,11 +299,12 @@ class Campaign(threading.Thread):
 
     def reach(self):
         """Which sites a packet comes to, confined."""
-        found = {}
+        found, self.registers = {}, {}
         with self.halted() as debugger:
             self.tables = Tables(debugger)
             for start, size in self.program.images.items():
                 code = debugger.read(start, size)
+                self.registers[start] = decode.registers(start, code) & OWN_REGISTERS
                 found.update({site.address: site for site in decode.sites(start, code)})
             found = {at: site for at, site in found.items() if self.is_fit(site)}
             debugger.ask_all([site.trap() for site in found.values()])
@@ -354,9 +361,9 @@ class Campaign(threading.Thread):
             else:
                 # A look-up in chains that are not where it reads has no end of its own. Its
                 # next access ends it.
-                round_and_round = tries >= ROUND and self.program.has_code_at(pc)
-                self.debugger.go(*(write_of(name, NO_PLACE) for name in OWN_REGISTERS
-                                   if round_and_round))
+                own = self.registers.get(self.program.image_at(pc), set())
+                self.debugger.go(*(write_of(name, NO_PLACE) for name in sorted(own)
+                                   if tries >= ROUND))
                 wait, tries = min(2 * wait, LONGEST), tries + 1
                 if tries > TRIES:
                     raise Late

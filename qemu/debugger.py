@@ -20,8 +20,10 @@ LA57 = 1 << 12
 
 
 def arguments(run, port):
-    """What QEMU needs for it."""
-    return ["-gdb", f"unix:{run}/gdb,server=on,wait=off",
+    """What QEMU needs for it. Event descriptors for the queues of its devices would be
+    taken down at each stop, and made anew at each start."""
+    return ["-global", "virtio-serial-pci.ioeventfd=off", "-global", "virtio-blk-pci.ioeventfd=off",
+            "-gdb", f"unix:{run}/gdb,server=on,wait=off",
             "-qmp", f"unix:{run}/qmp-debugger,server=on,wait=off",
             "-chardev", f"socket,id=debugger,path={run}/port,server=on,wait=off",
             "-device", f"virtserialport,name={port},chardev=debugger"]

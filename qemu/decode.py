@@ -88,13 +88,28 @@ def kind_of(insn, operand):
     return "store" if operand.access & capstone.CS_AC_WRITE else "load"
 
 
-def sites(start, code):
-    """Those of the image at `start`; of its jumps to elsewhere all."""
+def instructions(start, code):
+    """All of the image at `start`."""
     decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
     decoder.detail = True
-    found, end = [], start
+    end = start
     for insn in decoder.disasm(code, start):
         end = insn.address + insn.size
+        yield insn
+    if end != start + len(code):
+        raise ValueError(f"the image at {start:x} is not decoded beyond {end:x}")
+
+
+def registers(start, code):
+    """Those that the image has a use for."""
+    return {whole(insn.reg_name(register)) for insn in instructions(start, code)
+            for used in insn.regs_access() for register in used}
+
+
+def sites(start, code):
+    """Those of the image at `start`; of its jumps to elsewhere all."""
+    found = []
+    for insn in instructions(start, code):
         for operand in insn.operands:
             if operand.type != x86.X86_OP_MEM:
                 continue
@@ -107,6 +122,4 @@ def sites(start, code):
             to = insn.operands[0].imm % (1 << 64)
             if not start <= to < start + len(code):
                 found.append(Call(insn, start))
-    if end != start + len(code):
-        raise ValueError(f"the image at {start:x} is not decoded beyond {end:x}")
     return found
