@@ -25,6 +25,11 @@ DECLARE_PER_CPU_ALIGNED(struct bailey_cpu, bailey_cpu);
 #define CPUID_7_ECX_PKS		BIT(31)
 #define CR4_PKS			BIT(24)
 
+u64 bailey_flags(void)
+{
+	return native_save_fl();
+}
+
 static bool has_pks(void)
 {
 	u32 eax, ebx, ecx, edx;

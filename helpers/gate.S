@@ -530,6 +530,9 @@ SYM_INNER_LABEL(bailey_helper_z_end, SYM_L_GLOBAL)
 	je	.Lcall
 	cmpl	$BAILEY_AFRESH, RUN_ACTION(%rsp)
 	je	.Lafresh
+	/* Behind calls that were made in one: what was moved between them is in the slot. */
+	cmpl	$BAILEY_RETURN, RUN_ACTION(%rsp)
+	je	.Lreturned
 	movq	%rax, %r8
 	cmpl	$BAILEY_LEAVE, RUN_ACTION(%rsp)
 	jne	.Lend_of_run

@@ -101,6 +101,11 @@
 /* Bits that are never set in RFLAGS: no other class passes that test. */
 #define BAILEY_SITE_MAP		0x1000000	/* the site's map, then numbers */
 #define BAILEY_SITE_LAST	0x3000000	/* as numbers or as that; the run ends behind it */
+/*
+ * Of an audited site's class, above all these: which of the program's next calls is made
+ * behind it, from 1; 0 for none.
+ */
+#define BAILEY_SITE_NEXT_SHIFT	26
 
 /* struct bailey_site.audited: `values_kernel` says in which map's values an argument was last */
 #define BAILEY_SITE_SEEN	0x80
@@ -268,6 +273,7 @@ struct bailey_prog {
 	u32 writes_from;	/* of these, where those begin that it writes */
 	u32 writes_to;		/* and where they end */
 	struct bailey_site *landing;	/* where exceptions of other images come to, or NULL */
+	u64 next_calls;		/* what is made behind another call (src/load/next_calls.rs) */
 	struct exception_table_entry *probes;	/* loads that may read what was not lent */
 	u32 probe_count;
 };

@@ -203,6 +203,7 @@ enum bailey_cpu_refusal {
 	BAILEY_CPU_HYPERVISOR,
 };
 enum bailey_cpu_refusal bailey_cpu_check(void);
+u64 bailey_flags(void);		/* RFLAGS */
 void bailey_cpu_enable(void);	/* on this CPU, interrupts off */
 void bailey_cpu_disable(void);
 void bailey_cpu_read_ist(unsigned int cpu, u64 ist[4]);

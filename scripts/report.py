@@ -249,6 +249,8 @@ class Gates:
 
     COLUMNS = ["what", "off", "on", "added", "key writes", "modelled cycles for them", "target for added"]
     LOOKUPS = [
+        ("deletion of a key that is not there, a store between two", "apart_10", "apart_1", 9),
+        ("the same with nothing between them", "in_a_row_10", "in_a_row_1", 9),
         ("array look-up", "array_10", "array_1", 9),
         ("hash look-up", "hash_10", "hash_1", 9),
         ("redirect through a device map, the last thing that a program does", "redirect_last", "empty", 1),

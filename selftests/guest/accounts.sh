@@ -112,6 +112,15 @@ check "the domain can read a trie's index" test "$(column maps index name trie)"
 equal "one in a map whose values are loans crosses it there and back" "10 40" "$(crossings loan_1)"
 equal "a redirect that the program ends with crosses it once" "10 20" "$(crossings redirect_last)"
 equal "one that it looks at crosses it there and back" "10 40" "$(crossings redirect_then)"
+bpftool prog loadall corpus_next_call.bpf.o /sys/fs/bpf/bench/next
+for case in "pushes 40 40" "of_result 30 40" "sections 70 40" "dynptr 30 40" \
+    "behind_resize 20 40" "is_last 20 20"; do
+    read -r program calls writes <<<"$case"
+    equal "calls with nothing between them cross it once there and back ($program)" \
+        "$calls $writes" "$(crossings "next/next_$program")"
+done
+equal "but not if something jumps between them" "50 100" "$(crossings next/next_jumped_into)"
+equal "and not with numbers alone" "40 100" "$(crossings next/next_numbers)"
 
 # copied PROGRAM: bytes copied in ten runs of a program of corpus_reach.bpf.c on 64
 copied() {

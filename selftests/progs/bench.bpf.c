@@ -65,6 +65,25 @@ SEC("xdp") int helpers(struct xdp_md *ctx)
 	return sum ? XDP_PASS : XDP_DROP;
 }
 
+/* Deletions of what is not there, with a store between two of them, or with nothing. */
+static __always_inline int deletions(int times, int apart)
+{
+	volatile __u32 between = 0;
+	__u32 key = 9;
+
+	for (int i = 0; i < times; i++) {
+		bpf_map_delete_elem(&hash, &key);
+		if (apart)
+			between = i;
+	}
+	return between < 10 ? XDP_PASS : XDP_DROP;
+}
+
+SEC("xdp") int apart_1(struct xdp_md *ctx) { return deletions(1, 1); }
+SEC("xdp") int apart_10(struct xdp_md *ctx) { return deletions(10, 1); }
+SEC("xdp") int in_a_row_1(struct xdp_md *ctx) { return deletions(1, 0); }
+SEC("xdp") int in_a_row_10(struct xdp_md *ctx) { return deletions(10, 0); }
+
 /* The last byte of the packet; where that is nobody knows before, so all is copied. */
 static __always_inline __u8 *last_byte(struct xdp_md *ctx)
 {

@@ -125,6 +125,11 @@ ARGUMENT(in_array_key, bpf_map_lookup_elem(&array, p))
 ARGUMENT(in_update_key, bpf_map_update_elem(&hash, p, &global, BPF_ANY))
 ARGUMENT(in_delete_key, bpf_map_delete_elem(&hash, p))
 ARGUMENT(in_push, bpf_map_push_elem(&queue, p, BPF_EXIST))
+/* Right behind another call, whose gate makes this one. */
+ARGUMENT(in_push_next, {
+	bpf_get_numa_node_id();
+	bpf_map_push_elem(&queue, p, BPF_EXIST);
+})
 ARGUMENT(in_store_bytes, {
 	bpf_xdp_store_bytes(ctx, 0, p, 8);
 	bpf_xdp_load_bytes(ctx, 0, &got, 8);
@@ -156,6 +161,10 @@ ARGUMENT(in_syncookie, {
 
 ARGUMENT(out_load_bytes, bpf_xdp_load_bytes(ctx, 0, p, 8))
 ARGUMENT(out_pop, bpf_map_pop_elem(&queue, p))
+ARGUMENT(out_pop_next, {
+	bpf_get_numa_node_id();
+	bpf_map_pop_elem(&queue, p);
+})
 ARGUMENT(out_peek, bpf_map_peek_elem(&queue, p))
 ARGUMENT(out_fib_lookup, bpf_fib_lookup(ctx, p, sizeof(struct bpf_fib_lookup), 0))
 ARGUMENT(out_check_mtu, bpf_check_mtu(ctx, 1, p, 0, 0))

@@ -825,4 +825,25 @@ SEC("xdp") int records_within(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
+static long two_calls(void *map, __u32 *key, __u64 *value, __u64 *sum)
+{
+	__u64 node = bpf_get_numa_node_id(), uid = bpf_get_current_uid_gid();
+
+	*sum += *value + node + uid;
+	return 0;
+}
+
+/* Nothing but moves between these calls, of which one calls back, nor in what it calls. */
+SEC("xdp") int next_calls_back(struct xdp_md *ctx)
+{
+	__u64 sum = packet_size(ctx);
+	__u32 key = 77;
+
+	bpf_map_delete_elem(&lru_hash, &key);
+	bpf_for_each_map_elem(&hash, two_calls, &sum, 0);
+	bpf_map_delete_elem(&lru_hash, &key);
+	result[0] = sum;
+	return XDP_PASS;
+}
+
 char _license[] SEC("license") = "GPL";

@@ -30,6 +30,7 @@ mod image;
 pub(crate) mod images;
 mod kfuncs;
 mod knowledge;
+pub(crate) mod next_calls;
 mod plan;
 pub(crate) mod program;
 pub(crate) mod protos;

@@ -16,6 +16,7 @@
 use super::counts::Counts;
 use super::helpers::HelperSet;
 use super::images::Image;
+use super::next_calls::NextSite;
 use super::stub::Stubs;
 use super::switch::Switch;
 use super::Reason;
@@ -101,6 +102,8 @@ pub(super) struct Isolation {
     counts: Counts,
     /// What the sites have seen, one each.
     seen: KVVec<Seen>,
+    /// Calls that are made behind others, in the order of these.
+    pub(super) next_calls: UnsafeCell<KVVec<NextSite>>,
     domain: Member,
     maps: KVec<MapRef>,
     /// If it reads the clock.
@@ -177,6 +180,7 @@ impl Isolation {
             parts,
             counts,
             seen,
+            next_calls: UnsafeCell::new(KVVec::new()),
             domain,
             maps: refs,
             _clock: clock,

@@ -3,6 +3,7 @@
 
 use super::image::enter_gate;
 use super::knowledge::Knowledge;
+use super::next_calls;
 use super::plan::{facts_of, prologue_len, Plan, NEW};
 use super::program::{self, Entry};
 use super::{replace, Reason};
@@ -53,6 +54,7 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
 
     // Sites lie in the order of their instructions, each image's enter first.
     let mut number = 0;
+    let mut next_calls = next_calls::Search::new(isolation);
     let mut parts = isolation.parts.iter().peekable();
     for (at, &from) in origins.iter().enumerate() {
         if let Some(part) = parts.next_if(|part| part.start == at) {
@@ -92,6 +94,7 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
             | Action::LoopCount => {
                 number += 1;
                 new[at] = Insn::call(near(isolation.stubs.address(number))?);
+                next_calls.take(&new, at, number);
             }
         }
         if let Some(map) = known.value_of(index) {
@@ -107,6 +110,8 @@ pub(super) fn isolate(known: &mut Knowledge, plan: Plan) -> Result {
             }
         }
     }
+
+    next_calls.finish(&program);
 
     if let Err(err) = replace::program(known, &new, &origins, &isolation.parts, &functions) {
         // Nothing has changed.

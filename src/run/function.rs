@@ -202,9 +202,14 @@ pub(super) fn leave(run: &mut Run) -> bool {
     if !inner && !run.sync_in() {
         return false;
     }
-    fill(this_cpu().slot + u64::from(b::SLOT_REGS), &kept);
-    run.raw.action = b::BAILEY_RETURN;
+    return_with(run, &kept);
     true
+}
+
+/// Has the run go on behind its call with these in R6 to R9.
+pub(super) fn return_with(run: &mut Run, kept: &Kept) {
+    fill(this_cpu().slot + u64::from(b::SLOT_REGS), kept);
+    run.raw.action = b::BAILEY_RETURN;
 }
 
 /// An exception in an image that is not the program's own: all functions end,

@@ -11,6 +11,7 @@ use super::{copies, function, graph, locks, objects, tail, Run};
 use crate::bindings as b;
 use crate::breach;
 use crate::event::violation;
+use crate::load::next_calls::NextSite;
 use crate::load::site::{effect, resource};
 use crate::pure::catalog::{printk_args, PrintkArg};
 use crate::pure::kernel_type::KernelType;
@@ -29,22 +30,94 @@ const FORMAT: usize = 512;
 #[no_mangle]
 unsafe extern "C" fn bailey_helper(run: *mut b::bailey_run, regs: *mut Registers) -> u64 {
     // SAFETY: promised by the caller.
-    let (run, Registers { args, kept }) = unsafe { (Run::from_raw(run), &mut *regs) };
+    let (run, regs) = unsafe { (Run::from_raw(run), &mut *regs) };
     // SAFETY: set by the gate from the program's own table, which lives as long as the program.
     let site = unsafe { &*run.raw.site };
-    match call(run, site, args, kept) {
+    if let Some(next) = NextSite::behind(run.image(), site) {
+        return in_a_row(run, site, next, regs);
+    }
+    match call(run, site, &mut regs.args, &regs.kept) {
         Ok(result) => {
             if site.effects & effect::LAST != 0 {
                 run.raw.action = b::BAILEY_END;
             }
             result
         }
-        Err(refused) => {
-            violation::record(run, Kind::Argument, site.ret, refused.addr);
-            run.raw.action = b::BAILEY_ABORT;
-            0
-        }
+        Err(refused) => stop(run, site, &refused),
     }
+}
+
+/// Ends the run: the call of `site` is refused.
+fn stop(run: &mut Run, site: &b::bailey_site, refused: &Refused) -> u64 {
+    violation::record(run, Kind::Argument, site.ret, refused.addr);
+    run.raw.action = b::BAILEY_ABORT;
+    0
+}
+
+/// Makes the call of `site`, then `next`, with what the moves between them leave, and those
+/// that are behind that. Returns R0 of the last.
+#[inline(never)]
+fn in_a_row(run: &mut Run, site: &b::bailey_site, next: &NextSite, regs: &mut Registers) -> u64 {
+    let (mut site, mut next) = (site, next);
+    let (mut plain, mut changed) = (next.follows_plain, false);
+    loop {
+        let result = match one_of_row(run, site, plain, regs) {
+            Ok(result) => result,
+            Err(refused) => return stop(run, site, &refused),
+        };
+        // A call that ends the run, or has it go on elsewhere, is the last one.
+        if run.raw.action != b::BAILEY_GO_ON {
+            return result;
+        }
+        let frame = run.raw.dom_rbp;
+        changed |= next
+            .call
+            .moves(result, frame, &mut regs.args, &mut regs.kept);
+        if next.follows_lock {
+            // SAFETY: reads the flags.
+            run.raw.flags = unsafe { b::bailey_flags() };
+        }
+        plain = next.is_plain;
+        run.raw.site = next.site(run.image());
+        // SAFETY: a site of the image, whose table lives as long as the program.
+        site = unsafe { &*run.raw.site };
+        // SAFETY: the program's own counter; preemption is off in a run.
+        unsafe { b::bailey_count_once(site.calls) };
+        let Some(behind) = NextSite::behind(run.image(), site) else {
+            break;
+        };
+        next = behind;
+    }
+    let result = match one_of_row(run, site, plain, regs) {
+        Ok(result) => result,
+        Err(refused) => return stop(run, site, &refused),
+    };
+    if site.effects & effect::LAST != 0 {
+        run.raw.action = b::BAILEY_END;
+    }
+    if changed && run.raw.action == b::BAILEY_GO_ON {
+        function::return_with(run, &regs.kept);
+    }
+    result
+}
+
+/// As the gate itself makes a call that is not audited, or as one that is.
+#[inline(always)]
+fn one_of_row(
+    run: &mut Run,
+    site: &b::bailey_site,
+    plain: bool,
+    regs: &mut Registers,
+) -> Audited<u64> {
+    if !plain || !run.interrupts() {
+        return call(run, site, &mut regs.args, &regs.kept);
+    }
+    if site.map != 0 {
+        regs.args[0] = site.map;
+    }
+    // SAFETY: the helper's address comes from the kernel's own prototype, which takes numbers
+    // alone, behind the site's map if it has one.
+    Ok(unsafe { b::bailey_call_helper(site.func, regs.args.as_ptr()) })
 }
 
 /// R1 to R9, as the helper gate pushes them.

@@ -34,6 +34,7 @@ pub mod inline;
 pub mod jump_table;
 mod knowledge;
 mod may_goto;
+mod next_call;
 mod prologue;
 mod refusal;
 
@@ -43,6 +44,7 @@ pub use exit::exits_behind;
 pub use facts::{survey, CtxLayout, Facts};
 pub use knowledge::{Known, PtrKind};
 pub use may_goto::{timed_may_goto, MayGoto, LOOP_CHECK};
+pub use next_call::NextCall;
 pub use prologue::{
     function_prologue, prologue, ENTER_INDEX, EXIT_INDEX, FUNCTION_PROLOGUE_LEN, PROLOGUE_LEN,
 };

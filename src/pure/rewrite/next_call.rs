@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What lies between two calls, if it is nothing but moves: then both can be made in one
+//! stay in the kernel, which saves two writes of the key.
+//!
+//! What the moves leave in each register is written down as a sum of a number and one
+//! thing that is known when the first call has been made. The instructions themselves
+//! stay: whoever jumps between the calls still finds them.
+
+use super::super::insn::{alu, class, Insn, K, REG_0, REG_1, REG_FP, X};
+
+/// Where a register's value comes from: a place in what [`NextCall::moves`] adds to.
+type Source = u8;
+/// Nowhere: it is a number.
+const NUMBER: Source = 0;
+/// What the first call has returned.
+const RESULT: Source = 1;
+/// The frame pointer.
+const FRAME: Source = 2;
+/// The first of R6 to R9 as they were before.
+const KEPT_FROM: Source = 3;
+/// So many places, as a power of two.
+const SOURCES: usize = 8;
+const _: () = assert!(KEPT_FROM as usize + KEPT <= SOURCES);
+
+/// A register's value: the sum of what is in a place and a number, or its low half.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Value {
+    source: Source,
+    add: u64,
+    mask: u64,
+}
+
+impl Value {
+    const fn of(source: Source) -> Self {
+        Self {
+            source,
+            add: 0,
+            mask: u64::MAX,
+        }
+    }
+
+    const fn number(add: u64) -> Self {
+        Self {
+            add,
+            ..Self::of(NUMBER)
+        }
+    }
+
+    /// With a number more, if that can be written down.
+    fn plus(self, number: u64) -> Option<Self> {
+        let add = self.add.wrapping_add(number);
+        (self.mask == u64::MAX).then_some(Self { add, ..self })
+    }
+
+    /// Its low half.
+    fn low(self) -> Self {
+        let mask = u64::from(u32::MAX);
+        if self.source == NUMBER {
+            Self::number(self.add & mask)
+        } else {
+            Self { mask, ..self }
+        }
+    }
+
+    #[inline(always)]
+    fn resolve(&self, sources: &[u64; SOURCES]) -> u64 {
+        let base = sources[usize::from(self.source) % SOURCES];
+        base.wrapping_add(self.add) & self.mask
+    }
+}
+
+/// How many arguments a call has at most, and how many registers outlive it.
+pub const ARGS: usize = 5;
+/// See [`ARGS`].
+pub const KEPT: usize = 4;
+
+/// R1 to R9 as the second call finds them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NextCall {
+    /// R1 to R5, as far as the call looks at them; what nobody has set is 0.
+    args: [Value; ARGS],
+    count: usize,
+    /// R6 to R9.
+    kept: [Value; KEPT],
+    changes: bool,
+}
+
+const REGISTERS: usize = REG_FP as usize + 1;
+const FIRST_KEPT: usize = REG_1 as usize + ARGS;
+
+/// Most instructions between two calls that are looked at: each register set twice, and all
+/// by 64-bit immediates.
+const MOST: usize = 4 * REGISTERS;
+
+impl NextCall {
+    /// What is between a call and the next one, which `insns` begins behind and goes up to
+    /// and which has `count` arguments; `None` if something is that a move is not, or too
+    /// much.
+    pub fn between(insns: &[Insn], count: usize) -> Option<Self> {
+        if insns.len() > MOST {
+            return None;
+        }
+        let mut registers = [None; REGISTERS];
+        registers[usize::from(REG_0)] = Some(Value::of(RESULT));
+        for (source, register) in (KEPT_FROM..).zip(&mut registers[FIRST_KEPT..FIRST_KEPT + KEPT]) {
+            *register = Some(Value::of(source));
+        }
+        let before = registers;
+        registers[usize::from(REG_FP)] = Some(Value::of(FRAME));
+        let mut insns = insns.iter();
+        while let Some(insn) = insns.next() {
+            if *insn == Insn::ja(0) {
+                continue;
+            }
+            // A map's address, or that of a value in one, is there by now; a function's is not.
+            let value = if insn.is_ld_imm64() && !insn.is_pseudo_func() {
+                let low = u64::from(insn.imm as u32);
+                let high = u64::from(insns.next()?.imm as u32);
+                Value::number(high << 32 | low)
+            } else {
+                result_of(insn, &registers)?
+            };
+            if insn.dst() == REG_FP {
+                return None;
+            }
+            *registers.get_mut(usize::from(insn.dst()))? = Some(value);
+        }
+        let mut next = Self {
+            count: count.min(ARGS),
+            ..Self::default()
+        };
+        let args = &registers[usize::from(REG_1)..FIRST_KEPT];
+        for (to, from) in next.args.iter_mut().zip(args) {
+            *to = from.unwrap_or(Value::number(0));
+        }
+        let kept = FIRST_KEPT..FIRST_KEPT + KEPT;
+        for (to, from) in next.kept.iter_mut().zip(&registers[kept.clone()]) {
+            *to = from.unwrap_or_default();
+        }
+        next.changes = registers[kept.clone()] != before[kept];
+        Some(next)
+    }
+
+    /// Makes the moves: `args` are R1 to R5, `kept` R6 to R9. Returns whether one of these is
+    /// another than it was.
+    #[inline(always)]
+    pub fn moves(
+        &self,
+        result: u64,
+        frame: u64,
+        args: &mut [u64; ARGS],
+        kept: &mut [u64; KEPT],
+    ) -> bool {
+        let sources = [0, result, frame, kept[0], kept[1], kept[2], kept[3], 0];
+        for (arg, value) in args.iter_mut().zip(&self.args).take(self.count) {
+            *arg = value.resolve(&sources);
+        }
+        if self.changes {
+            for (register, value) in kept.iter_mut().zip(&self.kept) {
+                *register = value.resolve(&sources);
+            }
+        }
+        self.changes
+    }
+}
+
+/// What a move, or a sum with a number, leaves in its register.
+fn result_of(insn: &Insn, registers: &[Option<Value>; REGISTERS]) -> Option<Value> {
+    let value = |register: u8| registers.get(usize::from(register)).copied().flatten();
+    let wide = match insn.class() {
+        class::ALU64 => true,
+        class::ALU => false,
+        _ => return None,
+    };
+    // With an offset a move extends a sign, or is one to another address space.
+    if insn.off != 0 {
+        return None;
+    }
+    let number = insn.imm as i64 as u64;
+    let result = match (insn.op(), insn.code & X) {
+        (alu::MOV, K) => Value::number(number),
+        (alu::MOV, _) if insn.imm == 0 => value(insn.src())?,
+        (alu::ADD, K) => value(insn.dst())?.plus(number)?,
+        _ => return None,
+    };
+    Some(if wide { result } else { result.low() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::insn::{jmp, size};
+    use super::*;
+
+    const KEPT_BEFORE: [u64; KEPT] = [6, 7 << 32 | 7, 8, 9];
+    const FRAME_AT: u64 = 0xffff_8000_0000_1000;
+    const RETURNED: u64 = 0xffff_ffff_ffff_fff2;
+
+    /// R1 to R9 behind these, for a call with so many arguments.
+    fn moved(insns: &[Insn], count: usize) -> Option<([u64; ARGS], [u64; KEPT])> {
+        let (mut args, mut kept) = ([u64::MAX; ARGS], KEPT_BEFORE);
+        let next = NextCall::between(insns, count)?;
+        let changed = next.moves(RETURNED, FRAME_AT, &mut args, &mut kept);
+        assert!(changed || kept == KEPT_BEFORE);
+        Some((args, kept))
+    }
+
+    #[test]
+    fn nothing_leaves_what_a_call_keeps() {
+        let none = [u64::MAX; ARGS];
+        assert_eq!(moved(&[], 0), Some((none, KEPT_BEFORE)));
+        assert_eq!(moved(&[Insn::ja(0)], 0), Some((none, KEPT_BEFORE)));
+        // What is looked at and was not set is nobody's.
+        assert_eq!(moved(&[], 9), Some(([0; ARGS], KEPT_BEFORE)));
+        let first = [0, u64::MAX, u64::MAX, u64::MAX, u64::MAX];
+        assert_eq!(moved(&[], 1), Some((first, KEPT_BEFORE)));
+    }
+
+    #[test]
+    fn moves_and_sums_are_followed() {
+        let [low, high] = Insn::ld_imm64(1, 0x1234_5678_9abc_def0);
+        let between = [
+            low,
+            high,
+            Insn::mov64_reg(2, REG_FP),
+            Insn::alu64_imm(alu::ADD, 2, -8),
+            Insn::mov64_reg(3, 7),
+            Insn::alu32_reg(alu::MOV, 3, 3),
+            Insn::mov64_imm(4, -1),
+            Insn::alu32_imm(alu::MOV, 5, -1),
+            Insn::mov64_reg(8, 0),
+            Insn::alu64_imm(alu::ADD, 8, 1),
+            Insn::alu32_imm(alu::ADD, 6, -7),
+        ];
+        let args = [
+            0x1234_5678_9abc_def0,
+            FRAME_AT - 8,
+            7,
+            u64::MAX,
+            0xffff_ffff,
+        ];
+        let kept = [0xffff_ffff, 7 << 32 | 7, RETURNED + 1, 9];
+        assert_eq!(moved(&between, ARGS), Some((args, kept)));
+    }
+
+    #[test]
+    fn what_is_more_than_a_move_is_not_nothing() {
+        let [mut function, high] = Insn::ld_imm64(2, 5);
+        function = Insn::new(function.code, 2, 4, 0, 5);
+        let cases: &[&[Insn]] = &[
+            &[Insn::ldx(size::W, 1, REG_FP, -4)],
+            &[Insn::st(size::W, REG_FP, -4, 0)],
+            &[Insn::jmp_imm(jmp::JEQ, 0, 0, 0)],
+            &[Insn::ja(1)],
+            &[Insn::exit()],
+            &[Insn::call(1)],
+            &[Insn::alu64_reg(alu::ADD, 6, 0)],
+            &[Insn::alu64_imm(alu::MUL, 6, 2)],
+            &[Insn::swap64(6)],
+            &[Insn::mov64_reg(REG_FP, 6)],
+            // To be had by a call no more, and of the low half of what is not known.
+            &[Insn::mov64_reg(6, 1)],
+            &[Insn::alu64_imm(alu::ADD, 3, 1)],
+            &[
+                Insn::alu32_reg(alu::MOV, 1, 0),
+                Insn::alu64_imm(alu::ADD, 1, 1),
+            ],
+            // With a sign, to another space, of this CPU.
+            &[Insn::new(class::ALU64 | alu::MOV | X, 1, 0, 32, 0)],
+            &[Insn::new(class::ALU64 | alu::MOV | X, 1, 0, 1, 0)],
+            &[Insn::new(class::ALU64 | alu::MOV | X, 1, 0, -1, 0)],
+            // A function's address, and half an immediate.
+            &[function, high],
+            &[Insn::ld_imm64(1, 1)[0]],
+            &[Insn::mov64_imm(1, 0); MOST + 1],
+        ];
+        for insns in cases {
+            assert_eq!(moved(insns, 0), None, "{insns:?}");
+        }
+        assert!(moved(&[Insn::mov64_imm(1, 0); MOST], 0).is_some());
+    }
+}
