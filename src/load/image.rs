@@ -20,6 +20,7 @@ use core::mem::size_of;
 use core::slice;
 use kernel::fmt;
 use kernel::prelude::*;
+use kernel::sync::atomic::{Atomic, Relaxed};
 
 /// Why an image is refused.
 pub(super) enum Flaw {
@@ -219,7 +220,7 @@ unsafe fn take(
     let expect = Expect {
         base,
         enter,
-        return_thunk: return_thunk(),
+        return_thunk: Some(RETURN_THUNK.load(Relaxed)).filter(|&thunk| thunk != 0),
         arena: (image.arena != 0).then_some(image.arena),
         trampoline: false,
     };
@@ -385,16 +386,17 @@ fn keep_confined(text: &[u8], base: u64, enter_return: u64, starts: &mut [u8]) -
     Some(base + body as u64)
 }
 
-/// Where the JIT's epilogue jumps to if returns go through a thunk
-/// (`emit_return()`, arch/x86/net/bpf_jit_comp.c).
-fn return_thunk() -> Option<u64> {
-    // SAFETY: the symbols were resolved before any program is loaded; the name is NUL-terminated.
+/// Where the JIT's epilogue jumps to if returns go through a thunk, or 0 (`emit_return()`,
+/// arch/x86/net/bpf_jit_comp.c).
+static RETURN_THUNK: Atomic<u64> = Atomic::new(0);
+
+/// Looks that up, once: a search of all the kernel's symbols.
+pub(super) fn find_return_thunk() {
+    // SAFETY: the symbols were resolved before; the name is NUL-terminated.
     let variable = unsafe { b::bailey_k_kallsyms_lookup_name(c"x86_return_thunk".as_char_ptr()) };
-    if variable == 0 {
-        return None;
+    if variable != 0 {
+        // SAFETY: the address of the kernel's variable of that name, a pointer that is read-only
+        // after boot.
+        RETURN_THUNK.store(unsafe { *(variable as *const u64) }, Relaxed);
     }
-    // SAFETY: the address of the kernel's variable of that name, a pointer that is read-only
-    // after boot.
-    let thunk = unsafe { *(variable as *const u64) };
-    (thunk != 0).then_some(thunk)
 }

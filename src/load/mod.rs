@@ -151,6 +151,7 @@ fn strict() -> bool {
 /// ready to run programs. They do nothing before [`open`].
 pub(crate) fn init() -> Result {
     stub::check_template()?;
+    image::find_return_thunk();
     program::init()?;
     kfuncs::init().inspect_err(|_| program::exit())?;
     // SAFETY: process context; everything the hooks lead to is set up.

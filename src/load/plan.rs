@@ -68,6 +68,17 @@ pub(super) struct Code {
 }
 
 impl Code {
+    /// With room for what most programs become.
+    fn for_program_of(insns: usize) -> Result<Self, Reason> {
+        let room = (2 * insns).max(SMALL / 4);
+        let mut code = Self::default();
+        code.insns
+            .reserve(room, GFP_KERNEL)
+            .and_then(|()| code.origins.reserve(room, GFP_KERNEL))
+            .map_err(|_| Reason::NoMemory)?;
+        Ok(code)
+    }
+
     fn push(&mut self, insn: Insn, origin: u32) -> Result<(), Reason> {
         push(&mut self.insns, insn)?;
         push(&mut self.origins, origin)
@@ -122,7 +133,7 @@ pub(super) fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
             helpers: &helpers,
             inlined: &inlined,
             ctx: facts.reads_data(),
-            code: Code::default(),
+            code: Code::for_program_of(insns.len())?,
             sites: KVVec::new(),
             switches: KVVec::new(),
             functions: known_functions(known)?,

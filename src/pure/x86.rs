@@ -256,26 +256,33 @@ struct Cursor<'a> {
 }
 
 impl Cursor<'_> {
+    #[inline(always)]
     fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
 
+    #[inline(always)]
     fn byte(&mut self) -> Option<u8> {
         let byte = self.peek()?;
         self.at += 1;
         Some(byte)
     }
 
-    fn signed(&mut self, len: usize) -> Option<i64> {
-        let end = self.at.checked_add(len)?;
-        let bytes = self.bytes.get(self.at..end)?;
-        let mut value = 0u64;
-        for &byte in bytes.iter().rev() {
-            value = (value << 8) | u64::from(byte);
-        }
-        self.at = end;
-        let unused = 64u32.checked_sub(8 * u32::try_from(len).ok()?)?;
-        Some((value << unused) as i64 >> unused)
+    #[inline(always)]
+    fn take<const LEN: usize>(&mut self) -> Option<[u8; LEN]> {
+        let bytes = self.bytes.get(self.at..)?.first_chunk()?;
+        self.at += LEN;
+        Some(*bytes)
+    }
+
+    #[inline(always)]
+    fn signed_byte(&mut self) -> Option<i32> {
+        self.take().map(|bytes| i8::from_le_bytes(bytes).into())
+    }
+
+    #[inline(always)]
+    fn signed_long(&mut self) -> Option<i32> {
+        self.take().map(i32::from_le_bytes)
     }
 }
 
@@ -305,12 +312,14 @@ impl Decoder for JitForms {
         }
         insn.imm = match immediate {
             Immediate::None => 0,
-            Immediate::Byte => cursor.signed(1)?,
-            Immediate::Word if insn.opsize && !insn.w() => cursor.signed(2)?,
-            Immediate::Quad if insn.w() => cursor.signed(8)?,
+            Immediate::Byte => cursor.signed_byte()?.into(),
+            Immediate::Word if insn.opsize && !insn.w() => {
+                cursor.take().map(i16::from_le_bytes)?.into()
+            }
+            Immediate::Quad if insn.w() => cursor.take().map(i64::from_le_bytes)?,
             // A 16-bit operand with these opcodes is none of the JIT's.
             Immediate::Quad | Immediate::Long if insn.opsize => return None,
-            _ => cursor.signed(4)?,
+            _ => cursor.signed_long()?.into(),
         };
         // The longest instruction the CPU takes (SDM volume 2, 2.3.11).
         if cursor.at > 15 {
@@ -322,6 +331,7 @@ impl Decoder for JitForms {
 }
 
 impl JitForms {
+    #[inline(always)]
     fn prefixes(&self, insn: &mut X86Insn, cursor: &mut Cursor<'_>) -> Option<()> {
         loop {
             let repeated = match cursor.peek()? {
@@ -364,6 +374,7 @@ impl JitForms {
         cursor.byte()
     }
 
+    #[inline(always)]
     fn operand(insn: &mut X86Insn, cursor: &mut Cursor<'_>) -> Option<()> {
         let modrm = cursor.byte()?;
         insn.modrm = Some(modrm);
@@ -382,12 +393,11 @@ impl JitForms {
             // RIP-relative.
             return None;
         }
-        let disp = match mode {
+        insn.disp = match mode {
             0 => 0,
-            1 => cursor.signed(1)?,
-            _ => cursor.signed(4)?,
+            1 => cursor.signed_byte()?,
+            _ => cursor.signed_long()?,
         };
-        insn.disp = i32::try_from(disp).ok()?;
         Some(())
     }
 }

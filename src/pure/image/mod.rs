@@ -281,14 +281,20 @@ pub fn check<D: Decoder + ?Sized>(
     }
     let mut report = shape.report(walk.at)?;
 
-    let mut walk = Walk::new(code, decoder, true)?;
-    while let Some((offset, insn)) = walk.next()? {
-        if offset < report.body || offset >= report.end {
+    for offset in report.body..report.end {
+        let rest = code.get(offset as usize..).unwrap_or_default();
+        // No other instruction of those that were just seen begins with these bytes.
+        if !is_start(starts, offset) || !begins_jump(rest) {
             continue;
         }
-        let (Kind::Jump(distance) | Kind::Branch(distance)) = kind(&insn).unwrap_or(Kind::Plain)
+        let insn = decoder.decode_again(rest);
+        let Some((insn, Kind::Jump(distance) | Kind::Branch(distance))) =
+            insn.and_then(|insn| Some((insn, kind(&insn)?)))
         else {
-            continue;
+            return Err(ImageError {
+                offset,
+                fault: Fault::Unknown,
+            });
         };
         let wrong = Err(ImageError {
             offset,
@@ -323,6 +329,16 @@ pub fn check<D: Decoder + ?Sized>(
     Ok(report)
 }
 
+/// Whether the instruction that begins so is a jump, if it is one that the JIT emits: it gives
+/// jumps no prefix (SDM volume 2, A.3).
+fn begins_jump(code: &[u8]) -> bool {
+    match code {
+        [0x70..=0x7f | 0xe9 | 0xeb, ..] => true,
+        [0x0f, second, ..] => matches!(second, 0x80..=0x8f),
+        _ => false,
+    }
+}
+
 /// Instructions one after the other.
 struct Walk<'a, D: ?Sized> {
     code: &'a [u8],
@@ -349,6 +365,7 @@ impl<'a, D: Decoder + ?Sized> Walk<'a, D> {
         })
     }
 
+    #[inline(always)]
     fn next(&mut self) -> Result<Option<(u32, X86Insn)>, ImageError> {
         let offset = self.at;
         let rest = self.code.get(offset as usize..).unwrap_or(&[]);

@@ -64,7 +64,8 @@ impl Value {
 
     #[inline(always)]
     fn resolve(&self, sources: &[u64; SOURCES]) -> u64 {
-        let base = sources[usize::from(self.source) % SOURCES];
+        let base = sources.get(usize::from(self.source) % SOURCES);
+        let base = base.copied().unwrap_or_default();
         base.wrapping_add(self.add) & self.mask
     }
 }
@@ -77,7 +78,7 @@ pub const KEPT: usize = 4;
 /// R1 to R9 as the second call finds them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NextCall {
-    /// R1 to R5, as far as the call looks at them; what nobody has set is 0.
+    /// R1 to R5, of which the call looks at the first `count`; what nobody has set is 0.
     args: [Value; ARGS],
     count: usize,
     /// R6 to R9.
@@ -85,12 +86,45 @@ pub struct NextCall {
     changes: bool,
 }
 
-const REGISTERS: usize = REG_FP as usize + 1;
-const FIRST_KEPT: usize = REG_1 as usize + ARGS;
+/// What is known of R0 to R9. A call leaves nothing in R1 to R5.
+struct Registers {
+    result: Value,
+    args: [Option<Value>; ARGS],
+    kept: [Value; KEPT],
+}
+
+const REG_6: u8 = REG_1 + ARGS as u8;
+
+impl Registers {
+    fn get(&self, register: u8) -> Option<Value> {
+        match register {
+            REG_0 => Some(self.result),
+            REG_FP => Some(Value::of(FRAME)),
+            REG_1..REG_6 => *self.args.get(usize::from(register - REG_1))?,
+            _ => self
+                .kept
+                .get(usize::from(register.checked_sub(REG_6)?))
+                .copied(),
+        }
+    }
+
+    fn set(&mut self, register: u8, value: Value) -> Option<()> {
+        match register {
+            REG_0 => self.result = value,
+            REG_1..REG_6 => *self.args.get_mut(usize::from(register - REG_1))? = Some(value),
+            _ => {
+                *self
+                    .kept
+                    .get_mut(usize::from(register.checked_sub(REG_6)?))? = value
+            }
+        }
+        Some(())
+    }
+}
 
 /// Most instructions between two calls that are looked at: each register set twice, and all
 /// by 64-bit immediates.
-const MOST: usize = 4 * REGISTERS;
+const MOST: usize = 4 * (REG_FP as usize + 1);
 
 impl NextCall {
     /// What is between a call and the next one, which `insns` begins behind and goes up to
@@ -100,13 +134,12 @@ impl NextCall {
         if insns.len() > MOST {
             return None;
         }
-        let mut registers = [None; REGISTERS];
-        registers[usize::from(REG_0)] = Some(Value::of(RESULT));
-        for (source, register) in (KEPT_FROM..).zip(&mut registers[FIRST_KEPT..FIRST_KEPT + KEPT]) {
-            *register = Some(Value::of(source));
-        }
-        let before = registers;
-        registers[usize::from(REG_FP)] = Some(Value::of(FRAME));
+        let before = [0, 1, 2, 3].map(|number| Value::of(KEPT_FROM + number));
+        let mut registers = Registers {
+            result: Value::of(RESULT),
+            args: [None; ARGS],
+            kept: before,
+        };
         let mut insns = insns.iter();
         while let Some(insn) = insns.next() {
             if *insn == Insn::ja(0) {
@@ -116,29 +149,18 @@ impl NextCall {
             let value = if insn.is_ld_imm64() && !insn.is_pseudo_func() {
                 let low = u64::from(insn.imm as u32);
                 let high = u64::from(insns.next()?.imm as u32);
-                Value::number(high << 32 | low)
+                Value::number((high << 32) | low)
             } else {
                 result_of(insn, &registers)?
             };
-            if insn.dst() == REG_FP {
-                return None;
-            }
-            *registers.get_mut(usize::from(insn.dst()))? = Some(value);
+            registers.set(insn.dst(), value)?;
         }
-        let mut next = Self {
-            count: count.min(ARGS),
-            ..Self::default()
-        };
-        let args = &registers[usize::from(REG_1)..FIRST_KEPT];
-        for (to, from) in next.args.iter_mut().zip(args) {
-            *to = from.unwrap_or(Value::number(0));
-        }
-        let kept = FIRST_KEPT..FIRST_KEPT + KEPT;
-        for (to, from) in next.kept.iter_mut().zip(&registers[kept.clone()]) {
-            *to = from.unwrap_or_default();
-        }
-        next.changes = registers[kept.clone()] != before[kept];
-        Some(next)
+        Some(Self {
+            args: registers.args.map(|arg| arg.unwrap_or(Value::number(0))),
+            count,
+            kept: registers.kept,
+            changes: registers.kept != before,
+        })
     }
 
     /// Makes the moves: `args` are R1 to R5, `kept` R6 to R9. Returns whether one of these is
@@ -165,8 +187,7 @@ impl NextCall {
 }
 
 /// What a move, or a sum with a number, leaves in its register.
-fn result_of(insn: &Insn, registers: &[Option<Value>; REGISTERS]) -> Option<Value> {
-    let value = |register: u8| registers.get(usize::from(register)).copied().flatten();
+fn result_of(insn: &Insn, registers: &Registers) -> Option<Value> {
     let wide = match insn.class() {
         class::ALU64 => true,
         class::ALU => false,
@@ -176,11 +197,11 @@ fn result_of(insn: &Insn, registers: &[Option<Value>; REGISTERS]) -> Option<Valu
     if insn.off != 0 {
         return None;
     }
-    let number = insn.imm as i64 as u64;
+    let number = i64::from(insn.imm) as u64;
     let result = match (insn.op(), insn.code & X) {
         (alu::MOV, K) => Value::number(number),
-        (alu::MOV, _) if insn.imm == 0 => value(insn.src())?,
-        (alu::ADD, K) => value(insn.dst())?.plus(number)?,
+        (alu::MOV, _) if insn.imm == 0 => registers.get(insn.src())?,
+        (alu::ADD, K) => registers.get(insn.dst())?.plus(number)?,
         _ => return None,
     };
     Some(if wide { result } else { result.low() })
@@ -191,7 +212,7 @@ mod tests {
     use super::super::super::insn::{jmp, size};
     use super::*;
 
-    const KEPT_BEFORE: [u64; KEPT] = [6, 7 << 32 | 7, 8, 9];
+    const KEPT_BEFORE: [u64; KEPT] = [6, (7 << 32) | 7, 8, 9];
     const FRAME_AT: u64 = 0xffff_8000_0000_1000;
     const RETURNED: u64 = 0xffff_ffff_ffff_fff2;
 
@@ -238,7 +259,7 @@ mod tests {
             u64::MAX,
             0xffff_ffff,
         ];
-        let kept = [0xffff_ffff, 7 << 32 | 7, RETURNED + 1, 9];
+        let kept = [0xffff_ffff, (7 << 32) | 7, RETURNED + 1, 9];
         assert_eq!(moved(&between, ARGS), Some((args, kept)));
     }
 
