@@ -78,3 +78,10 @@ pub(crate) fn kfunc_number(name: &str) -> Result<Option<u32>> {
     let number = unsafe { b::bailey_kfunc_number(name.as_char_ptr()) };
     Ok(u32::try_from(number).ok())
 }
+
+/// Whether the kernel, or a module that is loaded, has a function of this name.
+pub(crate) fn is_there(name: &str) -> Result<bool> {
+    let name = CString::try_from_fmt(fmt!("{}", name))?;
+    // SAFETY: the name is NUL-terminated.
+    Ok(unsafe { b::bailey_k_kallsyms_lookup_name(name.as_char_ptr()) } != 0)
+}

@@ -28,7 +28,8 @@ enum Known {
 /// A helper or kfunc.
 struct Line<'a> {
     name: &'a str,
-    id: u32,
+    /// `None` if it is a module's.
+    id: Option<u32>,
     known: Known,
     /// Empty if it takes none.
     args: &'a [Option<ArgKind>],
@@ -188,7 +189,10 @@ impl Line<'_> {
             Known::Throw => "ends",
             Known::Refused(_) => "refused",
         };
-        write!(f, "{} {} {class} ", self.name, self.id)?;
+        match self.id {
+            Some(id) => write!(f, "{} {id} {class} ", self.name),
+            None => write!(f, "{} - {class} ", self.name),
+        }?;
         self.arguments(f)?;
         match self.known {
             Known::Call(helper) => write!(
@@ -264,7 +268,7 @@ fn helpers(f: &mut fmt::Formatter<'_>, calls: &[u64]) -> Result<fmt::Result> {
         };
         let line = Line {
             name: catalog::name(id).unwrap_or("?"),
-            id,
+            id: Some(id),
             looked_at: proto.is_some() || matches!(known, Known::Call(_)),
             known,
             args: args.as_slice(),
@@ -300,12 +304,34 @@ fn kfuncs(f: &mut fmt::Formatter<'_>, calls: &[u64]) -> Result<fmt::Result> {
         };
         let line = Line {
             name,
-            id,
+            id: Some(id),
             known,
             args: args.as_ref().map_or(&[], Args::as_slice),
             looked_at: args.is_some(),
             sleeps,
             calls: calls.unwrap_or(0),
+        };
+        if let Err(error) = line.write(f) {
+            return Ok(Err(error));
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// Those of the modules that are there.
+fn kfuncs_of_modules(f: &mut fmt::Formatter<'_>) -> Result<fmt::Result> {
+    for name in kfuncs::OF_MODULES {
+        if !protos::is_there(name)? {
+            continue;
+        }
+        let line = Line {
+            name,
+            id: None,
+            known: Known::Refused(kfuncs::OF_MODULE),
+            args: &[],
+            looked_at: false,
+            sleeps: None,
+            calls: 0,
         };
         if let Err(error) = line.write(f) {
             return Ok(Err(error));
@@ -322,6 +348,7 @@ impl Writer for Helpers {
         )?;
         let calls = counts::calls().map_err(|_| fmt::Error)?;
         helpers(f, &calls).map_err(|_| fmt::Error)??;
-        kfuncs(f, &calls).map_err(|_| fmt::Error)?
+        kfuncs(f, &calls).map_err(|_| fmt::Error)??;
+        kfuncs_of_modules(f).map_err(|_| fmt::Error)?
     }
 }

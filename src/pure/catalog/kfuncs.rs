@@ -417,6 +417,26 @@ pub fn refusal(name: &str) -> Option<&'static str> {
     }
 }
 
+/// Why a kfunc of a module is refused.
+pub const OF_MODULE: &str = "kfuncs of modules are not isolated";
+
+/// Those that modules have for XDP programs (net/netfilter/nf_conntrack_bpf.c, nf_nat_bpf.c,
+/// nf_flow_table_bpf.c).
+pub static OF_MODULES: [&str; 12] = [
+    "bpf_ct_change_status",
+    "bpf_ct_change_timeout",
+    "bpf_ct_insert_entry",
+    "bpf_ct_release",
+    "bpf_ct_set_nat_info",
+    "bpf_ct_set_status",
+    "bpf_ct_set_timeout",
+    "bpf_skb_ct_alloc",
+    "bpf_skb_ct_lookup",
+    "bpf_xdp_ct_alloc",
+    "bpf_xdp_ct_lookup",
+    "bpf_xdp_flow_lookup",
+];
+
 /// Whether `reason` is that it may sleep. Of those that are refused for another one nothing is
 /// known.
 pub fn sleeps(reason: &str) -> bool {

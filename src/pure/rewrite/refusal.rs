@@ -84,7 +84,7 @@ impl fmt::Display for Refusal {
                 "kfunc {name} is not isolated: {}",
                 catalog::kfuncs::refusal(name).unwrap_or("not known as safe"),
             ),
-            Self::ModuleKfunc => f.write_str("kfuncs of modules are not isolated"),
+            Self::ModuleKfunc => f.write_str(catalog::kfuncs::OF_MODULE),
             Self::JumpTable => f.write_str("a jump table leads nowhere or to too many places"),
             Self::PercpuAddress => f.write_str("per-CPU addresses are not isolated"),
             Self::Followed => f.write_str(
