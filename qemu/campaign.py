@@ -55,6 +55,10 @@ POINTERS = {"context", "map", "key", "value", "memory", "lock", "record", "socke
 REACHED = {"key", "value", "memory"}
 ONE_THING = {"context", "lock", "socket", "callback", "field", "object"}
 MAY_BE_NOTHING = {"memory", "allocated"}
+# A dynptr that may be absent, by helper and position; and the helpers whose memory is as
+# many words as the next argument says.
+MAY_BE_ABSENT = {("bpf_crypto_encrypt", 3), ("bpf_crypto_decrypt", 3)}
+TAKES_WORDS = {"bpf_iter_bits_new"}
 # Of the kernel's words (enum bpf_arg_type) those for numbers, and that for what a helper
 # hands to a callback without a look. A size to be allocated is a number: nothing is there.
 NUMBERS_OF_KERNEL = {"ARG_DONTCARE", "ARG_ANYTHING", "ARG_SCALAR", "ARG_PTR_TO_STACK",
@@ -531,11 +535,12 @@ class Campaign(threading.Thread):
             return values[n - 1] != 0 and value & 0xffffffff >= 1 << 20
         if word not in POINTERS:
             return False
-        if word == "memory" and plan.site.arguments[n + 1:n + 2] == ["size"]:
+        sized = plan.site.arguments[n + 1:n + 2] == ["size"] or plan.site.helper in TAKES_WORDS
+        if word == "memory" and sized:
             if values[n + 1] & 0xffffffff == 0:
                 return False
         if value == 0:
-            return word not in MAY_BE_NOTHING
+            return word not in MAY_BE_NOTHING and (plan.site.helper, n) not in MAY_BE_ABSENT
         if plan.region == "another argument":
             return word in ONE_THING
         return True
