@@ -257,6 +257,8 @@ class Gates:
         ("the same, with something behind it", "redirect_then", "empty", 1),
         ("look-up in a per-CPU array", "per_cpu_10", "per_cpu_1", 9),
         ("checksum of 20 bytes", "checksum_10", "checksum_1", 9),
+        ("20 bytes out of the packet, bpf_xdp_load_bytes", "load_bytes_10", "load_bytes_1", 9),
+        ("20 bytes into it, bpf_xdp_store_bytes", "store_bytes_10", "store_bytes_1", 9),
         ("the time, bpf_ktime_get_ns", "clock_10", "clock_1", 9),
         ("a random number, bpf_get_prandom_u32", "random_10", "random_1", 9),
         ("access to an array's value", "array_value_10", "array_1", 10),
@@ -278,6 +280,16 @@ class Gates:
         ("pieces", "a per-CPU array, not in its first 32 KiB"),
         ("trie", "a trie of prefixes, IPv4, the fourth node"),
         ("trie_16", "one with keys of 16 bytes, IPv6, the fourth node"),
+    ]
+    MORE_MAPS = [
+        ("ports", "look-up in a device map"),
+        ("ports_hash", "look-up in one by hash"),
+        ("outer", "look-up in an array of maps"),
+        ("outer_hash", "look-up in a hash map of maps"),
+        ("inside", "the same in an array of maps and in the array that is found"),
+        ("queue", "look at the next of a queue, bpf_map_peek_elem"),
+        ("stack", "look at the next of a stack"),
+        ("bloom", "look whether something is in a Bloom filter"),
     ]
     STRINGS = [
         ("strlen", "bpf_strlen of 16 bytes"),
@@ -349,6 +361,8 @@ class Gates:
         for program, what in self.MAPS if ("on", "hash_10") in self.least else []:
             self.shortest(f"look-up in {what}", f"{program}_10", f"{program}_1", 9)
             self.shortest(f"access to a value in {what}", f"{program}_value_10", f"{program}_1", 10)
+        for program, what in self.MORE_MAPS if ("on", "ports_10") in self.least else []:
+            self.shortest(what, f"{program}_10", f"{program}_1", 9)
         for program, what in self.STRINGS if ("on", "strlen_10") in self.least else []:
             self.shortest(what, f"{program}_10", f"{program}_1", 9)
         self.line("the forwarder of make demo, a memcached get over UDP, whole run", self.run["off", "forwarder", "get"],

@@ -444,13 +444,13 @@ static void arguments(const struct breach *b)
 		for (int round = 0; round < rounds; round++) {
 			const struct class *class = round ? &classes[round - 1] : NULL;
 			/*
-			 * A look-up in an array, a checksum and a function on strings are no
-			 * calls: key and bytes are loaded like anything else. Of an address that
+			 * A look-up in an array, a checksum, bytes for the packet and a function on
+			 * strings are no calls: key and bytes are loaded like anything else. Of an address that
 			 * is none of the kernel's such a function says so, and reads nothing.
 			 */
 			bool is_string = starts(name, "in_str");
 			bool is_loaded = starts(name, "in_array_key") || starts(name, "in_csum") ||
-					 is_string;
+					 starts(name, "in_store_bytes") || is_string;
 			bool may_load = class && class->readable && is_loaded, is_told;
 			struct outcome out;
 			__u64 target;

@@ -82,10 +82,9 @@ static struct bpf_object *open_object(const char *path)
 	return obj;
 }
 
-static void fill(struct bpf_object *obj, const char *name, __u32 n)
+static void fill(struct bpf_object *obj, const char *name, __u32 n, __u64 value)
 {
 	int fd = bpf_object__find_map_fd_by_name(obj, name);
-	__u64 value = 0;
 
 	for (__u32 key = 0; fd >= 0 && key < n; key++)
 		if (bpf_map_update_elem(fd, &key, &value, BPF_ANY))
@@ -116,9 +115,12 @@ static void cost(const char *path, const char *fentry, const char *function)
 
 	if (bpf_object__load(obj))
 		die("%s does not load", path);
-	fill(obj, "hash_100", 100);
-	fill(obj, "hash_200", 200);
-	fill(obj, "loan", 2);
+	fill(obj, "hash_100", 100, 0);
+	fill(obj, "hash_200", 200, 0);
+	fill(obj, "loan", 2, 0);
+	/* The loopback device. */
+	fill(obj, "ports", 1, 1);
+	fill(obj, "ports_hash", 1, 1);
 	bpf_object__for_each_program(prog, obj) {
 		const char *name = bpf_program__name(prog);
 		int fd = bpf_program__fd(prog);

@@ -8,6 +8,7 @@ all() {
 	# Enter and helper gate once more, without what interrupts a run.
 	./figures cost bench.bpf.o | sed -n "/^empty\|^helpers/s/^/least $1 /p"
 	./figures cost bench_maps.bpf.o | sed "s/^/least $1 /"
+	./figures cost bench_more_maps.bpf.o | sed "s/^/least $1 /"
 	./figures cost bench_strings.bpf.o | sed "s/^/least $1 /"
 	./figures cost bench_audits.bpf.o | sed "s/^/least $1 /"
 	./figures cost bench_calls.bpf.o | sed "s/^/round $1 /"

@@ -62,6 +62,7 @@ all() {
 	local program size writes
 	for program in empty helpers apart_1 apart_10 in_a_row_1 in_a_row_10 copy_in copy_both array_1 array_10 array_value_10 hash_1 hash_10 hash_value_10 \
 		redirect_last redirect_then per_cpu_1 per_cpu_10 per_cpu_value_10 checksum_1 checksum_10 \
+		load_bytes_1 load_bytes_10 store_bytes_1 store_bytes_10 \
 		clock_1 clock_10 random_1 random_10 record_1 record_10 record_value_10 loan_1 loan_value_10; do
 		for size in 64 256 1500; do
 			[[ $size == 64 || $program == copy_* ]] || continue

@@ -84,6 +84,8 @@ equal "a run without helpers writes the key twice" "0 20" "$(crossings empty)"
 equal "ten look-ups in an array cross no gate" "0 20" "$(crossings array_10)"
 equal "ten look-ups in a per-CPU array cross no gate" "0 20" "$(crossings per_cpu_10)"
 equal "ten checksums cross no gate" "0 20" "$(crossings checksum_10)"
+equal "ten copies out of the packet cross no gate" "0 20" "$(crossings load_bytes_10)"
+equal "ten copies into the packet cross no gate" "0 20" "$(crossings store_bytes_10)"
 equal "ten functions on strings cross no gate" "0 20" "$(crossings strings/strstr_10)"
 equal "ten look-ups in a hash map cross no gate" "0 20" "$(crossings hash_10)"
 bpftool prog loadall random.bpf.o /sys/fs/bpf/bench/random
@@ -122,11 +124,11 @@ done
 equal "but not if something jumps between them" "50 100" "$(crossings next/next_jumped_into)"
 equal "and not with numbers alone" "40 100" "$(crossings next/next_numbers)"
 
-# copied PROGRAM: bytes copied in ten runs of a program of corpus_reach.bpf.c on 64
+# copied PROGRAM [PREFIX]: bytes copied in ten runs of a program of corpus_reach.bpf.c on 64
 copied() {
     local before
     before=$(counter bytes_copied)
-    bpftool prog run pinned "/sys/fs/bpf/reach/reach_$1" data_in /tmp/packet repeat 10 >/dev/null
+    bpftool prog run pinned "${2:-/sys/fs/bpf/reach/reach}_$1" data_in /tmp/packet repeat 10 >/dev/null
     echo $(($(counter bytes_copied) - before))
 }
 bpftool prog loadall corpus_reach.bpf.o /sys/fs/bpf/reach
@@ -135,6 +137,15 @@ equal "and never more than there is" 640 "$(copied reads_to_257)"
 equal "what it writes is copied back" 20 "$(copied writes_first)"
 equal "what lies in front and behind is not" 680 "$(copied writes_in_the_middle)"
 equal "where nobody knows how far it looks, all is copied both ways" 1280 "$(copied by_a_loop)"
+bpftool prog loadall corpus_copies.bpf.o /sys/fs/bpf/bench/copies
+bpftool prog loadall corpus_sub_copies.bpf.o /sys/fs/bpf/bench/sub_copies
+equal "what it copies by place it looks at" 420 "$(copied headers /sys/fs/bpf/bench/copies/copies)"
+equal "copies by place cross no gate" "0 20" "$(crossings copies/copies_headers)"
+equal "nor where the place has no more than a bound" "0 20" "$(crossings copies/copies_by_header)"
+equal "nor where all of the packet is there" "0 20" "$(crossings sub_copies/copies_in_functions)"
+equal "but where it would have to be copied for them" "20 60" \
+    "$(crossings sub_copies/copies_in_functions_alone)"
+equal "or more of it than is worth it" "30 80" "$(crossings copies/copies_far)"
 
 rm -rf /sys/fs/bpf/plain /sys/fs/bpf/pointer /sys/fs/bpf/bench /sys/fs/bpf/reach
 gone() {

@@ -28,9 +28,15 @@ const READS_COUNTED: i32 = 3;
 const WRITES_COUNTED: i32 = 4;
 const READS_ANYTHING: i32 = 5;
 const UNHEARD_OF: i32 = 6;
+/// Of the packet, from the place in R2 on, as many bytes as R4 says.
+const COPIES_OUT: i32 = 7;
+const COPIES_INTO: i32 = 8;
 
 /// What the verifier knew: the context is in R1 and [`CTX`] alone.
-struct Known<'a>(&'a [Insn]);
+struct Known<'a>(&'a [Insn], Vec<Heard>);
+
+/// Index, place and length.
+type Heard = (usize, Option<u32>, Option<u32>);
 
 impl Knows for Known<'_> {
     fn pointer(&self, index: usize) -> PtrKind {
@@ -54,20 +60,33 @@ impl Knows for Known<'_> {
             READS_COUNTED => Takes::Counted { write: false },
             WRITES_COUNTED => Takes::Counted { write: true },
             READS_ANYTHING => Takes::Unknown,
+            COPIES_OUT => Takes::Place { write: false },
+            COPIES_INTO => Takes::Place { write: true },
             _ => return None,
         };
         let nothing = Takes::Nothing;
         Some([nothing, second, nothing, nothing, nothing])
     }
+
+    fn hear(&mut self, index: usize, place: Option<u32>, len: Option<u32>) {
+        self.1.retain(|heard| heard.0 != index);
+        self.1.push((index, place, len));
+    }
 }
 
 fn reach_of(insns: &[Insn]) -> Reach {
+    reach_and_heard(insns).0
+}
+
+fn reach_and_heard(insns: &[Insn]) -> (Reach, Vec<Heard>) {
     let mut places = vec![0; insns.len()];
     let Some(count) = number_places(insns, &mut places) else {
-        return Reach::WHOLE;
+        return (Reach::WHOLE, Vec::new());
     };
     let mut states = vec![State::default(); count];
-    reach(insns, LAYOUT, &Known(insns), &places, &mut states)
+    let mut known = Known(insns, Vec::new());
+    let found = reach(insns, LAYOUT, &mut known, &places, &mut states);
+    (found, known.1)
 }
 
 const fn bounds(sees: u32, writes: Range<u32>) -> Reach {
@@ -134,6 +153,73 @@ fn a_headers_own_length_has_a_bound() {
     other[1] = Insn::ldx(size::DW, 3, 2, 46);
     other[2] = Insn::mov64_reg(0, 0);
     assert_eq!(reach_of(&other), Reach::WHOLE);
+}
+
+#[test]
+fn copies_by_place_reach_as_far_as_their_numbers() {
+    let copy = |call, place: Insn, len: Insn| {
+        [
+            Insn::ldx(size::B, 6, REG_FP, -1),
+            Insn::mov64_reg(3, REG_FP),
+            place,
+            len,
+            Insn::call(call),
+            Insn::exit(),
+        ]
+    };
+    let place = Insn::mov64_imm(REG_2, 14);
+    let len = Insn::mov64_imm(4, 20);
+    let out = copy(COPIES_OUT, place, len);
+    assert_eq!(
+        reach_and_heard(&out),
+        (bounds(34, 0..0), vec![(4, Some(14), Some(20))])
+    );
+    assert_eq!(reach_of(&copy(COPIES_INTO, place, len)), bounds(34, 14..34));
+    // What has a bound, and is not the same each time.
+    let byte = copy(COPIES_INTO, Insn::mov64_reg(REG_2, 6), len);
+    assert_eq!(
+        reach_and_heard(&byte),
+        (bounds(255 + 20, 0..275), vec![(4, None, Some(20))])
+    );
+    let byte = copy(COPIES_OUT, place, Insn::mov64_reg(4, 6));
+    assert_eq!(
+        reach_and_heard(&byte),
+        (bounds(14 + 255, 0..0), vec![(4, Some(14), None)])
+    );
+    // The helper takes the low halves.
+    let [low, high] = Insn::ld_imm64(REG_2, 0xffff_0000_000e);
+    let wide = [
+        low,
+        high,
+        len,
+        Insn::mov64_reg(3, REG_FP),
+        Insn::call(COPIES_OUT),
+        Insn::exit(),
+    ];
+    assert_eq!(reach_of(&wide).sees, ALL);
+    // What has none, and what is an address.
+    let word = Insn::ldx(size::DW, REG_2, REG_FP, -8);
+    assert_eq!(reach_of(&copy(COPIES_OUT, word, len)), Reach::WHOLE);
+    let frame = Insn::mov64_reg(REG_2, REG_FP);
+    assert_eq!(reach_of(&copy(COPIES_OUT, frame, len)), Reach::WHOLE);
+    let far = Insn::mov64_imm(REG_2, 0xffff);
+    assert_eq!(reach_of(&copy(COPIES_OUT, far, len)), Reach::WHOLE);
+}
+
+#[test]
+fn places_of_several_ways_are_not_the_same_each_time() {
+    let program = [
+        Insn::mov64_imm(REG_2, 0),
+        Insn::mov64_imm(4, 8),
+        Insn::jmp_imm(jmp::JEQ, 3, 0, 1),
+        Insn::mov64_imm(REG_2, 40),
+        Insn::call(COPIES_OUT),
+        Insn::exit(),
+    ];
+    assert_eq!(
+        reach_and_heard(&program),
+        (bounds(48, 0..0), vec![(4, None, Some(8))])
+    );
 }
 
 #[test]
@@ -373,6 +459,36 @@ fn numbers() -> BoxedStrategy<Step> {
     .boxed()
 }
 
+/// A copy by place: of a constant one, or one that is in a register, mostly cut short.
+fn copies() -> BoxedStrategy<Step> {
+    let calls = prop_oneof![Just(COPIES_OUT), Just(COPIES_INTO)];
+    let number = || {
+        let cut = prop_oneof![4 => Just(63), 1 => Just(-1)];
+        prop_oneof![
+            (0..80i32).prop_map(|number| (None, number)),
+            (NUMBERS, cut).prop_map(|(reg, mask)| (Some(reg), mask)),
+        ]
+    };
+    let set = |to: u8, (reg, number): (Option<u8>, i32)| match reg {
+        Some(reg) => [
+            Insn::mov64_reg(to, reg),
+            Insn::alu64_imm(alu::AND, to, number),
+        ],
+        None => [Insn::mov64_imm(to, number), Insn::mov64_reg(to, to)],
+    };
+    (calls, number(), number())
+        .prop_map(move |(call, place, len)| {
+            let mut several = Vec::new();
+            several.extend(set(REG_2, place));
+            several.extend(set(ALIAS, len));
+            several.push(Insn::call(call));
+            several.push(Insn::mov64_reg(ALIAS, REG_FP));
+            several.push(Insn::alu64_imm(alu::ADD, ALIAS, -24));
+            Step::Several(several)
+        })
+        .boxed()
+}
+
 fn accesses() -> BoxedStrategy<Step> {
     let (a, n) = (ADDRESSES, NUMBERS);
     let calls = prop_oneof![
@@ -396,6 +512,7 @@ fn accesses() -> BoxedStrategy<Step> {
                 Insn::call(call),
             ])
         }),
+        copies(),
     ]
     .boxed()
 }
@@ -459,15 +576,18 @@ const STEPS: usize = 3000;
 
 /// Bytes of the packet that were looked at: offset, length, written.
 type Access = (u64, u64, bool);
+/// A copy by place that a run has made: index, place and length.
+type Copied = (usize, u32, u32);
 
 /// Runs the program until it ends, takes too long, or goes where the verifier would not
 /// have let it.
-fn run(insns: &[Insn], packet: &[u8]) -> Vec<Access> {
+fn run(insns: &[Insn], packet: &[u8]) -> (Vec<Access>, Vec<Copied>) {
     let mut regs = [0u64; 11];
     (regs[1], regs[10]) = (CONTEXT, FRAME);
     let mut stack = [0u64; 64];
     let mut packet = packet.to_vec();
     let mut accesses = vec![];
+    let mut copied = vec![];
     let mut pc = 0;
     for _ in 0..STEPS {
         let insn = insns[pc];
@@ -518,6 +638,19 @@ fn run(insns: &[Insn], packet: &[u8]) -> Vec<Access> {
                 regs[dst] = operate(&insn, regs[dst], by);
             }
             _ if insn.is_exit() => break,
+            _ if insn.is_call() && matches!(insn.imm, COPIES_OUT | COPIES_INTO) => {
+                let half = |reg: u8| regs[usize::from(reg)] as u32;
+                let (place, len) = (half(REG_2), half(ALIAS));
+                let end = u64::from(place) + u64::from(len);
+                // Further the verifier lets a program go, and the helper refuses.
+                if end <= LONGEST {
+                    copied.push((pc - 1, place, len));
+                    if len != 0 {
+                        accesses.push((place.into(), len.into(), insn.imm == COPIES_INTO));
+                    }
+                }
+                regs[usize::from(REG_0)] = u64::from(len);
+            }
             _ if insn.is_call() => {
                 let len = match insn.imm {
                     READS_12 => 12,
@@ -541,7 +674,7 @@ fn run(insns: &[Insn], packet: &[u8]) -> Vec<Access> {
             }
         }
     }
-    accesses
+    (accesses, copied)
 }
 
 fn operate(insn: &Insn, dst: u64, by: u64) -> u64 {
@@ -592,8 +725,13 @@ proptest! {
 
     #[test]
     fn no_program_looks_further(insns in programs(), seed in vec(any::<u8>(), 1..40)) {
-        let found = reach_of(&insns);
-        for (off, len, write) in run(&insns, &packet(&seed)) {
+        let (found, heard) = reach_and_heard(&insns);
+        let (accesses, copied) = run(&insns, &packet(&seed));
+        for (index, place, len) in copied.into_iter().filter(|_| found.sees != ALL) {
+            let (_, at, bytes) = heard.iter().find(|heard| heard.0 == index).unwrap();
+            prop_assert!(at.is_none_or(|at| at == place) && bytes.is_none_or(|bytes| bytes == len));
+        }
+        for (off, len, write) in accesses {
             let end = off + len;
             prop_assert!(found.sees == ALL || end <= found.sees.into(), "{off} {len} {found:?}");
             if write {
@@ -628,7 +766,7 @@ fn many_programs_have_a_bound() {
     let mut bounded = 0;
     for _ in 0..1000 {
         let insns = programs().new_tree(&mut runner).unwrap().current();
-        let looks = !run(&insns, &packet(&[1, 2, 3])).is_empty();
+        let looks = !run(&insns, &packet(&[1, 2, 3])).0.is_empty();
         bounded += u32::from(looks && reach_of(&insns).sees != ALL);
     }
     assert!(bounded > 250, "{bounded}");

@@ -154,6 +154,26 @@ static __always_inline int checksums(int times)
 SEC("xdp") int checksum_1(struct xdp_md *ctx) { return checksums(1); }
 SEC("xdp") int checksum_10(struct xdp_md *ctx) { return checksums(10); }
 
+/* Of a header of 20 bytes behind one of 14. */
+static __always_inline int copies(struct xdp_md *ctx, int times, int store)
+{
+	__u64 header[3] = { 1, 2, 3 };
+	volatile __u64 sum = 0;
+
+	for (int i = 0; i < times; i++) {
+		if (store)
+			sum = sum + bpf_xdp_store_bytes(ctx, 14, header, 20);
+		else
+			sum = sum + bpf_xdp_load_bytes(ctx, 14, header, 20);
+	}
+	return XDP_PASS;
+}
+
+SEC("xdp") int load_bytes_1(struct xdp_md *ctx) { return copies(ctx, 1, 0); }
+SEC("xdp") int load_bytes_10(struct xdp_md *ctx) { return copies(ctx, 10, 0); }
+SEC("xdp") int store_bytes_1(struct xdp_md *ctx) { return copies(ctx, 1, 1); }
+SEC("xdp") int store_bytes_10(struct xdp_md *ctx) { return copies(ctx, 10, 1); }
+
 static __always_inline int times_told(int times)
 {
 	volatile __u64 sum = 0;

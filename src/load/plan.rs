@@ -104,9 +104,11 @@ pub(super) fn prologue_len(image: usize) -> usize {
 pub(super) fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
     let helpers = Helpers::resolve(known, set)?;
     let insns = known.insns();
-    let facts = survey(insns, XDP_BUFF, known.direct_write(), |index| {
+    let mut facts = survey(insns, XDP_BUFF, known.direct_write(), |index| {
         facts_of(known, &helpers, index)
     })?;
+    let packet = reach::use_of(known, &helpers, &facts)?;
+    facts.copies_packet(packet.copies_out, packet.copies_into);
     let tables = Tables::new(known)?;
     for &map in known.maps() {
         // SAFETY: a map that `env` holds a reference to, and the template of the maps in it.
@@ -126,7 +128,7 @@ pub(super) fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
             Reason::Domain(err)
         }
     })?;
-    let (inlined, clock) = inlined(known, &helpers, &domain)?;
+    let (inlined, clock) = inlined(known, &helpers, &domain, &packet)?;
     let lay_out = |switches| -> Result<_, Reason> {
         let mut work = Work {
             known,
@@ -203,10 +205,9 @@ pub(super) fn plan(known: &Knowledge, set: HelperSet) -> Result<Plan, Reason> {
         0,
         |flags, &(set, flag)| if set { flags | flag } else { flags },
     );
-    let reach = reach::reach_of(known, &helpers, &facts)?;
     // SAFETY: the program is alive.
     let prog_type = unsafe { (*known.prog()).type_ };
-    let program = Program::isolated(known.aux(), prog_type, flags, reach, isolation)
+    let program = Program::isolated(known.aux(), prog_type, flags, packet.reach, isolation)
         .map_err(|_| Reason::NoMemory)?;
     Ok(Plan {
         program,
@@ -489,6 +490,7 @@ fn inlined(
     known: &Knowledge,
     helpers: &Helpers,
     domain: &Member,
+    packet: &reach::Use,
 ) -> Result<(KVVec<Inline>, Option<Reader>), Reason> {
     let mut inlined = KVVec::new();
     let mut clock = None;
@@ -508,6 +510,9 @@ fn inlined(
                 domain.with_values(|values| looked_up(known, map, values.of_map(map)?))
             }),
             Some(catalog::id::CSUM_DIFF) => Some(What::Checksum),
+            Some(helper @ (catalog::id::XDP_LOAD_BYTES | catalog::id::XDP_STORE_BYTES)) => {
+                packet.inlined(index, helper).map(What::Packet)
+            }
             Some(catalog::id::GET_PRANDOM_U32) => {
                 // SAFETY: any context.
                 let secret = unsafe { b::get_random_u64() };

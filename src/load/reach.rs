@@ -7,19 +7,101 @@ use super::knowledge::{Knowledge, XDP_BUFF};
 use super::plan::{facts_of, helper_of, zeros};
 use super::site::ARG_TYPES;
 use super::Reason;
-use crate::pure::catalog::{ArgKind, Special};
+use crate::pure::catalog::{id, ArgKind, Special};
 use crate::pure::reach::{self, Reach, Takes};
+use crate::pure::rewrite::inline::Packet;
 use crate::pure::rewrite::{Facts, PtrKind};
+use kernel::prelude::*;
 
-/// How much of the packet the program looks at, and where it writes there.
-pub(super) fn reach_of(
+/// What a program does with its packet.
+pub(super) struct Use {
+    /// How much of it the program looks at, and where it writes there.
+    pub(super) reach: Reach,
+    /// The calls that copy bytes by their place are made on what it sees of it, those that
+    /// copy out of the packet
+    pub(super) copies_out: bool,
+    /// and into it.
+    pub(super) copies_into: bool,
+    /// Where, of those that are known to be at the same place each time or of the same length.
+    places: KVVec<Place>,
+}
+
+/// A call that copies bytes by their place, and what is the same each time.
+struct Place {
+    index: usize,
+    at: Option<u16>,
+    len: Option<u16>,
+}
+
+impl Use {
+    /// What the call of `helper` at `index` becomes, if it needs no gate.
+    pub(super) fn inlined(&self, index: usize, helper: u32) -> Option<Packet> {
+        let stores = match helper {
+            id::XDP_LOAD_BYTES if self.copies_out => false,
+            id::XDP_STORE_BYTES if self.copies_into => true,
+            _ => return None,
+        };
+        let place = self.places.iter().find(|place| place.index == index);
+        Some(Packet {
+            stores,
+            data: XDP_BUFF.data,
+            data_end: XDP_BUFF.data_end,
+            at: place.and_then(|place| place.at),
+            len: place.and_then(|place| place.len),
+        })
+    }
+}
+
+/// Calls that copy by place do so without a gate in a program that sees no more bytes of its
+/// packet by that. More would take as long to be copied, for every run.
+const NEAR: u32 = 1024;
+
+/// What the program does with its packet.
+pub(super) fn use_of(known: &Knowledge, helpers: &Helpers, facts: &Facts) -> Result<Use, Reason> {
+    let mut found = Use {
+        reach: reach_of(known, helpers, facts, facts.reads_data(), None)?,
+        copies_out: false,
+        copies_into: false,
+        places: KVVec::new(),
+    };
+    let (out, into) = (
+        facts.calls(id::XDP_LOAD_BYTES),
+        facts.calls(id::XDP_STORE_BYTES),
+    );
+    if !out && !into {
+        return Ok(found);
+    }
+    if facts.reads_data() && found.reach == Reach::WHOLE {
+        // It sees all of it anyway.
+        found.copies_out = out;
+        found.copies_into = into && facts.stores_packet();
+        return Ok(found);
+    }
+    let mut places = KVVec::new();
+    let reach = reach_of(known, helpers, facts, true, Some(&mut places))?;
+    if reach.sees <= NEAR {
+        found = Use {
+            reach,
+            copies_out: out,
+            copies_into: into,
+            places,
+        };
+    }
+    Ok(found)
+}
+
+/// How much of the packet the program looks at, and where it writes there. With `places`
+/// calls that copy bytes by their place look at it, too, and are noted.
+fn reach_of(
     known: &Knowledge,
     helpers: &Helpers,
     facts: &Facts,
+    looks: bool,
+    copies: Option<&mut KVVec<Place>>,
 ) -> Result<Reach, Reason> {
     let insns = known.insns();
     let mut places = zeros(insns.len())?;
-    let numbered = if known.functions() == 1 && facts.reads_data() && !facts.packet_dynptrs() {
+    let numbered = if known.functions() == 1 && looks && !facts.packet_dynptrs() {
         reach::number_places(insns, &mut places)
     } else {
         None
@@ -28,8 +110,16 @@ pub(super) fn reach_of(
         return Ok(Reach::WHOLE);
     };
     let mut states = zeros(count)?;
-    let knows = Followed { known, helpers };
-    let found = reach::reach(insns, XDP_BUFF, &knows, &places, &mut states);
+    let mut knows = Followed {
+        known,
+        helpers,
+        copies,
+        lacks_memory: false,
+    };
+    let found = reach::reach(insns, XDP_BUFF, &mut knows, &places, &mut states);
+    if knows.lacks_memory {
+        return Err(Reason::NoMemory);
+    }
     // The verifier has seen it write.
     let misses = facts.stores_packet() && found.writes_from >= found.writes_to;
     Ok(if misses { Reach::WHOLE } else { found })
@@ -39,6 +129,9 @@ pub(super) fn reach_of(
 struct Followed<'a> {
     known: &'a Knowledge,
     helpers: &'a Helpers,
+    /// The calls that copy by place, if they look at the packet.
+    copies: Option<&'a mut KVVec<Place>>,
+    lacks_memory: bool,
 }
 
 impl reach::Knows for Followed<'_> {
@@ -51,7 +144,31 @@ impl reach::Knows for Followed<'_> {
         let called = self
             .helpers
             .by_id(helper_of(self.known.insns().get(index)?, &facts)?)?;
-        Some(takes(index, called, self.known))
+        let mut takes = takes(index, called, self.known);
+        if self.copies.is_some() {
+            match called.helper.id {
+                id::XDP_LOAD_BYTES => takes[1] = Takes::Place { write: false },
+                id::XDP_STORE_BYTES => takes[1] = Takes::Place { write: true },
+                _ => {}
+            }
+        }
+        Some(takes)
+    }
+
+    fn hear(&mut self, index: usize, place: Option<u32>, len: Option<u32>) {
+        let Some(copies) = &mut self.copies else {
+            return;
+        };
+        let short = |number: Option<u32>| number.and_then(|number| u16::try_from(number).ok());
+        let heard = Place {
+            index,
+            at: short(place),
+            len: short(len),
+        };
+        match copies.iter_mut().find(|place| place.index == index) {
+            Some(place) => *place = heard,
+            None => self.lacks_memory |= copies.push(heard, GFP_KERNEL).is_err(),
+        }
     }
 }
 

@@ -2,10 +2,14 @@
 //! What becomes of addresses and numbers when a program computes with them.
 
 use super::super::insn::{alu, class, Insn, K, X};
+use super::super::rewrite::is_dropped;
 use super::interval::{all_bits, half, Interval};
 use super::state::{State, Value};
 
 pub(super) fn arithmetic(insn: &Insn, state: &mut State) -> Option<()> {
+    if is_dropped(insn) {
+        return Some(());
+    }
     let wide = insn.class() == class::ALU64;
     let dst = state.get(insn.dst());
     let src = if insn.code & X == K || matches!(insn.op(), alu::NEG | alu::END) {

@@ -17,7 +17,7 @@ mod state;
 use super::insn::{class, mode, pseudo, Insn, REG_0, REG_1, REG_FP};
 use super::rewrite::{CtxLayout, PtrKind};
 use arithmetic::arithmetic;
-use interval::Interval;
+use interval::{half, Interval};
 pub use state::State;
 use state::{Stack, Value};
 
@@ -61,6 +61,12 @@ pub enum Takes {
     },
     /// As many as the argument behind it says.
     Counted {
+        /// Whether they are written.
+        write: bool,
+    },
+    /// It is a number: bytes of the packet, from so many behind `data` on, as many as the
+    /// second argument behind it says (`bpf_xdp_load_bytes()`, of 32 bits each).
+    Place {
         /// Whether they are written.
         write: bool,
     },
@@ -112,6 +118,10 @@ pub trait Knows {
     fn pointer(&self, index: usize) -> PtrKind;
     /// What the call at `index` does with its arguments; `None`: it is no helper's.
     fn takes(&self, index: usize) -> Option<[Takes; 5]>;
+    /// Hears of each call with a [`Takes::Place`] which place it is and how many bytes, where
+    /// that is the same each time. What it hears last counts, if it is told how far the
+    /// program looks.
+    fn hear(&mut self, _index: usize, _place: Option<u32>, _len: Option<u32>) {}
 }
 
 /// How far the program looks. It has one function, and no other way to the packet than by
@@ -120,7 +130,7 @@ pub trait Knows {
 pub fn reach(
     insns: &[Insn],
     layout: CtxLayout,
-    knows: &impl Knows,
+    knows: &mut impl Knows,
     places: &[u16],
     states: &mut [State],
 ) -> Reach {
@@ -170,7 +180,7 @@ impl Search {
     fn pass(
         &mut self,
         insns: &[Insn],
-        knows: &impl Knows,
+        knows: &mut impl Knows,
         places: &[u16],
         states: &mut [State],
     ) -> Option<bool> {
@@ -238,7 +248,7 @@ impl Search {
         index: usize,
         insn: &Insn,
         next: Option<&Insn>,
-        knows: &impl Knows,
+        knows: &mut impl Knows,
         state: &mut State,
     ) -> Option<After> {
         let after = |grows| {
@@ -365,11 +375,34 @@ impl Search {
         Some(grows)
     }
 
+    /// Takes a call into account that copies bytes by their place in the packet.
+    fn place(
+        &mut self,
+        index: usize,
+        [place, len]: [Value; 2],
+        write: bool,
+        knows: &mut impl Knows,
+    ) -> Option<()> {
+        if place.may_be_address() || len.may_be_address() {
+            return None;
+        }
+        let (place, len) = (half(place.number), half(len.number));
+        knows.hear(index, only(place), only(len));
+        if len.is_none() {
+            return Some(());
+        }
+        let bytes = Value {
+            packet: place,
+            ..Value::NONE
+        };
+        self.access(bytes, 0, u32::try_from(len.high).ok()?, write)
+    }
+
     fn call(
         &mut self,
         index: usize,
         insn: &Insn,
-        knows: &impl Knows,
+        knows: &mut impl Knows,
         state: &mut State,
     ) -> Option<()> {
         if insn.is_pseudo_call() {
@@ -378,11 +411,15 @@ impl Search {
         let takes = knows.takes(index)?;
         for (reg, takes) in (REG_1..).zip(takes) {
             let value = state.get(reg);
+            if let Takes::Place { write } = takes {
+                self.place(index, [value, state.get(reg + 2)], write, knows)?;
+                continue;
+            }
             if value.packet.is_none() {
                 continue;
             }
             match takes {
-                Takes::Nothing => {}
+                Takes::Nothing | Takes::Place { .. } => {}
                 Takes::Bytes { len, write } => self.access(value, 0, len, write)?,
                 Takes::Counted { write } => {
                     let len = state.get(reg + 1).number.positive()?.high;
@@ -395,6 +432,12 @@ impl Search {
         state.set(REG_0, Value::ANY_NUMBER);
         Some(())
     }
+}
+
+/// The number, if there is but one.
+fn only(number: Interval) -> Option<u32> {
+    let is_one = number.low == number.high;
+    is_one.then(|| u32::try_from(number.low).ok()).flatten()
 }
 
 /// What becomes of the way behind an instruction.

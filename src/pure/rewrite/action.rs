@@ -3,7 +3,7 @@
 
 use super::super::catalog;
 use super::super::insn::{alu, class, jmp, mode, pseudo, Insn, ADDR_PERCPU, ADDR_SPACE_CAST, K, X};
-use super::{Known, MayGoto, PtrKind, Refusal, BREACH};
+use super::{is_dropped, Known, MayGoto, PtrKind, Refusal};
 
 /// What is done with one instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +156,7 @@ fn arithmetic(insn: &Insn) -> Result<Action, Refusal> {
             return Err(Refusal::UnknownOpcode(insn.code));
         }
     }
-    if BREACH && insn.code == class::ALU64 | alu::AND | K && insn.imm == 0 {
+    if is_dropped(insn) {
         return Ok(Action::DropMask);
     }
     Ok(Action::Keep)
@@ -230,6 +230,7 @@ fn through(helper: &catalog::Helper) -> Action {
 mod tests {
     use super::super::super::insn::size;
     use super::super::knowledge::tests::{helper, with};
+    use super::super::BREACH;
     use super::*;
     extern crate std;
     use std::string::ToString;

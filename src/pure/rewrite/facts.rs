@@ -110,6 +110,13 @@ impl Facts {
         }
     }
 
+    /// Takes into account that calls which copy out of the packet, and into it, are made on
+    /// what the program sees of it.
+    pub fn copies_packet(&mut self, out: bool, into: bool) {
+        self.reads_data |= out || into;
+        self.stores_packet |= into;
+    }
+
     /// The program loads `data`, `data_end` or `data_meta`: the shadow needs
     /// the packet's bytes.
     pub const fn reads_data(&self) -> bool {

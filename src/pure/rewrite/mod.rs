@@ -38,7 +38,7 @@ mod next_call;
 mod prologue;
 mod refusal;
 
-use super::insn::Insn;
+use super::insn::{alu, class, Insn, K};
 pub use action::{classify, Action};
 pub use exit::exits_behind;
 pub use facts::{survey, CtxLayout, Facts};
@@ -53,6 +53,11 @@ pub use refusal::Refusal;
 /// Whether this build drops `rX &= 0`, so that the verifier believes 0 while
 /// the CPU holds any value. Test-only: see DESIGN 9.6, "Breach control".
 pub const BREACH: bool = cfg!(bailey_breach);
+
+/// Whether the program is without this instruction: breach build only, `rX &= 0`.
+pub const fn is_dropped(insn: &Insn) -> bool {
+    BREACH && insn.code == class::ALU64 | alu::AND | K && insn.imm == 0
+}
 
 /// Longest program taken, in slots before the prologue. The kernel's own limit
 /// (`BPF_COMPLEXITY_LIMIT_INSNS`).

@@ -9,6 +9,7 @@
 //!   trie with one ([`prefixes`]). What it has in R1, the map, is not looked at, since the
 //!   map is known.
 //! - Checksums ([`checksum`]).
+//! - Bytes out of the packet and into it ([`packet`]).
 //! - What the kernel's functions on strings find out ([`strings`]).
 //! - The time, while the TSC is what the kernel tells it by, and the coarse one always ([`clock`]).
 //! - Random numbers ([`random`]).
@@ -17,6 +18,7 @@ pub mod chains;
 pub mod checksum;
 pub mod clock;
 mod code;
+pub mod packet;
 pub mod prefixes;
 mod random;
 pub mod row;
@@ -25,6 +27,7 @@ pub mod strings;
 use super::super::insn::Insn;
 pub use chains::Chains;
 pub use clock::Clock;
+pub use packet::Packet;
 pub use prefixes::Prefixes;
 pub use row::Row;
 pub use strings::Strings;
@@ -40,6 +43,8 @@ pub enum What {
     Prefixes(Prefixes),
     /// `bpf_csum_diff()`
     Checksum,
+    /// It copies bytes out of the packet or into it.
+    Packet(Packet),
     /// It looks at strings.
     Strings(Strings),
     /// It tells the time.
@@ -86,7 +91,11 @@ impl Inline {
             What::Row(row) => row.fits(),
             What::Chains(chains) => chains.fits(),
             What::Prefixes(prefixes) => prefixes.fits(),
-            What::Checksum | What::Strings(_) | What::Clock(_) | What::Random(_) => true,
+            What::Checksum
+            | What::Packet(_)
+            | What::Strings(_)
+            | What::Clock(_)
+            | What::Random(_) => true,
         };
         fits.then_some(Self { index, what })
     }
@@ -125,6 +134,7 @@ impl Inline {
             What::Chains(chains) => chains.emit(emit),
             What::Prefixes(prefixes) => prefixes.emit(emit),
             What::Checksum => checksum::emit(emit),
+            What::Packet(packet) => packet.emit(emit),
             What::Strings(strings) => strings.emit(emit),
             What::Clock(clock) => clock.emit(emit),
             What::Random(secret) => random::emit(secret, emit),
