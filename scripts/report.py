@@ -291,6 +291,19 @@ class Gates:
         ("stack", "look at the next of a stack"),
         ("bloom", "look whether something is in a Bloom filter"),
     ]
+    # Of whole runs: what, program, packet, the program that copies as much, calls through
+    # the gate, accesses to loans.
+    SHARES = [
+        ("empty", "empty", "64", None, 0, 0),
+        ("ten helper calls with numbers", "helpers", "64", None, 10, 0),
+        ("a packet of 64 bytes in and back", "copy_both", "64", ("copy_both", "64"), 0, 0),
+        ("a packet of 1500 bytes in and back", "copy_both", "1500", ("copy_both", "1500"), 0, 0),
+        ("the forwarder, a get of memcached's over UDP", "forwarder", "get", ("copy_some", "get"), 0, 0),
+        ("a redirect, and something behind it", "redirect_then", "64", None, 1, 0),
+        ("a ring-buffer record", "record_1", "64", None, 2, 0),
+        ("a look-up of a value on loan", "loan_1", "64", None, 1, 0),
+        ("the same and ten accesses", "loan_value_10", "64", None, 1, 10),
+    ]
     STRINGS = [
         ("strlen", "bpf_strlen of 16 bytes"),
         ("strlen_256", "bpf_strlen of 256 bytes"),
@@ -405,6 +418,27 @@ class Gates:
             yield Table("Instructions of an interrupt, sorted", ["program", "module", "instructions"],
                         [[p, s, ", ".join(f"{x:.1f}" for x in sorted(got[s, p]))]
                          for p in ("confined", "unconfined") for s in ("off", "on")])
+
+    def shares(self):
+        """What is added to a run, by what it is for: enter and exit, gates, copies and
+        accesses to loans each as single things have it, the others the rest."""
+        def added(program, packet="64"):
+            return self.run["on", program, packet] - self.run["off", program, packet]
+        if ("on", "copy_some", "get") not in self.run:
+            return
+        ends = added("empty")
+        gate = (added("helpers") - ends) / 10
+        loan = (added("loan_value_10") - added("loan_1")) / 10
+        rows = []
+        for what, program, packet, copied, gates, loans in self.SHARES:
+            copies = added(*copied) - ends if copied else 0
+            whole = added(program, packet)
+            rest = whole - ends - copies - gates * gate - loans * loan
+            rows.append([what, *(show(n, 0) for n in (whole, ends, copies, gates * gate, loans * loan, rest)),
+                         show(round(self.writes["on", program, packet]))])
+        yield Table("Where the instructions that are added to a run go",
+                    ["run", "all", "enter and exit", "context and packet", "helper gates", "loans",
+                     "audits, results, and calls that need no gate", "key writes"], rows)
 
     def whole_runs(self):
         rows = [[program, packet, show(self.run["off", program, packet]), show(self.run["on", program, packet]),
@@ -612,7 +646,7 @@ def main():
     data = Data(folder)
     data.save(folder)
     gates = Gates(data)
-    parts = [*memcached(data), *control(data), *gates.tables(), *audits(data), *native(data), *system(data), *growth(data), *scale(data), *gates.whole_runs()]
+    parts = [*memcached(data), *control(data), *gates.tables(), *gates.shares(), *audits(data), *native(data), *system(data), *growth(data), *scale(data), *gates.whole_runs()]
     (folder / "report.html").write_text("\n".join(page(data.machines, parts)) + "\n")
     print(f"bench: {folder / 'report.html'}")
     missing = [kind for kind in COLUMNS if kind not in data.rows or not data.rows[kind]]

@@ -69,6 +69,7 @@ all() {
 			report "$1" "$program" "$size"
 		done
 	done
+	report "$1" copy_some get
 	rm -r "$DIR"
 	forwarder "$1"
 	local places

@@ -114,6 +114,19 @@ SEC("xdp") int copy_both(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
+/* As much is copied as for the forwarder, both ways. */
+SEC("xdp") int copy_some(struct xdp_md *ctx)
+{
+	volatile __u8 *data = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+
+	if ((void *)data + 26 > end)
+		return XDP_DROP;
+	data[0] = 0;
+	data[25] = 0;
+	return (void *)data + 98 <= end && data[97] ? XDP_TX : XDP_PASS;
+}
+
 static __always_inline int look_up(void *map, int times, int touches)
 {
 	volatile __u64 *value;
