@@ -142,6 +142,7 @@ bpftool prog loadall corpus_sub_copies.bpf.o /sys/fs/bpf/bench/sub_copies
 equal "what it copies by place it looks at" 420 "$(copied headers /sys/fs/bpf/bench/copies/copies)"
 equal "copies by place cross no gate" "0 20" "$(crossings copies/copies_headers)"
 equal "nor where the place has no more than a bound" "0 20" "$(crossings copies/copies_by_header)"
+equal "nor where the program looks further anyway" "0 20" "$(crossings copies/copies_before_accesses)"
 equal "nor where all of the packet is there" "0 20" "$(crossings sub_copies/copies_in_functions)"
 equal "but where it would have to be copied for them" "20 60" \
     "$(crossings sub_copies/copies_in_functions_alone)"

@@ -98,17 +98,34 @@ SEC("xdp") int copies_many(struct xdp_md *ctx)
 /* One byte too many, and what no packet has: the helper says what is wrong. */
 SEC("xdp") int copies_behind_the_end(struct xdp_md *ctx)
 {
-	__u32 len = packet_size(ctx);
-
 	LOAD(0, 60, bytes, 4);
 	LOAD(1, 61, bytes, 4);
 	LOAD(2, 64, bytes, 1);
 	STORE(3, 253, bytes, 4);
+	return XDP_PASS;
+}
+
+/* How far this looks is not known. */
+SEC("xdp") int copies_of_the_end(struct xdp_md *ctx)
+{
+	__u32 len = packet_size(ctx);
+
 	if (len > 64 && len < 512) {
-		LOAD(4, len - 4, bytes, 4);
-		LOAD(5, len - 3, bytes, 4);
+		LOAD(0, len - 4, bytes, 4);
+		LOAD(1, len - 3, bytes, 4);
 	}
 	return XDP_PASS;
+}
+
+/* But what it looks at there is far behind. */
+SEC("xdp") int copies_before_accesses(struct xdp_md *ctx)
+{
+	__u8 *p = packet_at(ctx, 1000, 8);
+
+	LOAD(0, 20, bytes, 20);
+	STORE(1, 30, bytes, 8);
+	result[2] = p ? *p : 0;
+	return XDP_TX;
 }
 
 SEC("xdp") int copies_from_nowhere(struct xdp_md *ctx)
@@ -198,9 +215,9 @@ SEC("xdp.frags") int copies_of_frags(struct xdp_md *ctx)
 {
 	__u32 len = bpf_xdp_get_buff_len(ctx);
 
-	LOAD(0, 900, bytes, 64);
-	STORE(1, 950, bytes, 8);
-	LOAD(2, 940, bytes + 64, 40);
+	LOAD(0, 400, bytes, 64);
+	STORE(1, 450, bytes, 8);
+	LOAD(2, 440, bytes + 64, 40);
 	if (len > 4000)
 		LOAD(3, 8, bytes + 104, 90);
 	return XDP_TX;

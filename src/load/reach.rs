@@ -22,7 +22,7 @@ pub(super) struct Use {
     pub(super) copies_out: bool,
     /// and into it.
     pub(super) copies_into: bool,
-    /// Where, of those that are known to be at the same place each time or of the same length.
+    /// What is known of each, in their order; nothing of any where all of the packet is there.
     places: KVVec<Place>,
 }
 
@@ -41,7 +41,7 @@ impl Use {
             id::XDP_STORE_BYTES if self.copies_into => true,
             _ => return None,
         };
-        let place = self.places.iter().find(|place| place.index == index);
+        let place = number_of(&self.places, index).and_then(|number| self.places.get(number));
         Some(Packet {
             stores,
             data: XDP_BUFF.data,
@@ -52,9 +52,17 @@ impl Use {
     }
 }
 
+/// Which one of `places` is that of the call at `index`.
+fn number_of(places: &[Place], index: usize) -> Option<usize> {
+    places
+        .binary_search_by_key(&index, |place| place.index)
+        .ok()
+}
+
 /// Calls that copy by place do so without a gate in a program that sees no more bytes of its
-/// packet by that. More would take as long to be copied, for every run.
-const NEAR: u32 = 1024;
+/// packet by that, or sees them anyway. More would take as long to be copied, for every run, as
+/// a call takes through the gate.
+const NEAR: u32 = 512;
 
 /// What the program does with its packet.
 pub(super) fn use_of(known: &Knowledge, helpers: &Helpers, facts: &Facts) -> Result<Use, Reason> {
@@ -78,8 +86,26 @@ pub(super) fn use_of(known: &Knowledge, helpers: &Helpers, facts: &Facts) -> Res
         return Ok(found);
     }
     let mut places = KVVec::new();
+    for index in 0..known.insns().len() {
+        let helper = facts_of(known, helpers, index).helper;
+        if matches!(helper, Some(id::XDP_LOAD_BYTES | id::XDP_STORE_BYTES)) {
+            let place = Place {
+                index,
+                at: None,
+                len: None,
+            };
+            places
+                .push(place, GFP_KERNEL)
+                .map_err(|_| Reason::NoMemory)?;
+        }
+    }
     let reach = reach_of(known, helpers, facts, true, Some(&mut places))?;
-    if reach.sees <= NEAR {
+    let anyway = if facts.reads_data() {
+        found.reach.sees
+    } else {
+        0
+    };
+    if reach.sees <= anyway.max(NEAR) {
         found = Use {
             reach,
             copies_out: out,
@@ -97,7 +123,7 @@ fn reach_of(
     helpers: &Helpers,
     facts: &Facts,
     looks: bool,
-    copies: Option<&mut KVVec<Place>>,
+    copies: Option<&mut [Place]>,
 ) -> Result<Reach, Reason> {
     let insns = known.insns();
     let mut places = zeros(insns.len())?;
@@ -114,12 +140,8 @@ fn reach_of(
         known,
         helpers,
         copies,
-        lacks_memory: false,
     };
     let found = reach::reach(insns, XDP_BUFF, &mut knows, &places, &mut states);
-    if knows.lacks_memory {
-        return Err(Reason::NoMemory);
-    }
     // The verifier has seen it write.
     let misses = facts.stores_packet() && found.writes_from >= found.writes_to;
     Ok(if misses { Reach::WHOLE } else { found })
@@ -130,8 +152,7 @@ struct Followed<'a> {
     known: &'a Knowledge,
     helpers: &'a Helpers,
     /// The calls that copy by place, if they look at the packet.
-    copies: Option<&'a mut KVVec<Place>>,
-    lacks_memory: bool,
+    copies: Option<&'a mut [Place]>,
 }
 
 impl reach::Knows for Followed<'_> {
@@ -156,18 +177,13 @@ impl reach::Knows for Followed<'_> {
     }
 
     fn hear(&mut self, index: usize, place: Option<u32>, len: Option<u32>) {
-        let Some(copies) = &mut self.copies else {
+        let Some(places) = self.copies.as_deref_mut() else {
             return;
         };
         let short = |number: Option<u32>| number.and_then(|number| u16::try_from(number).ok());
-        let heard = Place {
-            index,
-            at: short(place),
-            len: short(len),
-        };
-        match copies.iter_mut().find(|place| place.index == index) {
-            Some(place) => *place = heard,
-            None => self.lacks_memory |= copies.push(heard, GFP_KERNEL).is_err(),
+        let heard = number_of(places, index).and_then(|number| places.get_mut(number));
+        if let Some(heard) = heard {
+            (heard.at, heard.len) = (short(place), short(len));
         }
     }
 }
