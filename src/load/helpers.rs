@@ -39,9 +39,15 @@ impl HelperSet {
             .any(|id| catalog::helper(id).is_some_and(|helper| helper.calls_back))
     }
 
+    /// They, in order.
     fn iter(self) -> impl Iterator<Item = u32> {
-        let end = SET_WORDS as u32 * u64::BITS;
-        (0..end).filter(move |id| self.0[(id / 64) as usize] & (1 << (id % 64)) != 0)
+        (0u32..).zip(self.0).flat_map(|(number, mut word)| {
+            core::iter::from_fn(move || {
+                let bit = (word != 0).then(|| word.trailing_zeros())?;
+                word &= word - 1;
+                Some(number * u64::BITS + bit)
+            })
+        })
     }
 }
 
