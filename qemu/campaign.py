@@ -41,8 +41,7 @@ NO_ADDRESS = {0xd, 0xc}
 EVENTS_KEY = 1
 # Of the injections of a program that has calls, so many are of arguments.
 ARGUMENTS = 0.3
-# R1 to R5.
-ARGUMENT_REGISTERS = ["rdi", "rsi", "rdx", "rcx", "r8"]
+ARGUMENT_REGISTERS = decode.ARGUMENTS
 # What a program has addresses in but its frame pointer, where it uses it: what it does
 # not use is the kernel's still. And no address.
 OWN_REGISTERS = {*ARGUMENT_REGISTERS, "rax", "rbx", "r13", "r14", "r15"}
@@ -65,6 +64,8 @@ NUMBERS_OF_KERNEL = {"ARG_DONTCARE", "ARG_ANYTHING", "ARG_SCALAR", "ARG_PTR_TO_S
                      "ARG_CONST_ALLOC_SIZE_OR_ZERO"}
 # What an address would be a count for goes round for minutes under emulation.
 LOOPS = {"loop", "iter_num_new"}
+# Calls behind which the run goes on elsewhere, or in between.
+GO_ELSEWHERE = {"tail_call", "function", "throw"}
 NUMBERS = {"0": 0, "all ones": WORD, "sign bit of 32": 1 << 31, "sign bit of 64": 1 << 63,
            "most of an int": 0x7fffffff, "-16 of 32": 0xfffffff0, "2^40": 1 << 40,
            "another argument": None}
@@ -173,7 +174,7 @@ class Tally:
 
     def table(self):
         """In Markdown: what was stopped by region, and what became of arguments."""
-        kinds = ["load", "store", "atomic", "argument"]
+        kinds = ["load", "store", "atomic", "argument", "in a row"]
         merged = collections.Counter()
         for (region, kind, outcome), n in self.outcomes.items():
             merged[region, kind.split(":")[0], outcome] += n
@@ -184,7 +185,7 @@ class Tally:
             cells.append(merged[r, "load", "readable"])
             cells.append(sum(n for (where, _), n in self.effects.items() if where == r))
             yield f"| {r} | " + " | ".join(map(str, cells)) + " |"
-        words = sorted({k for _, k, _ in self.outcomes if k.startswith("argument")})
+        words = sorted({k for _, k, _ in self.outcomes if ": " in k})
         outcomes = ["stopped", "accepted", "not looked at"]
         if words:
             yield ""
@@ -192,7 +193,9 @@ class Tally:
             yield "|---|" + "---|" * len(outcomes)
         for word in words:
             cells = [self.count(kind=word, outcome=outcome) for outcome in outcomes]
-            yield f"| `{word.split(': ')[1]}` | " + " | ".join(map(str, cells)) + " |"
+            where, word = word.split(": ")
+            word = f"`{word}`" if where == "argument" else f"`{word}`, {where}"
+            yield f"| {word} | " + " | ".join(map(str, cells)) + " |"
 
 class Campaign(threading.Thread):
     """Injects for as long as the guest is there."""
@@ -310,7 +313,12 @@ class Campaign(threading.Thread):
                 code = debugger.read(start, size)
                 self.registers[start] = decode.registers(start, code) & OWN_REGISTERS
                 found.update({site.address: site for site in decode.sites(start, code)})
-            found = {at: site for at, site in found.items() if self.is_fit(site)}
+            for site in found.values():
+                if site.kind == "argument":
+                    site.helper, site.arguments = self.program.calls.get(
+                        site.after, (None, ["-"]))
+            found = {at: site for at, site in found.items()
+                     if self.is_fit(site) or self.behind(site)}
             debugger.ask_all([site.trap() for site in found.values()])
         self.traps, reached = dict(found), []
 
@@ -324,7 +332,8 @@ class Campaign(threading.Thread):
         with self.halted() as debugger:
             debugger.ask_all([site.restore() for site in self.traps.values()])
         self.traps = {}
-        return sorted(reached, key=lambda site: site.address)
+        reached.sort(key=lambda site: site.address)
+        return [*filter(self.is_fit, reached), *(n for site in reached for n in self.behind(site))]
 
     def hold_against_kernel(self, reached):
         """What is an address by the kernel's own prototype must not go by unlooked at:
@@ -344,10 +353,23 @@ class Campaign(threading.Thread):
     def is_fit(self, site):
         """Of the jumps out of an image some are its end, or are answered in confinement."""
         if site.kind == "argument":
-            site.helper, site.arguments = self.program.calls.get(site.after, (None, ["-"]))
             return set(site.arguments) != {"-"} and not (
                 self.control and REACHED.isdisjoint(site.arguments))
         return True
+
+    def behind(self, site):
+        """The calls in a row with one that the module can be given other arguments for.
+        Not in the control: the register stays what it is made to, for all that follows."""
+        if site.kind != "argument" or self.control:
+            return []
+        fit = []
+        for following in site.following:
+            if site.helper in (None, *GO_ELSEWHERE) or "callback" in site.arguments:
+                break
+            if positions_in_row(following):
+                fit.append(following)
+            site = following.call
+        return fit
 
     def packet_with(self, at):
         """A packet, and `at` whenever the CPU is in a trap meanwhile: it says what is to
@@ -405,16 +427,20 @@ class Campaign(threading.Thread):
         """Of those that something looks at, and now and then another. It becomes an
         address, as of an access, or a number, or what another argument is."""
         words = plan.site.arguments
-        if self.control:
+        in_row = isinstance(plan.site, decode.InRow)
+        if in_row:
+            used = positions_in_row(plan.site)
+        elif self.control:
             used = [n for n, word in enumerate(words) if word in REACHED]
         else:
             used = [n for n, word in enumerate(words) if word != "-" or dice.random() < 0.1]
         plan.position = dice.choice(used)
         plan.word = words[plan.position]
-        plan.kind = f"argument: {plan.word}"
+        plan.kind = f"{'in a row' if in_row else 'argument'}: {plan.word}"
         share = 1 if plan.site.helper in LOOPS else 0.3 if plan.word in POINTERS else 0.6
         if not self.control and dice.random() < share:
-            plan.region = dice.choice(sorted(NUMBERS))
+            plan.region = dice.choice([region for region in sorted(NUMBERS)
+                                       if not in_row or NUMBERS[region] is not None])
             plan.target = NUMBERS[plan.region]
 
     def inject_all(self, plans):
@@ -437,7 +463,7 @@ class Campaign(threading.Thread):
                 hit = True
                 last = self.inject(debugger, plan, before)
                 before = plan if plan.bytes is not None else None
-                if after and after.site is not site:
+                if after and after.site.address != site.address:
                     last.append(after.site.trap())
                     self.traps[after.site.address] = after.site
                 return last, LATER
@@ -464,7 +490,9 @@ class Campaign(threading.Thread):
         """What has to be done for it. `before` is whose target is to be looked at now."""
         site, first = plan.site, []
         self.note(plan)
-        registers = ARGUMENT_REGISTERS if plan.word else [site.index] if site.index else []
+        in_row = isinstance(site, decode.InRow)
+        registers = (decode.KEPT if in_row else ARGUMENT_REGISTERS if plan.word
+                     else [site.index] if site.index else [])
         plan.entry, answers = self.tables.entry(
             debugger, plan.target or 0, ask=[f"p{REGISTERS.index(name):x}" for name in registers],
             memory=[before.entry.read] if before else [],
@@ -482,6 +510,12 @@ class Campaign(threading.Thread):
                 plan.through = gets_through(debugger, plan, base)
                 return [site.restore()]
             return [site.restore(), write_of(site.base, base)]
+        if in_row:
+            kept = {None: 0, **dict(zip(registers, values))}
+            plan.values = [source and kept[source[0]] + source[1] & WORD
+                           for source in site.sources]
+            register, more = site.sources[plan.position]
+            return [site.restore(), write_of(register, plan.target - more & WORD)]
         plan.values = values
         if plan.target is None:
             plan.target = values[(plan.position + 1) % len(values)]
@@ -628,6 +662,17 @@ def gets_through(debugger, plan, base):
         if through:
             return True
     return False
+
+
+def positions_in_row(site):
+    """Of a call behind another: which arguments come from a register that can be changed at
+    the first call, and are looked at, by what can be told then."""
+    words, sources = site.arguments, [*site.sources, None]
+    return [n for n, word in enumerate(words)
+            if word not in ("-", "known") and sources[n] and sources[n][0]
+            and (word != "size" or sources[n - 1])
+            and (word != "memory" or sources[n + 1]
+                 or words[n + 1:n + 2] != ["size"] and site.helper not in TAKES_WORDS)]
 
 
 class Halted:

@@ -8,6 +8,9 @@ from debugger import store_of
 
 
 TRAP = b"\xeb\xfe"  # jmp to itself
+# R1 to R5; R6 to R9 and R10, which a call leaves alone.
+ARGUMENTS = ["rdi", "rsi", "rdx", "rcx", "r8"]
+KEPT = ["rbx", "r13", "r14", "r15", "rbp"]
 
 
 class Site:
@@ -62,10 +65,80 @@ class Call(Site):
         super().__init__(insn, image, "argument")
         self.after, self.size = insn.address + insn.size, 8
         self.helper = self.arguments = None
+        # Calls with nothing but moves between this one and them, which the module may make
+        # in the same stay in the kernel.
+        self.following = []
 
     @property
     def text(self):
         return f"{self.helper}({', '.join(self.arguments)})"
+
+
+class InRow(Site):
+    """A call behind others, as it is made together with them: its arguments are what the
+    first call's registers say. `sources` has, for each argument that is known, which of
+    them and how much more, or None and a number."""
+
+    def __init__(self, first, call, sources):
+        self.address, self.image, self.kind, self.begins = (
+            first.address, first.image, first.kind, first.begins)
+        self.first, self.call, self.sources = first, call, sources
+        self.after, self.size = call.after, call.size
+
+    @property
+    def helper(self):
+        return self.call.helper
+
+    @property
+    def arguments(self):
+        return self.call.arguments
+
+    @property
+    def text(self):
+        return f"{self.call.text} in a row with {self.first.text}"
+
+
+class Row:
+    """What is known of the registers as calls follow upon each other."""
+
+    def __init__(self, first):
+        self.first = first
+        # What a call leaves as it was, and what it takes.
+        self.values = {name: (name, 0) for name in KEPT}
+        self.taken = set()
+
+    def call(self, call):
+        sources = [self.values.get(name) for name in ARGUMENTS]
+        # What a call before this one has taken is its to refuse.
+        known = [source if source and source[0] not in self.taken else None for source in sources]
+        self.first.following.append(InRow(self.first, call, known))
+        self.taken |= {source[0] for source in sources if source and source[0]}
+        for name in ["rax", *ARGUMENTS]:
+            self.values.pop(name, None)
+
+    def move(self, insn):
+        """False for what is something else."""
+        if insn.mnemonic == "nop":
+            return True
+        if insn.mnemonic not in ("mov", "movabs", "add", "sub", "xor"):
+            return False
+        to, by = insn.operands
+        if to.type != x86.X86_OP_REG or by.type not in (x86.X86_OP_REG, x86.X86_OP_IMM):
+            return False
+        name = whole(insn.reg_name(to.reg))
+        of = (self.values.get(whole(insn.reg_name(by.reg))) if by.type == x86.X86_OP_REG
+              else (None, by.imm % (1 << 8 * to.size)))
+        if insn.mnemonic == "xor":
+            of = (None, 0) if by.type == x86.X86_OP_REG and by.reg == to.reg else None
+        elif insn.mnemonic in ("add", "sub"):
+            old, sign = self.values.get(name), 1 if insn.mnemonic == "add" else -1
+            of = (old[0], old[1] + sign * of[1]) if old and of and of[0] is None else None
+        if of and to.size < 8:
+            of = (None, of[1] % (1 << 32)) if of[0] is None else None
+        self.values.pop(name, None)
+        if of:
+            self.values[name] = of
+        return True
 
 
 def whole(name):
@@ -108,7 +181,7 @@ def registers(start, code):
 
 def sites(start, code):
     """Those of the image at `start`; of its jumps to elsewhere all."""
-    found = []
+    found, row = [], None
     for insn in instructions(start, code):
         for operand in insn.operands:
             if operand.type != x86.X86_OP_MEM:
@@ -118,8 +191,19 @@ def sites(start, code):
             no_base = memory.base in (0, x86.X86_REG_RIP, x86.X86_REG_RSP)
             if kind and not (no_base or memory.segment or memory.index == memory.base):
                 found.append(Access(insn, start, kind, operand))
-        if insn.mnemonic == "jmp" and insn.operands[0].type == x86.X86_OP_IMM:
-            to = insn.operands[0].imm % (1 << 64)
-            if not start <= to < start + len(code):
-                found.append(Call(insn, start))
+        if leads_out(insn, start, start + len(code)):
+            call = Call(insn, start)
+            found.append(call)
+            if row:
+                row.call(call)
+            else:
+                row = Row(call)
+        elif row and not row.move(insn):
+            row = None
     return found
+
+
+def leads_out(insn, start, end):
+    """Whether it is a jump to elsewhere."""
+    return (insn.mnemonic == "jmp" and insn.operands[0].type == x86.X86_OP_IMM
+            and not start <= insn.operands[0].imm % (1 << 64) < end)
