@@ -366,7 +366,7 @@ class Campaign(threading.Thread):
         for following in site.following:
             if site.helper in (None, *GO_ELSEWHERE) or "callback" in site.arguments:
                 break
-            if positions_in_row(following):
+            if positions_in_row(following) and (following.call.behind or not following.looks):
                 fit.append(following)
             site = following.call
         return fit
@@ -447,7 +447,8 @@ class Campaign(threading.Thread):
         """Each at one stop, at which the next one's trap is set."""
         before = None
         for plan, after in zip(plans, [*plans[1:], None]):
-            if plan.site.address not in self.traps:
+            trap = self.traps.get(plan.site.address)
+            if not trap or trap.kind == "behind":
                 with self.halted() as debugger:
                     debugger.ask_all([site.restore() for site in self.traps.values()])
                     debugger.ask(plan.site.trap())
@@ -457,13 +458,19 @@ class Campaign(threading.Thread):
             def at(debugger, site):
                 nonlocal hit, before
                 del self.traps[site.address]
-                if hit:
-                    # The run has gone on, to where the next one is to be.
+                if hit or site.kind == "behind":
+                    # The run has gone on, to where the next one is to be, or has come to where
+                    # a call returns to.
+                    plan.came |= hit and plan.may_not_come() and site.address == plan.site.after
                     return [site.restore()], LATER
                 hit = True
                 last = self.inject(debugger, plan, before)
                 before = plan if plan.bytes is not None else None
-                if after and after.site.address != site.address:
+                behind = plan.site.call.behind if plan.may_not_come() else None
+                if behind and behind.address not in self.traps:
+                    last.append(behind.trap())
+                    self.traps[behind.address] = behind
+                if after and after.site.address not in (site.address, *self.traps):
                     last.append(after.site.trap())
                     self.traps[after.site.address] = after.site
                 return last, LATER
@@ -530,6 +537,8 @@ class Campaign(threading.Thread):
                 self.report("stopped", f"{self.describe(plan)}: {ran}")
         elif self.is_stopped(plan, ran):
             outcome = "stopped"
+        elif plan.may_not_come() and not plan.came:
+            outcome = "not reached"
         elif plan.word and not self.must_stop(plan):
             outcome = "not looked at" if plan.word in ("-", "known") else "accepted"
         elif site.kind == "load" and plan.entry and plan.entry.key == EVENTS_KEY:
@@ -632,6 +641,11 @@ class Plan:
         self.bytes = self.entry = self.values = None
         # Of the control: whether the instruction did what it was made to.
         self.through = False
+        # Of a call in a row: whether it has returned.
+        self.came = False
+
+    def may_not_come(self):
+        return isinstance(self.site, decode.InRow) and self.site.looks
 
 
 def gets_through(debugger, plan, base):

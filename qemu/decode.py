@@ -65,9 +65,11 @@ class Call(Site):
         super().__init__(insn, image, "argument")
         self.after, self.size = insn.address + insn.size, 8
         self.helper = self.arguments = None
-        # Calls with nothing but moves between this one and them, which the module may make
-        # in the same stay in the kernel.
+        # Calls with nothing but moves and looks between this one and them, which the module may
+        # make in the same stay in the kernel.
         self.following = []
+        # The instruction behind it, if a trap has room there.
+        self.behind = None
 
     @property
     def text(self):
@@ -77,12 +79,13 @@ class Call(Site):
 class InRow(Site):
     """A call behind others, as it is made together with them: its arguments are what the
     first call's registers say. `sources` has, for each argument that is known, which of
-    them and how much more, or None and a number."""
+    them and how much more, or None and a number. `looks`: it comes, or not, by what a call
+    before it has returned."""
 
-    def __init__(self, first, call, sources):
+    def __init__(self, first, call, sources, looks):
         self.address, self.image, self.kind, self.begins = (
             first.address, first.image, first.kind, first.begins)
-        self.first, self.call, self.sources = first, call, sources
+        self.first, self.call, self.sources, self.looks = first, call, sources, looks
         self.after, self.size = call.after, call.size
 
     @property
@@ -106,19 +109,23 @@ class Row:
         # What a call leaves as it was, and what it takes.
         self.values = {name: (name, 0) for name in KEPT}
         self.taken = set()
+        self.looks = False
 
     def call(self, call):
         sources = [self.values.get(name) for name in ARGUMENTS]
         # What a call before this one has taken is its to refuse.
         known = [source if source and source[0] not in self.taken else None for source in sources]
-        self.first.following.append(InRow(self.first, call, known))
+        self.first.following.append(InRow(self.first, call, known, self.looks))
         self.taken |= {source[0] for source in sources if source and source[0]}
         for name in ["rax", *ARGUMENTS]:
             self.values.pop(name, None)
 
     def move(self, insn):
         """False for what is something else."""
-        if insn.mnemonic == "nop":
+        if insn.mnemonic in ("nop", "test", "cmp"):
+            return all(operand.type != x86.X86_OP_MEM for operand in insn.operands)
+        if insn.mnemonic in ("je", "jne"):
+            self.looks = True
             return True
         if insn.mnemonic not in ("mov", "movabs", "add", "sub", "xor"):
             return False
@@ -181,8 +188,11 @@ def registers(start, code):
 
 def sites(start, code):
     """Those of the image at `start`; of its jumps to elsewhere all."""
-    found, row = [], None
+    found, row, call = [], None, None
     for insn in instructions(start, code):
+        if call and insn.size >= len(TRAP):
+            call.behind = Site(insn, start, "behind")
+        call = None
         for operand in insn.operands:
             if operand.type != x86.X86_OP_MEM:
                 continue

@@ -283,6 +283,7 @@ class Gates:
     ]
     MORE_MAPS = [
         ("ports", "look-up in a device map"),
+        ("ports_row", "the same, ten with nothing between them but a look at what was found"),
         ("ports_hash", "look-up in one by hash"),
         ("outer", "look-up in an array of maps"),
         ("outer_hash", "look-up in a hash map of maps"),

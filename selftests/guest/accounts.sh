@@ -116,7 +116,7 @@ equal "a redirect that the program ends with crosses it once" "10 20" "$(crossin
 equal "one that it looks at crosses it there and back" "10 40" "$(crossings redirect_then)"
 bpftool prog loadall corpus_next_call.bpf.o /sys/fs/bpf/bench/next
 for case in "pushes 40 40" "of_result 30 40" "sections 70 40" "dynptr 30 40" \
-    "behind_resize 20 40" "is_last 20 20"; do
+    "behind_resize 20 40" "is_last 20 20" "in_found 20 40" "in_none 10 40"; do
     read -r program calls writes <<<"$case"
     equal "calls with nothing between them cross it once there and back ($program)" \
         "$calls $writes" "$(crossings "next/next_$program")"

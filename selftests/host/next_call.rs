@@ -13,7 +13,7 @@ mod machine;
 #[allow(dead_code)]
 mod program;
 
-use bailey::pure::insn::{alu, Insn, REG_FP};
+use bailey::pure::insn::{alu, class, jmp, Insn, K, REG_FP};
 use bailey::pure::rewrite::NextCall;
 use machine::{Machine, STACK_TOP};
 use proptest::prelude::*;
@@ -42,18 +42,40 @@ fn moves() -> impl Strategy<Value = Vec<Insn>> {
     ]
 }
 
+/// A look at a register, at what it is or something else; who jumps there jumps over all.
+fn look() -> impl Strategy<Value = Insn> {
+    let register = prop_oneof![Just(0u8), 6u8..=REG_FP];
+    let number = prop_oneof![
+        Just(0),
+        Just(6),
+        Just(7),
+        Just(RESULT as i32),
+        Just(i32::MIN),
+        any::<i32>()
+    ];
+    let class = prop_oneof![Just(class::JMP), Just(class::JMP32)];
+    let op = prop_oneof![Just(jmp::JEQ), Just(jmp::JNE)];
+    (register, number, class, op)
+        .prop_map(|(dst, imm, class, op)| Insn::new(class | op | K, dst, 0, ELSEWHERE, imm))
+}
+
+/// Far behind everything.
+const ELSEWHERE: i16 = 1000;
+
 /// These, and whatever else.
 fn anything() -> impl Strategy<Value = Vec<Insn>> {
     let other = generated::arithmetic(0..10).prop_map(|insn| vec![insn]);
-    prop_oneof![8 => moves(), 1 => other, 1 => generated::any_insn()]
+    let look = look().prop_map(|insn| vec![insn]);
+    prop_oneof![16 => moves(), 2 => other, 2 => generated::any_insn(), 1 => look]
 }
 
 fn joined(parts: Vec<Vec<Insn>>) -> Vec<Insn> {
     parts.into_iter().flatten().collect()
 }
 
-/// R0 to R9 as the interpreter leaves them; `None` if it stumbles or goes elsewhere.
-fn ran(insns: &[Insn]) -> Option<[u64; 10]> {
+/// R0 to R9 as the interpreter leaves them, and whether it came to the end and not elsewhere;
+/// `None` if it stumbles.
+fn ran(insns: &[Insn]) -> Option<([u64; 10], bool)> {
     let mut machine = Machine::image(insns, 0);
     for (number, value) in [
         (0, RESULT),
@@ -69,19 +91,25 @@ fn ran(insns: &[Insn]) -> Option<[u64; 10]> {
         assert_eq!(machine.step().ok()?, None);
         assert!(machine.pc > before);
     }
-    Some(core::array::from_fn(|number| machine.regs[number]))
+    let registers = core::array::from_fn(|number| machine.regs[number]);
+    Some((registers, machine.pc == insns.len()))
 }
 
 /// `count`: of how many arguments the second call has.
 fn judge(insns: &[Insn], count: usize, next: &NextCall) {
-    let after = ran(insns).expect("moves alone");
+    let (after, comes) = ran(insns).expect("moves alone");
+    assert_eq!(next.comes(RESULT, STACK_TOP, &KEPT), comes, "{insns:?}");
+    if !comes {
+        return;
+    }
     let (mut args, mut kept) = ([JUNK; 5], KEPT);
     let changes = next.moves(RESULT, STACK_TOP, &mut args, &mut kept);
     let is_set = |reg: usize| {
         let mut insns = insns.iter();
         let mut is_set = false;
         while let Some(insn) = insns.next() {
-            is_set |= *insn != Insn::ja(0) && usize::from(insn.dst()) == reg;
+            let is_jump = matches!(insn.class(), class::JMP | class::JMP32);
+            is_set |= !is_jump && usize::from(insn.dst()) == reg;
             if insn.is_ld_imm64() {
                 insns.next();
             }
@@ -109,6 +137,17 @@ proptest! {
         let insns = joined(parts);
         let next = NextCall::between(&insns, count).expect("moves alone");
         judge(&insns, count, &next);
+    }
+
+    #[test]
+    fn a_look_is_followed(
+        before in prop::collection::vec(moves(), 0..6),
+        look in look(),
+        after in prop::collection::vec(moves(), 0..6),
+    ) {
+        let insns = [joined(before), vec![look], joined(after)].concat();
+        let next = NextCall::between(&insns, 5).expect("moves and a look");
+        judge(&insns, 5, &next);
     }
 
     #[test]

@@ -68,9 +68,11 @@ SEC("xdp") int fill(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
-/* STATEMENTS, which leave what they have found in `found`, so many times. */
-#define TIMES(times, ...)                                                                          \
+/* Statements, which leave what they have found in `found`, so many times, with another between
+ * each two. */
+#define TIMES(times, separator, ...)                                                                          \
 	{                                                                                          \
+		volatile __u64 between __attribute__((unused));                                    \
 		__u64 value __attribute__((unused));                                               \
 		__u32 key __attribute__((unused)) = 0;                                             \
                                                                                                    \
@@ -80,15 +82,18 @@ SEC("xdp") int fill(struct xdp_md *ctx)
 			__VA_ARGS__;                                                               \
 			if (!found)                                                                \
 				return XDP_DROP;                                                   \
-			barrier();                                                                 \
+			separator;                                                                 \
 		}                                                                                  \
 		return XDP_PASS;                                                                   \
 	}
-#define PROGRAMS(name, ...)                                                                        \
-	SEC("xdp") int name##_1(struct xdp_md *ctx) TIMES(1, __VA_ARGS__)                          \
-	SEC("xdp") int name##_10(struct xdp_md *ctx) TIMES(10, __VA_ARGS__)
+#define PROGRAMS_WITH(separator, name, ...)                                                        \
+	SEC("xdp") int name##_1(struct xdp_md *ctx) TIMES(1, separator, __VA_ARGS__)               \
+	SEC("xdp") int name##_10(struct xdp_md *ctx) TIMES(10, separator, __VA_ARGS__)
+/* A store, without which some would cross the gate together. */
+#define PROGRAMS(...) PROGRAMS_WITH(between = i, __VA_ARGS__)
 
 PROGRAMS(ports, found = bpf_map_lookup_elem(&ports, &key))
+PROGRAMS_WITH(barrier(), ports_row, found = bpf_map_lookup_elem(&ports, &key))
 PROGRAMS(ports_hash, found = bpf_map_lookup_elem(&ports_hash, &key))
 PROGRAMS(outer, found = bpf_map_lookup_elem(&outer, &key))
 PROGRAMS(outer_hash, found = bpf_map_lookup_elem(&outer_hash, &key))

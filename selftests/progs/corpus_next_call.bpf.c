@@ -218,4 +218,83 @@ SEC("xdp") int next_tail_call(struct xdp_md *ctx)
 	return XDP_ABORTED;
 }
 
+struct inner {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 4);
+	__type(key, __u32);
+	__type(value, __u64);
+} inner SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__array(values, struct inner);
+} outer SEC(".maps") = {
+	.values = { [1] = &inner },
+};
+
+/* The second has what the first has found, if it has found something. */
+SEC("xdp") int next_in_found(struct xdp_md *ctx)
+{
+	__u32 one = 1;
+	__u64 *value;
+	void *found;
+
+	found = bpf_map_lookup_elem(&outer, &one);
+	if (!found)
+		return XDP_ABORTED;
+	value = bpf_map_lookup_elem(found, &one);
+	if (!value)
+		return XDP_ABORTED;
+	result[0] = ++*value;
+	return XDP_PASS;
+}
+
+/* It finds none. */
+SEC("xdp") int next_in_none(struct xdp_md *ctx)
+{
+	__u32 zero = 0;
+	__u64 *value;
+	void *found;
+
+	found = bpf_map_lookup_elem(&outer, &zero);
+	if (!found)
+		return XDP_TX;
+	value = bpf_map_lookup_elem(found, &zero);
+	return value ? XDP_PASS : XDP_DROP;
+}
+
+/* The third comes if the second has not failed; it fails at the third run of the three. */
+SEC("xdp") NAKED int next_if_well(void)
+{
+	asm volatile("r6 = 5\n"
+		     "*(u64 *)(r10 - 8) = r6\n"
+		     "r1 = %[queue] ll\n"
+		     "r2 = r10\n"
+		     "r2 += -16\n"
+		     "call 88\n" /* bpf_map_pop_elem */
+		     "r1 = %[stack] ll\n"
+		     "r2 = r10\n"
+		     "r2 += -8\n"
+		     "r3 = 0\n"
+		     "r7 = r6\n"
+		     "call 87\n" /* bpf_map_push_elem */
+		     "r8 = r0\n"
+		     "r6 = 1\n"
+		     "if w8 != 0 goto 1f\n"
+		     "r6 = 2\n"
+		     "r1 = %[stack] ll\n"
+		     "r2 = r10\n"
+		     "r2 += -8\n"
+		     "r3 = 0\n"
+		     "call 87\n"
+		     "r7 += 1\n"
+		     "1:\n"
+		     "r6 <<= 8\n"
+		     "r6 += r7\n"
+		     "r0 = r6\n"
+		     "exit\n" ::[queue] "i"(&queue), [stack] "i"(&stack));
+}
+
 char _license[] SEC("license") = "GPL";

@@ -55,50 +55,44 @@ fn stop(run: &mut Run, site: &b::bailey_site, refused: &Refused) -> u64 {
 }
 
 /// Makes the call of `site`, then `next`, with what the moves between them leave, and those
-/// that are behind that. Returns R0 of the last.
+/// that are behind that, as far as they come. Returns R0 of the last.
 #[inline(never)]
 fn in_a_row(run: &mut Run, site: &b::bailey_site, next: &NextSite, regs: &mut Registers) -> u64 {
-    let (mut site, mut next) = (site, next);
-    let (mut plain, mut changed) = (next.follows_plain, false);
+    let (mut site, mut plain, mut changed) = (site, next.follows_plain, false);
+    let mut next = Some(next);
     loop {
         let result = match one_of_row(run, site, plain, regs) {
             Ok(result) => result,
             Err(refused) => return stop(run, site, &refused),
         };
+        if site.effects & effect::LAST != 0 {
+            run.raw.action = b::BAILEY_END;
+        }
         // A call that ends the run, or has it go on elsewhere, is the last one.
         if run.raw.action != b::BAILEY_GO_ON {
             return result;
         }
         let frame = run.raw.dom_rbp;
-        changed |= next
-            .call
-            .moves(result, frame, &mut regs.args, &mut regs.kept);
-        if next.follows_lock {
+        let Some(comes) = next.filter(|next| next.call.comes(result, frame, &regs.kept)) else {
+            if changed {
+                function::return_with(run, &regs.kept);
+            }
+            return result;
+        };
+        let moved = &comes.call;
+        changed |= moved.moves(result, frame, &mut regs.args, &mut regs.kept);
+        if comes.follows_lock {
             // SAFETY: reads the flags.
             run.raw.flags = unsafe { b::bailey_flags() };
         }
-        plain = next.is_plain;
-        run.raw.site = next.site(run.image());
+        plain = comes.is_plain;
+        run.raw.site = comes.site(run.image());
         // SAFETY: a site of the image, whose table lives as long as the program.
         site = unsafe { &*run.raw.site };
         // SAFETY: the program's own counter; preemption is off in a run.
         unsafe { b::bailey_count_once(site.calls) };
-        let Some(behind) = NextSite::behind(run.image(), site) else {
-            break;
-        };
-        next = behind;
+        next = NextSite::behind(run.image(), site);
     }
-    let result = match one_of_row(run, site, plain, regs) {
-        Ok(result) => result,
-        Err(refused) => return stop(run, site, &refused),
-    };
-    if site.effects & effect::LAST != 0 {
-        run.raw.action = b::BAILEY_END;
-    }
-    if changed && run.raw.action == b::BAILEY_GO_ON {
-        function::return_with(run, &regs.kept);
-    }
-    result
 }
 
 /// As the gate itself makes a call that is not audited, or as one that is.
@@ -110,7 +104,7 @@ fn one_of_row(
     regs: &mut Registers,
 ) -> Audited<u64> {
     if !plain || !run.interrupts() {
-        return call_in_row(run, site, regs);
+        return call(run, site, &mut regs.args, &regs.kept);
     }
     if site.map != 0 {
         regs.args[0] = site.map;
@@ -129,13 +123,6 @@ struct Registers {
 
 /// R6 to R9: where a program keeps pointers over a call, beside its stack.
 pub(super) type Kept = [u64; 4];
-
-/// The same as [`call`] where it is one of several: so that it is part of the gate's own way
-/// where it is the only one, which saves some 25 instructions there.
-#[inline(never)]
-fn call_in_row(run: &mut Run, site: &b::bailey_site, regs: &mut Registers) -> Audited<u64> {
-    call(run, site, &mut regs.args, &regs.kept)
-}
 
 #[inline(always)]
 fn call(run: &mut Run, site: &b::bailey_site, args: &mut [u64; 5], kept: &Kept) -> Audited<u64> {

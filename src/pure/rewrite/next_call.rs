@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What lies between two calls, if it is nothing but moves: then both can be made in one
-//! stay in the kernel, which saves two writes of the key.
+//! stay in the kernel, which saves two writes of the key. One look whether a register is a
+//! number, such as 0, may be among them: if that leads elsewhere, the second call is not
+//! made.
 //!
 //! What the moves leave in each register is written down as a sum of a number and one
 //! thing that is known when the first call has been made. The instructions themselves
-//! stay: whoever jumps between the calls still finds them.
+//! stay: whoever jumps between the calls, or goes elsewhere there, still finds them.
 
-use super::super::insn::{alu, class, Insn, K, REG_0, REG_1, REG_FP, X};
+use super::super::insn::{alu, class, jmp, Insn, K, REG_0, REG_1, REG_FP, X};
 
 /// Where a register's value comes from: a place in what [`NextCall::moves`] adds to.
 type Source = u8;
@@ -75,6 +77,38 @@ pub const ARGS: usize = 5;
 /// See [`ARGS`].
 pub const KEPT: usize = 4;
 
+/// A look at a register, behind which the second call comes or does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Look {
+    value: Value,
+    number: u64,
+    /// It comes if the value is the number; else, if it is not.
+    comes_if_equal: bool,
+}
+
+impl Look {
+    /// What a conditional jump looks at; behind it the program goes on if it does not jump.
+    fn of(insn: &Insn, registers: &Registers) -> Option<Self> {
+        let number = i64::from(insn.imm) as u64;
+        let value = registers.get(insn.dst())?;
+        let (value, number) = match insn.class() {
+            class::JMP => (value, number),
+            class::JMP32 => (value.low(), number & u64::from(u32::MAX)),
+            _ => return None,
+        };
+        let comes_if_equal = match (insn.op(), insn.code & X) {
+            (jmp::JEQ, K) => false,
+            (jmp::JNE, K) => true,
+            _ => return None,
+        };
+        Some(Self {
+            value,
+            number,
+            comes_if_equal,
+        })
+    }
+}
+
 /// R1 to R9 as the second call finds them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NextCall {
@@ -84,6 +118,7 @@ pub struct NextCall {
     /// R6 to R9.
     kept: [Value; KEPT],
     changes: bool,
+    look: Option<Look>,
 }
 
 /// What is known of R0 to R9. A call leaves nothing in R1 to R5.
@@ -140,10 +175,17 @@ impl NextCall {
             args: [None; ARGS],
             kept: before,
         };
+        let mut look = None;
         let mut insns = insns.iter();
         while let Some(insn) = insns.next() {
             if *insn == Insn::ja(0) {
                 continue;
+            }
+            if matches!(insn.class(), class::JMP | class::JMP32) {
+                match look.replace(Look::of(insn, &registers)?) {
+                    None => continue,
+                    Some(_) => return None,
+                }
             }
             // A map's address, or that of a value in one, is there by now; a function's is not.
             let value = if insn.is_ld_imm64() && !insn.is_pseudo_func() {
@@ -160,6 +202,17 @@ impl NextCall {
             count,
             kept: registers.kept,
             changes: registers.kept != before,
+            look,
+        })
+    }
+
+    /// Whether the second call comes at all, when `result` is what the first has returned and
+    /// `kept` are R6 to R9.
+    #[inline(always)]
+    pub fn comes(&self, result: u64, frame: u64, kept: &[u64; KEPT]) -> bool {
+        self.look.is_none_or(|look| {
+            let is_number = look.value.resolve(&sources(result, frame, kept)) == look.number;
+            is_number == look.comes_if_equal
         })
     }
 
@@ -173,7 +226,7 @@ impl NextCall {
         args: &mut [u64; ARGS],
         kept: &mut [u64; KEPT],
     ) -> bool {
-        let sources = [0, result, frame, kept[0], kept[1], kept[2], kept[3], 0];
+        let sources = sources(result, frame, kept);
         for (arg, value) in args.iter_mut().zip(&self.args).take(self.count) {
             *arg = value.resolve(&sources);
         }
@@ -184,6 +237,12 @@ impl NextCall {
         }
         self.changes
     }
+}
+
+/// What [`Value`]s are sums with.
+#[inline(always)]
+fn sources(result: u64, frame: u64, kept: &[u64; KEPT]) -> [u64; SOURCES] {
+    [0, result, frame, kept[0], kept[1], kept[2], kept[3], 0]
 }
 
 /// What a move, or a sum with a number, leaves in its register.
@@ -209,7 +268,7 @@ fn result_of(insn: &Insn, registers: &Registers) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::insn::{jmp, size};
+    use super::super::super::insn::size;
     use super::*;
 
     const KEPT_BEFORE: [u64; KEPT] = [6, (7 << 32) | 7, 8, 9];
@@ -264,14 +323,59 @@ mod tests {
     }
 
     #[test]
+    fn a_look_says_whether_the_call_comes() {
+        let narrow = |op, imm| Insn::new(class::JMP32 | op | K, 8, 0, 3, imm);
+        // Of a register that the result is in, with a number more.
+        let copies = [Insn::mov64_reg(8, 0), Insn::alu64_imm(alu::ADD, 8, 1)];
+        let cases: &[(Insn, u64, bool)] = &[
+            (Insn::jmp_imm(jmp::JEQ, 0, 0, 3), 0, false),
+            (Insn::jmp_imm(jmp::JEQ, 0, 0, 3), 1, true),
+            (Insn::jmp_imm(jmp::JEQ, 0, 0, 3), 1 << 32, true),
+            (Insn::jmp_imm(jmp::JNE, 0, 0, 3), 0, true),
+            (Insn::jmp_imm(jmp::JNE, 0, 0, 3), 1 << 63, false),
+            (Insn::jmp_imm(jmp::JEQ, 0, -1, 3), u64::MAX, false),
+            (Insn::jmp_imm(jmp::JEQ, 0, -1, 3), 0xffff_ffff, true),
+            (Insn::jmp_imm(jmp::JEQ, 8, 8, 3), 7, false),
+            (narrow(jmp::JEQ, -1), 0xffff_fffe, false),
+            (narrow(jmp::JEQ, 0), 0xffff_ffff, false),
+            (narrow(jmp::JEQ, 0), 0, true),
+            (narrow(jmp::JNE, 1), 5 << 32, true),
+            (Insn::jmp_imm(jmp::JNE, 7, 7, 3), 0, false),
+            (Insn::jmp_imm(jmp::JEQ, REG_FP, 0, 3), 0, true),
+        ];
+        for &(look, result, comes) in cases {
+            // What is moved behind it does not matter.
+            let between = [copies[0], copies[1], look, Insn::mov64_imm(8, 0)];
+            let next = NextCall::between(&between, 0).unwrap_or_default();
+            assert!(next.look.is_some(), "{look:?}");
+            assert_eq!(
+                next.comes(result, FRAME_AT, &KEPT_BEFORE),
+                comes,
+                "{look:?} {result:x}"
+            );
+        }
+        let always = NextCall::between(&copies, 0).unwrap_or_default();
+        assert!(always.comes(0, FRAME_AT, &KEPT_BEFORE));
+    }
+
+    #[test]
     fn what_is_more_than_a_move_is_not_nothing() {
         let [mut function, high] = Insn::ld_imm64(2, 5);
         function = Insn::new(function.code, 2, 4, 0, 5);
         let cases: &[&[Insn]] = &[
             &[Insn::ldx(size::W, 1, REG_FP, -4)],
             &[Insn::st(size::W, REG_FP, -4, 0)],
-            &[Insn::jmp_imm(jmp::JEQ, 0, 0, 0)],
             &[Insn::ja(1)],
+            // A look at more than whether it is a number, at two, at what a call has left nothing
+            // in, and a second look.
+            &[Insn::jmp_imm(jmp::JGT, 0, 0, 3)],
+            &[Insn::jmp_imm(jmp::JSET, 0, 1, 3)],
+            &[Insn::jmp_reg(jmp::JEQ, 0, 6, 3)],
+            &[Insn::jmp_imm(jmp::JEQ, 1, 0, 3)],
+            &[
+                Insn::jmp_imm(jmp::JEQ, 0, 0, 3),
+                Insn::jmp_imm(jmp::JEQ, 6, 0, 3),
+            ],
             &[Insn::exit()],
             &[Insn::call(1)],
             &[Insn::alu64_reg(alu::ADD, 6, 0)],
