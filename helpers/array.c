@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Arrays and hash maps with values for each CPU on pages of their own
- * (src/domain/arrays.rs, src/domain/front.rs, src/domain/pieces.rs).
+ * Arrays with values for each CPU on pages of their own (src/domain/arrays.rs,
+ * src/domain/pieces.rs).
  */
 #include <linux/bpf.h>
 #include <linux/btf.h>
@@ -9,11 +9,6 @@
 #include <linux/mm.h>
 #include <linux/percpu.h>
 #include "shims.h"
-
-/* Filled once by init (src/domain/front.rs). */
-struct bpf_map_ops bailey_front_ops __ro_after_init;
-struct bpf_iter_seq_info bailey_front_seq_info __ro_after_init;
-const struct bpf_map_ops *bailey_htab_percpu_map_ops __ro_after_init;
 
 static_assert(BAILEY_PER_CPU_PIECE == PCPU_MIN_UNIT_SIZE);
 static_assert(BAILEY_PER_CPU_PIECE % PAGE_SIZE == 0);

@@ -4,8 +4,7 @@
  * that are redirected: ftrace sets the instruction pointer to ours, which does
  * the work (it may sleep there) and calls the original. bpf_jit_free and
  * bpf_map_meta_free only tell that something is being freed, bpf_map_fd_get_ptr and
- * bpf_map_fd_put_ptr that a map goes into another or comes out. bpf_percpu_hash_copy and
- * bpf_percpu_hash_update may get another map.
+ * bpf_map_fd_put_ptr that a map goes into another or comes out.
  */
 #include <linux/bpf.h>
 #include <linux/ftrace.h>
@@ -54,6 +53,10 @@ REDIRECT(int, security_bpf_map_create,
 REDIRECT(struct bpf_map *, bpf_map_meta_alloc, (int fd), (fd))
 REDIRECT(bool, bpf_map_meta_equal, (const struct bpf_map *meta, const struct bpf_map *map),
 	 (meta, map))
+REDIRECT(int, bpf_percpu_hash_copy, (struct bpf_map *map, void *key, void *value, u64 flags),
+	 (map, key, value, flags))
+REDIRECT(int, bpf_percpu_hash_update, (struct bpf_map *map, void *key, void *value, u64 flags),
+	 (map, key, value, flags))
 
 static void redirected_htab_map_free(struct bpf_map *map)
 {
@@ -91,21 +94,6 @@ static void notrace inner_changed(unsigned long ip, unsigned long parent_ip,
 	bailey_inner_changed();
 }
 
-/*
- * What user space does with values for each CPU goes by the type of the map, not by its
- * operations. Of a front it is done to the map behind. Nothing is called here that could come
- * back.
- */
-static void notrace put_behind(unsigned long ip, unsigned long parent_ip,
-			       struct ftrace_ops *ops, struct ftrace_regs *fregs)
-{
-	struct pt_regs *regs = ftrace_get_regs(fregs);
-	struct bpf_map *map = (struct bpf_map *)regs->di;
-
-	if (map->ops == &bailey_front_ops)
-		regs->di = (unsigned long)container_of(map, struct bailey_front, map)->behind;
-}
-
 static void notrace meta_freed(unsigned long ip, unsigned long parent_ip,
 			       struct ftrace_ops *ops, struct ftrace_regs *fregs)
 {
@@ -120,7 +108,7 @@ static void notrace flushes(unsigned long ip, unsigned long parent_ip,
 }
 
 /* Called whatever else is being traced. */
-#define BEHIND (FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_RECURSION | FTRACE_OPS_FL_PERMANENT)
+#define TOLD (FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_RECURSION | FTRACE_OPS_FL_PERMANENT)
 #define REDIRECTED (FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_PERMANENT)
 
 static struct hook {
@@ -152,8 +140,10 @@ static struct hook {
 	  { .func = redirect, .flags = REDIRECTED, .private = redirected_bpf_map_meta_alloc } },
 	{ "bpf_map_meta_equal",
 	  { .func = redirect, .flags = REDIRECTED, .private = redirected_bpf_map_meta_equal } },
-	{ "bpf_percpu_hash_copy", { .func = put_behind, .flags = BEHIND } },
-	{ "bpf_percpu_hash_update", { .func = put_behind, .flags = BEHIND } },
+	{ "bpf_percpu_hash_copy",
+	  { .func = redirect, .flags = REDIRECTED, .private = redirected_bpf_percpu_hash_copy } },
+	{ "bpf_percpu_hash_update",
+	  { .func = redirect, .flags = REDIRECTED, .private = redirected_bpf_percpu_hash_update } },
 	{ "bpf_map_meta_free",
 	  { .func = meta_freed, .flags = FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_PERMANENT } },
 	{ "bpf_map_fd_get_ptr", { .func = inner_changed, .flags = FTRACE_OPS_FL_PERMANENT } },
@@ -185,7 +175,7 @@ static int hook(struct ftrace_ops *ops, const char *symbol)
  * The kernel frees pages of an arena behind this flush, of just their addresses. Hooked
  * only as long as a domain sees an arena.
  */
-static struct ftrace_ops flush_ops = { .func = flushes, .flags = BEHIND };
+static struct ftrace_ops flush_ops = { .func = flushes, .flags = TOLD };
 
 int bailey_hook_flushes(int on)
 {

@@ -67,6 +67,10 @@ KSYM(struct vm_struct *, __get_vm_area_node,
      (size, align, shift, flags, start, end, node, gfp, caller))
 KSYM(struct bpf_map *, array_map_alloc, (union bpf_attr *attr), (attr))
 KSYM(void, array_map_free, (struct bpf_map *map), (map))
+KSYM(int, bpf_percpu_hash_copy, (struct bpf_map *map, void *key, void *value, u64 flags),
+     (map, key, value, flags))
+KSYM(int, bpf_percpu_hash_update, (struct bpf_map *map, void *key, void *value, u64 flags),
+     (map, key, value, flags))
 KSYM(struct bpf_map *, htab_map_alloc, (union bpf_attr *attr), (attr))
 KSYM(void, htab_map_free, (struct bpf_map *map), (map))
 KSYM(void, trie_free, (struct bpf_map *map), (map))

@@ -54,6 +54,8 @@ BAILEY_KSYM(struct vm_struct *, __get_vm_area_node,
 	     unsigned long start, unsigned long end, int node, gfp_t gfp, const void *caller));
 BAILEY_KSYM(struct bpf_map *, array_map_alloc, (union bpf_attr *attr));
 BAILEY_KSYM(void, array_map_free, (struct bpf_map *map));
+BAILEY_KSYM(int, bpf_percpu_hash_copy, (struct bpf_map *map, void *key, void *value, u64 flags));
+BAILEY_KSYM(int, bpf_percpu_hash_update, (struct bpf_map *map, void *key, void *value, u64 flags));
 BAILEY_KSYM(struct bpf_map *, htab_map_alloc, (union bpf_attr *attr));
 BAILEY_KSYM(void, htab_map_free, (struct bpf_map *map));
 BAILEY_KSYM(void, trie_free, (struct bpf_map *map));
@@ -143,23 +145,13 @@ int bailey_on_check_attach_target(struct bpf_verifier_log *log, const struct bpf
 /* the same, for arrays (src/domain/arrays.rs) */
 struct bpf_map *bailey_on_array_map_alloc(union bpf_attr *attr);
 void bailey_on_array_map_free(struct bpf_map *map);
-/* array.c: maps whose values each CPU has on pages of its own */
+/* array.c: arrays whose values each CPU has on pages of its own */
 enum { BAILEY_PER_CPU_PIECE = 32 << 10 };	/* the largest piece of per-CPU memory */
 u64 bailey_per_cpu_pages(const struct bpf_map *map, size_t bytes);
 void bailey_per_cpu_free(u64 memory);
 u64 *bailey_array_per_cpu_slots(struct bpf_map *map);
 void bailey_array_make_per_cpu(struct bpf_map *map, u32 value_size);
 int bailey_member_at(const char *type, const char *member);
-
-/* what the kernel sees of a map that is in front of one of its own (src/domain/front.rs) */
-struct bailey_front {
-	struct bpf_map map;
-	struct bpf_map *behind;
-};
-
-extern struct bpf_map_ops bailey_front_ops;
-extern struct bpf_iter_seq_info bailey_front_seq_info;
-extern const struct bpf_map_ops *bailey_htab_percpu_map_ops;
 
 /* the same, for stores (src/store/) */
 struct bpf_map *bailey_on_htab_map_alloc(union bpf_attr *attr);
@@ -169,10 +161,14 @@ int bailey_on_security_bpf_map_create(struct bpf_map *map, union bpf_attr *attr,
 struct bpf_map *bailey_on_bpf_map_meta_alloc(int fd);
 bool bailey_on_bpf_map_meta_equal(const struct bpf_map *meta, const struct bpf_map *map);
 void bailey_on_bpf_map_meta_free(struct bpf_map *meta);
+int bailey_on_bpf_percpu_hash_copy(struct bpf_map *map, void *key, void *value, u64 flags);
+int bailey_on_bpf_percpu_hash_update(struct bpf_map *map, void *key, void *value, u64 flags);
 
 /* store.c: what stores take from macros and inlines */
 extern struct bpf_map_ops bailey_store_ops, bailey_lru_store_ops, bailey_trie_store_ops;
+extern struct bpf_map_ops bailey_per_cpu_store_ops, bailey_lru_per_cpu_store_ops;
 extern const struct bpf_map_ops *bailey_htab_map_ops, *bailey_htab_lru_map_ops;
+extern const struct bpf_map_ops *bailey_htab_percpu_map_ops, *bailey_htab_lru_percpu_map_ops;
 extern const struct bpf_map_ops *bailey_trie_map_ops;
 extern int *bailey_btf_bpf_map_id;
 extern int bailey_stores;

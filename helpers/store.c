@@ -15,21 +15,25 @@
 /* Filled once by init (src/store/ops.rs). */
 struct bpf_map_ops bailey_store_ops __ro_after_init;
 struct bpf_map_ops bailey_lru_store_ops __ro_after_init;
+struct bpf_map_ops bailey_per_cpu_store_ops __ro_after_init;
+struct bpf_map_ops bailey_lru_per_cpu_store_ops __ro_after_init;
 struct bpf_map_ops bailey_trie_store_ops __ro_after_init;
 const struct bpf_map_ops *bailey_htab_map_ops __ro_after_init;
 const struct bpf_map_ops *bailey_htab_lru_map_ops __ro_after_init;
+const struct bpf_map_ops *bailey_htab_percpu_map_ops __ro_after_init;
+const struct bpf_map_ops *bailey_htab_lru_percpu_map_ops __ro_after_init;
 const struct bpf_map_ops *bailey_trie_map_ops __ro_after_init;
 int *bailey_btf_bpf_map_id __ro_after_init;
 
 int bailey_stores = 1;
 module_param_named(stores, bailey_stores, int, 0644);
 MODULE_PARM_DESC(stores,
-		 "1: hash maps and tries that are created get a store and per-CPU maps pages of their own, whose values isolated programs reach directly; 0: the kernel's");
+		 "1: hash maps and tries that are created get a store and per-CPU arrays pages of their own, whose values isolated programs reach directly; 0: the kernel's");
 
 unsigned int bailey_no_prealloc_mib = 16;
 module_param_named(no_prealloc_mib, bailey_no_prealloc_mib, uint, 0644);
 MODULE_PARM_DESC(no_prealloc_mib,
-		 "of maps with BPF_F_NO_PREALLOC and of tries, those get a store, or per CPU pages of their own, that take at most so many MiB with all their elements, which they have from the start; others are the kernel's");
+		 "of maps with BPF_F_NO_PREALLOC and of tries, those get a store that take at most so many MiB with all their elements, which they have from the start; others are the kernel's");
 
 static_assert(sizeof(rqspinlock_t) == sizeof(bailey_bucket_lock_t));
 

@@ -523,6 +523,41 @@ struct stress_value {
 	__u64 key, number;
 };
 
+/* Each CPU has a value of each key's: user space writes the same for all. */
+static bool local;
+
+#define MOST_CPUS 64
+
+static int put(const __u32 *key, const struct stress_value *value, __u64 flags)
+{
+	struct stress_value values[MOST_CPUS];
+
+	for (__u32 cpu = 0; cpu < cpus; cpu++)
+		values[cpu] = *value;
+	return bpf_map_update_elem(stressed, key, values, flags);
+}
+
+static int get(const __u32 *key, struct stress_value *value)
+{
+	struct stress_value values[MOST_CPUS];
+	int err;
+
+	if (!local)
+		return bpf_map_lookup_elem(stressed, key, value);
+	err = bpf_map_lookup_elem(stressed, key, values);
+	if (err)
+		return err;
+	/* What a program has put in is there on its CPU. */
+	*value = values[0];
+	for (__u32 cpu = 1; cpu < cpus; cpu++) {
+		if (*key < COMMON && !value->number)
+			*value = values[cpu];
+		if (*key >= COMMON && memcmp(value, &values[cpu], sizeof(*value)))
+			die("%u has another value on CPU %u", *key, cpu);
+	}
+	return 0;
+}
+
 static void stress_key(__u32 n, __u32 key[2])
 {
 	key[0] = prefixes ? n < COMMON ? 28 : 32 : n;
@@ -541,13 +576,13 @@ static int stress_lookup(__u32 n, struct stress_value *value)
 	int err;
 
 	stress_key(n, key);
-	err = bpf_map_lookup_elem(stressed, key, value);
+	err = get(key, value);
 	if (err || !prefixes || n < COMMON || value->key == n)
 		return err;
 	if (value->key == n >> 4)
 		return -ENOENT;
 	/* The node was used again before the value was copied: not twice in a row. */
-	err = bpf_map_lookup_elem(stressed, key, value);
+	err = get(key, value);
 	if (!err && value->key != n && value->key != n >> 4)
 		die("%u has the value of %llu", n, (unsigned long long)value->key);
 	return err || value->key == n ? err : -ENOENT;
@@ -570,7 +605,7 @@ static void *change(void *arg)
 		switch (r >> 32 & 3) {
 		case 0:
 		case 1:
-			err = bpf_map_update_elem(stressed, bytes, &value, BPF_ANY);
+			err = put(bytes, &value, BPF_ANY);
 			if (err && err != -EDEADLK && err != -ETIMEDOUT && !(forgets && err == -ENOMEM))
 				die("update of %u: %d", key, err);
 			if (mine && !err)
@@ -649,13 +684,16 @@ static int stress(const char *path, int seconds, enum bpf_map_type type, __u32 f
 	bpf_map__set_map_flags(map, flags);
 	if (bpf_object__load(object))
 		die("%s does not load", path);
-	forgets = type == LRU;
+	forgets = type == LRU || type == LRU_PER_CPU;
+	local = type == PER_CPU || type == LRU_PER_CPU;
 	prefixes = type == TRIE;
 	stressed = bpf_map__fd(map);
 	program = bpf_program__fd(bpf_object__next_program(object, NULL));
 	if (bpf_map__max_entries(map) != ENTRIES)
 		die("another number of entries");
 	cpus = libbpf_num_possible_cpus();
+	if (cpus > MOST_CPUS)
+		die("%u CPUs", cpus);
 	for (__u64 i = 0; i < THREADS; i++)
 		pthread_create(&threads[i], NULL, change, (void *)(i + 1));
 	for (int i = THREADS; i < THREADS + 2; i++)
@@ -670,19 +708,19 @@ static int stress(const char *path, int seconds, enum bpf_map_type type, __u32 f
 			die("key %u, the %u-th", key, count);
 		memcpy(bytes, next, sizeof(bytes));
 		at = bytes;
-		if (bpf_map_lookup_elem(stressed, bytes, &value) || value.key != key)
+		if (get(bytes, &value) || value.key != key)
 			die("%u has the value of %llu", key, (unsigned long long)value.key);
 	}
 	if (forgets) {
 		/* What is not there is free, on lists of at most half a CPU's share. */
 		for (key = ENTRIES; key < 3 * ENTRIES; key++) {
 			value.key = key;
-			err = bpf_map_update_elem(stressed, &key, &value, BPF_NOEXIST);
+			err = put(&key, &value, BPF_NOEXIST);
 			if (err)
 				die("no room for %u: %d", key, err);
 		}
 		for (key = 0, count = 0; key < 3 * ENTRIES; key++)
-			count += !bpf_map_lookup_elem(stressed, &key, &value) && value.key == key;
+			count += !get(&key, &value) && value.key == key;
 		if (count > ENTRIES || count < ENTRIES / 2)
 			die("%u of %u keys are there", count, ENTRIES);
 		printf("%lu steps, %lu runs, %u keys\n", steps, runs, count);
@@ -692,12 +730,12 @@ static int stress(const char *path, int seconds, enum bpf_map_type type, __u32 f
 	for (key = ENTRIES; count < ENTRIES; key++, count++) {
 		value.key = key;
 		stress_key(key, bytes);
-		err = bpf_map_update_elem(stressed, bytes, &value, BPF_NOEXIST);
+		err = put(bytes, &value, BPF_NOEXIST);
 		if (err)
 			die("the map is full with %u keys of %u: %d", count, ENTRIES, err);
 	}
 	stress_key(key, bytes);
-	err = bpf_map_update_elem(stressed, bytes, &value, BPF_NOEXIST);
+	err = put(bytes, &value, BPF_NOEXIST);
 	if (err != (prefixes ? -ENOSPC : -E2BIG))
 		die("the map takes more than %u keys: %d", ENTRIES, err);
 	printf("%lu steps, %lu runs\n", steps, runs);

@@ -86,6 +86,16 @@ unsafe extern "C" fn set_htab_percpu_map_ops(addr: usize) {
     unsafe { b::bailey_htab_percpu_map_ops = addr as *const b::bpf_map_ops };
 }
 
+/// Takes the address of `htab_lru_percpu_map_ops`, which is data and not called.
+///
+/// # Safety
+///
+/// `addr` is the address of the kernel's `htab_lru_percpu_map_ops`.
+unsafe extern "C" fn set_htab_lru_percpu_map_ops(addr: usize) {
+    // SAFETY: as above.
+    unsafe { b::bailey_htab_lru_percpu_map_ops = addr as *const b::bpf_map_ops };
+}
+
 /// Takes the address of `trie_map_ops`, which is data and not called.
 ///
 /// # Safety
@@ -173,6 +183,10 @@ static SYMBOLS: &[Symbol] = symbols! {
         "called from its hook, which gives an array's values pages of their own";
     array_map_free, b::bailey_set_array_map_free,
         "called from its hook, which tells it of that layout";
+    bpf_percpu_hash_copy, b::bailey_set_bpf_percpu_hash_copy,
+        "called from its hook, which reads values of a store that has some for each CPU";
+    bpf_percpu_hash_update, b::bailey_set_bpf_percpu_hash_update,
+        "called from its hook, which writes those";
     htab_map_alloc, b::bailey_set_htab_map_alloc,
         "called from its hook, which makes a store of a hash map";
     htab_map_free, b::bailey_set_htab_map_free,
@@ -217,6 +231,8 @@ static SYMBOLS: &[Symbol] = symbols! {
         "the same of hash maps that make room by use";
     htab_percpu_map_ops, set_htab_percpu_map_ops,
         "the same of hash maps with values for each CPU";
+    htab_lru_percpu_map_ops, set_htab_lru_percpu_map_ops,
+        "the same of those of them that make room by use";
     trie_map_ops, set_trie_map_ops,
         "the same of tries";
     bpf_lru_init, b::bailey_set_bpf_lru_init,

@@ -108,6 +108,10 @@ equal "hardly one is as the one before" 0 "$(bpftool map dump name random.bss |
 # After maps of the same names were found by these.
 bpftool prog loadall bench_maps.bpf.o /sys/fs/bpf/bench/maps
 bpftool prog run pinned /sys/fs/bpf/bench/maps/fill data_in /tmp/packet >/dev/null
+for kind in local local_on_demand local_lru; do
+    equal "ten look-ups in a per-CPU hash map cross no gate ($kind)" "0 20" \
+        "$(crossings maps/${kind}_10)"
+done
 equal "ten look-ups in a trie of IPv4 cross no gate" "0 20" "$(crossings maps/trie_10)"
 equal "ten look-ups in a trie of IPv6 cross no gate" "0 20" "$(crossings maps/trie_16_10)"
 check "the domain can read a trie's index" test "$(column maps index name trie)" -gt 0

@@ -84,6 +84,10 @@ check "on three CPUs no key is lost and none is there twice" ./map_calls stress 
 check "nor in one whose elements come as they are needed" ./map_calls stress stores.bpf.o 3 1 1
 check "nor an element of a map that forgets" ./map_calls stress stores.bpf.o 3 9 0
 check "nor of one that forgets by CPU" ./map_calls stress stores.bpf.o 3 9 2
+check "nor in one with values for each CPU" ./map_calls stress stores.bpf.o 3 5 0
+check "nor in such a one whose elements come as they are needed" \
+    ./map_calls stress stores.bpf.o 3 5 1
+check "nor an element of one that forgets" ./map_calls stress stores.bpf.o 3 10 0
 before=$(counter runs)
 check "nor a prefix of a trie" ./map_calls stress stores_trie.bpf.o 4 11 1
 check "isolated programs looked prefixes up and changed them" test "$(counter runs)" -gt "$before"
@@ -215,12 +219,12 @@ bpftool map create /sys/fs/bpf/newer type array_of_maps key 4 value 4 entries 2 
 check "an outer map from after takes both" sh -c '
     bpftool map update pinned /sys/fs/bpf/newer key 0 0 0 0 value pinned /sys/fs/bpf/inner &&
     bpftool map update pinned /sys/fs/bpf/newer key 1 0 0 0 value pinned /sys/fs/bpf/after'
-bpftool map create /sys/fs/bpf/front type percpu_hash key 4 value 8 entries 16 name front flags 1
-deny "one from before takes no per-CPU hash map whose elements come as they are needed" \
-    bpftool map update pinned /sys/fs/bpf/of_spread key 0 0 0 0 value pinned /sys/fs/bpf/front
+bpftool map create /sys/fs/bpf/fresh type percpu_hash key 4 value 8 entries 16 name fresh flags 1
+deny "one from before takes no per-CPU hash map" \
+    bpftool map update pinned /sys/fs/bpf/of_spread key 0 0 0 0 value pinned /sys/fs/bpf/fresh
 check "it takes one of the kernel's" \
     bpftool map update pinned /sys/fs/bpf/of_spread key 0 0 0 0 value pinned /sys/fs/bpf/spread
-rm /sys/fs/bpf/after /sys/fs/bpf/front
+rm /sys/fs/bpf/after /sys/fs/bpf/fresh
 deny "the module stays while a store is in a map" rmmod bailey
 bpftool map delete pinned /sys/fs/bpf/newer key 1 0 0 0
 deny "the module stays while an outer map knows stores" rmmod bailey

@@ -79,12 +79,17 @@ fn lay(insns: &[Insn], call: usize, what: What) -> Laid {
 /// The image on CPU number `cpu`, which a stub answers.
 fn laid_out(insns: &[Insn], row: Row, cpu: i32) -> (Laid, Vec<Insn>) {
     let laid = lay(insns, CALL, What::Row(row));
+    let image = on_cpu(&laid, cpu);
+    (laid, image)
+}
+
+/// Its instructions, with the stub's answer in the place of its call.
+fn on_cpu(laid: &Laid, cpu: i32) -> Vec<Insn> {
     let answered = laid.code.iter().map(|(origin, insn)| match origin {
-        Origin::Asks(CALL) => Insn::mov64_imm(REG_0, cpu),
+        Origin::Asks(_) => Insn::mov64_imm(REG_0, cpu),
         _ => *insn,
     });
-    let image = answered.collect();
-    (laid, image)
+    answered.collect()
 }
 
 /// A hash map's words as a domain sees them: element number n has the n-th key, and is
@@ -107,6 +112,7 @@ impl Shown {
             index: Index::new(elements.into(), key_stride, buckets.into()).unwrap(),
             values: VALUES_AT,
             value_stride: 24,
+            each: 0,
             key_size,
             key_stride,
             elements,
@@ -161,11 +167,17 @@ impl Shown {
         u64::from_le_bytes(value)
     }
 
-    /// What an image finds in it, which has crossed no gate.
-    fn found(&self, key: &[u8]) -> u64 {
+    /// Each CPU has a row of values.
+    fn with_rows(mut self, each: u64) -> Self {
+        self.chains.each = each;
+        self
+    }
+
+    /// What an image finds in it on a CPU, which has crossed no gate.
+    fn found(&self, key: &[u8], cpu: i32) -> u64 {
         let laid = laid_for(key, self.chains);
         let read = |address, len| self.read(address, len);
-        let image = laid.insns();
+        let image = on_cpu(&laid, cpu);
         let mut machine = Machine::image(&image, laid.stack).beside(&read);
         let outcome = machine.run().expect("the image");
         assert!(outcome.calls.is_empty());
@@ -173,7 +185,7 @@ impl Shown {
     }
 
     /// The same in a map that forgets.
-    fn found_and_noted(&self, key: &[u8], noted: &Noted) -> u64 {
+    fn found_and_noted(&self, key: &[u8], cpu: i32, noted: &Noted) -> u64 {
         let chains = Chains {
             uses: Some(noted.uses),
             ..self.chains
@@ -181,7 +193,7 @@ impl Shown {
         let laid = laid_for(key, chains);
         let read = |address, len| noted.read(address, len).or_else(|| self.read(address, len));
         let write = |address, len, value| noted.write(address, len, value);
-        let image = laid.insns();
+        let image = on_cpu(&laid, cpu);
         let machine = Machine::image(&image, laid.stack);
         let mut machine = machine.beside(&read).taking(&write);
         let outcome = machine.run().expect("the image");
@@ -255,10 +267,20 @@ impl Noted {
     }
 }
 
-/// The value of the key that is one of these; 0 if it is none.
-fn value_of(keys: &[Vec<u8>], key: &[u8]) -> u64 {
+/// The value of the key that is one of these, in a row that is so far behind the first; 0 if it
+/// is none.
+fn value_of(keys: &[Vec<u8>], key: &[u8], row: u64) -> u64 {
     let number = keys.iter().position(|k| k == key);
-    number.map_or(0, |number| VALUES_AT + 24 * number as u64)
+    number.map_or(0, |number| VALUES_AT + row + 24 * number as u64)
+}
+
+/// Bytes from one CPU's row of values to the next, or 0 if there is one row.
+fn each() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        Just(0u64),
+        (1u64..5000).prop_map(|lines| 64 * lines),
+        Just(0x7fff_ffc0)
+    ]
 }
 
 /// Looks one key up, which lies in the packet, with something behind it.
@@ -348,11 +370,12 @@ proptest! {
         (size, keys, others) in keys(),
         shift in 0u32..6,
         (seed, losses) in any::<(u32, u32)>(),
+        (each, cpu) in (each(), 0i32..512),
     ) {
         let keys: Vec<Vec<u8>> = keys.into_iter().collect();
-        let shown = Shown::new(&keys, size as u32, 1 << shift, seed, losses);
+        let shown = Shown::new(&keys, size as u32, 1 << shift, seed, losses).with_rows(each);
         for key in others.iter().chain(&keys) {
-            prop_assert_eq!(shown.found(key), value_of(&keys, key));
+            prop_assert_eq!(shown.found(key, cpu), value_of(&keys, key, cpu as u64 * each));
         }
     }
 
@@ -362,9 +385,10 @@ proptest! {
         shift in 0u32..6,
         (seed, wrapped) in any::<(u32, u32)>(),
         steps in vec(any::<prop::sample::Index>(), 0..200),
+        (each, cpu) in (each(), 0i32..512),
     ) {
         let keys: Vec<Vec<u8>> = keys.into_iter().collect();
-        let shown = Shown::new(&keys, size as u32, 1 << shift, seed, 0);
+        let shown = Shown::new(&keys, size as u32, 1 << shift, seed, 0).with_rows(each);
         let mut noted = Noted::new(shown.chains.elements);
         // The count has gone round.
         prop_assert!(noted.write(VALUES_AT + noted.uses.head, 4, wrapped.into()));
@@ -377,7 +401,8 @@ proptest! {
                 prop_assert_eq!(noted.used(), std::mem::take(&mut used));
                 continue;
             };
-            prop_assert_eq!(shown.found_and_noted(key, &noted), value_of(&keys, key));
+            let row = cpu as u64 * each;
+            prop_assert_eq!(shown.found_and_noted(key, cpu, &noted), value_of(&keys, key, row));
             used.extend(keys.iter().position(|k| k == key).map(|number| number as u32));
             for number in 0..keys.len() as u32 {
                 prop_assert_eq!(noted.is_marked(number), used.contains(&number));
@@ -440,7 +465,7 @@ proptest! {
                 let element = shown.chains.index.elements as usize + ELEMENT as usize * number;
                 shown.put(element + HASH, shown.hash(key));
             }
-            prop_assert_eq!(shown.found(key), value_of(&keys, key));
+            prop_assert_eq!(shown.found(key, 0), value_of(&keys, key, 0));
         }
     }
 }
@@ -635,7 +660,7 @@ fn an_element_that_is_being_filled_is_not_found() {
         let element = (shown.chains.index.elements + ELEMENT) as usize;
         shown.put(element + HASH, shown.hash(&keys[1]) ^ 1);
         for (key, found) in keys.iter().zip([VALUES_AT, 0, VALUES_AT + 48]) {
-            assert_eq!(shown.found(key), found);
+            assert_eq!(shown.found(key, 0), found);
         }
     }
 }
@@ -676,4 +701,6 @@ fn what_does_not_fit_keeps_its_gate() {
     assert_eq!(with(Chains { elements, ..chains }), None);
     let buckets = 3;
     assert_eq!(with(Chains { buckets, ..chains }), None);
+    let each = 1 << 31;
+    assert_eq!(with(Chains { each, ..chains }), None);
 }

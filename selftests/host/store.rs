@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use bailey::pure::store::hash::hash;
-use bailey::pure::store::{Element, Refusal, Table, Updated, When};
+use bailey::pure::store::{Amended, Element, Refusal, Table, Updated, When};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::HashMap;
@@ -77,6 +77,26 @@ impl Words {
         let matches = |number| self.is(number, key);
         let fill = |number| self.fill(number, key, value);
         table.put(number, hashed(key), when, matches, fill)
+    }
+
+    /// In place; `taken` is for a key that is new, if there is one: else a free one.
+    fn amend(
+        &self,
+        key: u32,
+        value: u64,
+        when: When,
+        taken: Option<Option<u32>>,
+    ) -> Result<Amended, Refusal> {
+        let table = self.table();
+        let _lock = self.locks[table.bucket_of(hashed(key)) as usize].lock();
+        let matches = |number| self.is(number, key);
+        let take = || taken.unwrap_or_else(|| table.take());
+        let change = |number: u32| {
+            assert!(self.is(number, key));
+            self.fill(number, key, value);
+        };
+        let fill = |number| self.fill(number, key, value);
+        table.amend(hashed(key), when, matches, take, change, fill)
     }
 
     /// Takes a key's element away.
@@ -215,6 +235,79 @@ proptest! {
                             model.insert(key, value);
                         }
                         Err(_) => free.push(number),
+                    }
+                }
+                Step::Delete(key) => {
+                    let number = words.forget(key);
+                    prop_assert_eq!(number.is_some(), model.remove(&key).is_some());
+                    free.extend(number);
+                }
+                Step::Get(key) => prop_assert_eq!(words.get(key), model.get(&key).copied()),
+            }
+            prop_assert_eq!(&words.all(), &model);
+            prop_assert_eq!(free.len() + model.len(), keys);
+        }
+    }
+
+    #[test]
+    fn it_means_what_a_map_that_is_written_in_place_means(
+        steps in steps(), keys in 1usize..24, bits in 0u32..5,
+    ) {
+        let words = Words::new(1 << bits, keys, 0);
+        let mut model = HashMap::new();
+        for step in steps {
+            match step {
+                Step::Update(key, value, when, _) => {
+                    let at = words.find(key);
+                    let expected = match (when, at) {
+                        (When::New, Some(_)) => Err(Refusal::Exists),
+                        (When::Old, None) => Err(Refusal::Missing),
+                        // It keeps its element.
+                        (_, Some(at)) => Ok(Amended::Changed(at)),
+                        _ if model.len() == keys => Err(Refusal::Full),
+                        _ => Ok(Amended::Added),
+                    };
+                    if expected.is_ok() {
+                        model.insert(key, value);
+                    }
+                    prop_assert_eq!(words.amend(key, value, when, None), expected);
+                }
+                Step::Delete(key) => {
+                    prop_assert_eq!(words.delete(key), model.remove(&key).is_some());
+                }
+                Step::Get(key) => prop_assert_eq!(words.get(key), model.get(&key).copied()),
+            }
+            prop_assert_eq!(&words.all(), &model);
+        }
+        words.check_elements();
+    }
+
+    #[test]
+    fn what_is_taken_for_a_key_that_is_there_stays_the_callers(
+        steps in steps(), keys in 1usize..24, bits in 0u32..5,
+    ) {
+        let words = Words::new(1 << bits, keys, 0);
+        let mut model = HashMap::new();
+        let mut free: Vec<u32> = (0..keys as u32).collect();
+        for step in steps {
+            match step {
+                Step::Update(key, value, when, _) => {
+                    let taken = free.pop();
+                    let there = model.contains_key(&key);
+                    let amended = words.amend(key, value, when, Some(taken));
+                    match (when, there) {
+                        (When::New, true) => prop_assert_eq!(amended, Err(Refusal::Exists)),
+                        (When::Old, false) => prop_assert_eq!(amended, Err(Refusal::Missing)),
+                        (_, false) if taken.is_none() => {
+                            prop_assert_eq!(amended, Err(Refusal::Full));
+                        }
+                        _ => prop_assert_eq!(amended == Ok(Amended::Added), !there),
+                    }
+                    if amended.is_ok() {
+                        model.insert(key, value);
+                    }
+                    if amended != Ok(Amended::Added) {
+                        free.extend(taken);
                     }
                 }
                 Step::Delete(key) => {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Look-ups in maps that others change meanwhile: hash maps with keys of four and of eight
- * bytes and of a connection, tries of IPv4 and IPv6; and in one that forgets. `change` replaces the
+ * bytes and of a connection, one of them per CPU, tries of IPv4 and IPv6; and in one that forgets. `change` replaces the
  * values of some keys, and puts in and takes out others, all in few chains. To `find` the first are
  * always there, and a third kind never is.
  */
@@ -14,9 +14,9 @@
 #define PASSING 16
 #define ABSENT 100
 
-#define TABLE(name, of)                                                                            \
+#define TABLE(name, kind, of)                                                                      \
 	struct {                                                                                   \
-		__uint(type, BPF_MAP_TYPE_HASH);                                                   \
+		__uint(type, BPF_MAP_TYPE_##kind);                                                 \
 		__uint(max_entries, 16);                                                           \
 		__type(key, of);                                                                   \
 		__type(value, __u64);                                                              \
@@ -47,9 +47,10 @@ struct route_16 {
 	__be32 to[4];
 };
 
-TABLE(narrow, __u32);
-TABLE(wide, __u64);
-TABLE(connections, struct connection);
+TABLE(narrow, HASH, __u32);
+TABLE(wide, HASH, __u64);
+TABLE(connections, HASH, struct connection);
+TABLE(local, PERCPU_HASH, __u64);
 TRIE(routes, struct route);
 TRIE(routes_16, struct route_16);
 
@@ -117,7 +118,7 @@ SEC("xdp") int change(struct xdp_md *ctx)
 {
 	__u32 r = bpf_get_prandom_u32();
 
-	switch ((r >> 1) % 5) {
+	switch ((r >> 1) % 6) {
 	case 0:
 		CHANGE(&narrow, __u32, narrow_key, r);
 		break;
@@ -129,6 +130,9 @@ SEC("xdp") int change(struct xdp_md *ctx)
 		break;
 	case 3:
 		CHANGE(&routes_16, struct route_16, route_16, r);
+		break;
+	case 4:
+		CHANGE(&local, __u64, wide_key, r);
 		break;
 	default:
 		CHANGE(&connections, struct connection, connection, r);
@@ -149,6 +153,7 @@ SEC("xdp") int begin(struct xdp_md *ctx)
 		bpf_map_update_elem(&narrow, &short_key, &value, BPF_ANY);
 		bpf_map_update_elem(&wide, &key, &value, BPF_ANY);
 		bpf_map_update_elem(&connections, &long_key, &value, BPF_ANY);
+		bpf_map_update_elem(&local, &key, &value, BPF_ANY);
 		bpf_map_update_elem(&routes, &prefix, &value, BPF_ANY);
 		bpf_map_update_elem(&routes_16, &prefix_16, &value, BPF_ANY);
 	}
@@ -183,6 +188,15 @@ SEC("xdp") int find(struct xdp_md *ctx)
 	FIND(&narrow, __u32, narrow_key);
 	FIND(&wide, __u64, wide_key);
 	FIND(&connections, struct connection, connection);
+	for (__u32 n = 0; n < STAYING; n++) {
+		__u64 key = wide_key(n), *value = bpf_map_lookup_elem(&local, &key);
+
+		/* On its CPU it is as `begin` has left it, who was there, too. */
+		missed += !value || *value != n;
+		key = wide_key(n + ABSENT);
+		invented += !!bpf_map_lookup_elem(&local, &key);
+		looked += 2;
+	}
 	FIND_HOSTS(&routes, struct route, route, 32, key.to);
 	FIND_HOSTS(&routes_16, struct route_16, route_16, 128, key.to[1]);
 	return XDP_PASS;

@@ -6,8 +6,8 @@
 //! time: user space and the verifier see the map as it was asked for. Maps that
 //! outlive the module keep the flag, so that the kernel frees them rightly.
 //!
-//! The list has per-CPU arrays and hash maps as well, whose values are in memory
-//! of ours ([`super::per_cpu`]), and those in front of such ([`super::front`]).
+//! The list has per-CPU arrays as well, whose values are in memory of ours
+//! ([`super::per_cpu`]).
 //!
 //! Lock: the list's mutex; nothing is taken under it.
 
@@ -24,14 +24,12 @@ pub(super) enum Kind {
     Pages,
     /// The memory of its values, which each CPU has its own of.
     PerCpu(Pieces),
-    /// The same of the map behind this one ([`super::front`]).
-    Front(Pieces),
 }
 
 impl Kind {
     fn pieces(&self) -> Option<&Pieces> {
         match self {
-            Self::PerCpu(pieces) | Self::Front(pieces) => Some(pieces),
+            Self::PerCpu(pieces) => Some(pieces),
             Self::Pages => None,
         }
     }
@@ -62,7 +60,6 @@ impl Layout {
         // SAFETY: called once, from the module's init.
         unsafe { ARRAYS.init() };
         ARRAYS.lock().ours = Some(RBTree::new());
-        per_cpu::init();
         Self(())
     }
 }
@@ -71,14 +68,14 @@ impl Drop for Layout {
     fn drop(&mut self) {
         let mut arrays = ARRAYS.lock();
         for (&map, _) in arrays.ours.take().iter().flat_map(|ours| ours.iter()) {
-            // No per-CPU map is left, for each holds the module.
+            // No per-CPU array is left, for each holds the module.
             // SAFETY: a map leaves the list when it is freed, under the same lock.
             unsafe { (*(map as *mut b::bpf_map)).map_flags |= b::BPF_F_MMAPABLE };
         }
     }
 }
 
-/// The memory of `map`'s values, if it is a per-CPU map of ours. It is there as
+/// The memory of `map`'s values, if it is a per-CPU array of ours. It is there as
 /// long as the map is.
 pub(crate) fn pieces_of(map: *mut b::bpf_map) -> Option<NonNull<Pieces>> {
     let arrays = ARRAYS.lock();
@@ -86,17 +83,7 @@ pub(crate) fn pieces_of(map: *mut b::bpf_map) -> Option<NonNull<Pieces>> {
     kind.pieces().map(NonNull::from)
 }
 
-/// Whether `map` was made as one in front of another.
-pub(crate) fn is_front(map: *mut b::bpf_map) -> bool {
-    let arrays = ARRAYS.lock();
-    let kind = arrays
-        .ours
-        .as_ref()
-        .and_then(|ours| ours.get(&(map as usize)));
-    matches!(kind, Some(Kind::Front(_)))
-}
-
-/// Calls `report` for each per-CPU map of ours, with the bytes that each CPU has.
+/// Calls `report` for each per-CPU array of ours, with the bytes that each CPU has.
 pub(crate) fn for_each_per_cpu(mut report: impl FnMut(&b::bpf_map, u64)) {
     let arrays = ARRAYS.lock();
     for (&map, kind) in arrays.ours.iter().flat_map(|ours| ours.iter()) {
@@ -203,7 +190,7 @@ unsafe extern "C" fn bailey_on_array_map_free(map: *mut b::bpf_map) {
         Some(Kind::PerCpu(pieces)) => return unsafe { per_cpu::end(map, pieces) },
         // SAFETY: nobody uses the map any more but the original.
         Some(Kind::Pages) => unsafe { (*map).map_flags |= b::BPF_F_MMAPABLE },
-        Some(Kind::Front(_)) | None => {}
+        None => {}
     }
     // SAFETY: the original, as it would have been called.
     unsafe { b::bailey_k_array_map_free(map) };

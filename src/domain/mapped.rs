@@ -24,7 +24,7 @@ pub(crate) struct Mapped {
     /// The kernel's address of the first value, or its per-CPU pointer; 0 if the
     /// values are loans.
     pub(super) kernel: u64,
-    /// If each CPU has values of its own: where.
+    /// If it is an array of which each CPU has values of its own: where.
     pub(super) pieces: Option<NonNull<Pieces>>,
     /// The domain's address of it, or of that of CPU 0.
     pub(super) domain: u64,
@@ -34,7 +34,7 @@ pub(crate) struct Mapped {
     pub(super) written: u64,
     /// Bytes behind the pages of that with what look-ups read of a hash map or trie, whole pages.
     pub(super) index: u64,
-    /// If each CPU has values of its own, how many bytes of them are behind `kernel`
+    /// If there are pieces, how many bytes of them are behind `kernel`
     /// without a gap, and how many pages all are: so much further on is the next
     /// CPU's in the domain. Else 0.
     pub(super) each: u64,

@@ -15,7 +15,6 @@ pub(crate) mod arenas;
 pub(crate) mod arrays;
 pub(crate) mod fields;
 mod frames;
-pub(crate) mod front;
 pub(crate) mod inner;
 pub(crate) mod mapped;
 pub(crate) mod per_cpu;

@@ -2,7 +2,7 @@
 //! The values of maps, mapped a second time in the domain: the kernel keeps its
 //! own address of a value, the program is given the one in the region. Only
 //! maps whose values have pages to themselves are mapped (arrays without
-//! special fields, per-CPU arrays and hash maps, and hash maps and tries with a store); every
+//! special fields, per-CPU arrays, and hash maps and tries with a store); every
 //! other map's values are loans. So are those that are mapped in another domain, if one
 //! of the two is to share no memory (`isolation=program`). Of a per-CPU map the domain has each CPU's values,
 //! one CPU's after the other's. Of a jump table it shows pages of ours in the

@@ -2,6 +2,7 @@
 //! Many elements by one system call, as `__htab_map_lookup_and_delete_batch()`:
 //! whole buckets, and the number of the next bucket for the caller to go on.
 
+use super::per_cpu::Whose;
 use super::{copy, Store};
 use crate::bindings as b;
 use core::mem::{offset_of, size_of};
@@ -53,8 +54,8 @@ fn put(to: u64, bytes: &[u8]) -> Result {
 }
 
 /// Where `from` bytes of user memory, `count` times `size` behind `start`, are.
-fn place(start: u64, total: u32, size: u32) -> u64 {
-    start.wrapping_add(u64::from(total) * u64::from(size))
+fn place(start: u64, total: u32, size: usize) -> u64 {
+    start.wrapping_add(u64::from(total) * size as u64)
 }
 
 /// # Safety
@@ -70,8 +71,8 @@ unsafe fn batch(
     let store = unsafe { Store::of(map) }.ok_or(EINVAL)?;
     // SAFETY: of the union's members this is the one that is filled.
     let batch = unsafe { &(*attr).batch };
-    // The one flag that the kernel's has is for a lock in the value: there is none.
-    if batch.elem_flags != 0 || batch.flags != 0 {
+    let whose = store.of_batch(batch.elem_flags, delete)?;
+    if batch.flags != 0 {
         return Err(EINVAL);
     }
     let most = batch.count;
@@ -92,7 +93,7 @@ unsafe fn batch(
         return Err(ENOENT);
     }
     let mut total = 0;
-    let result = buckets(store, batch, delete, most, &mut bucket, &mut total);
+    let result = buckets(store, batch, delete, whose, most, &mut bucket, &mut total);
     if result == Err(EFAULT) {
         return result;
     }
@@ -105,15 +106,16 @@ fn buckets(
     store: &Store,
     batch: &b::bpf_attr__bindgen_ty_3,
     delete: bool,
+    whose: Whose,
     most: u32,
     bucket: &mut u32,
     total: &mut u32,
 ) -> Result {
     let table = store.table();
-    let (key_size, value_size) = (store.map.key_size, store.map.value_size);
+    let (key_size, value_size) = (store.map.key_size as usize, store.len_of(whose));
     let mut room = ROOM;
-    let mut keys = KVVec::from_elem(0u8, room * key_size as usize, GFP_KERNEL)?;
-    let mut values = KVVec::from_elem(0u8, room * value_size as usize, GFP_KERNEL)?;
+    let mut keys = KVVec::from_elem(0u8, room * key_size, GFP_KERNEL)?;
+    let mut values = KVVec::from_elem(0u8, room * value_size, GFP_KERNEL)?;
     let mut taken: KVVec<u32> = KVVec::with_capacity(room, GFP_KERNEL)?;
     let mut empty = 0;
     loop {
@@ -136,18 +138,18 @@ fn buckets(
             if chain > room || taken.len() != chain {
                 drop(locked);
                 room = chain.max(room);
-                keys = KVVec::from_elem(0u8, room * key_size as usize, GFP_KERNEL)?;
-                values = KVVec::from_elem(0u8, room * value_size as usize, GFP_KERNEL)?;
+                keys = KVVec::from_elem(0u8, room * key_size, GFP_KERNEL)?;
+                values = KVVec::from_elem(0u8, room * value_size, GFP_KERNEL)?;
                 taken = KVVec::with_capacity(room, GFP_KERNEL)?;
                 continue;
             }
             for (n, &number) in taken.iter().enumerate() {
-                let key = keys.as_mut_ptr().wrapping_add(n * key_size as usize);
-                let value = values.as_mut_ptr().wrapping_add(n * value_size as usize);
+                let key = keys.as_mut_ptr().wrapping_add(n * key_size);
+                let value = values.as_mut_ptr().wrapping_add(n * value_size);
                 // SAFETY: both vectors have room for `room` of them.
                 unsafe {
-                    copy(key, store.key(number), key_size);
-                    copy(value, store.value(number), value_size);
+                    copy(key, store.key(number), store.map.key_size);
+                    store.read(number, value, whose);
                 }
             }
             if delete {
@@ -174,8 +176,8 @@ fn buckets(
             }
             continue;
         }
-        let keys = keys.get(..found * key_size as usize).ok_or(EINVAL)?;
-        let values = values.get(..found * value_size as usize).ok_or(EINVAL)?;
+        let keys = keys.get(..found * key_size).ok_or(EINVAL)?;
+        let values = values.get(..found * value_size).ok_or(EINVAL)?;
         if found != 0 {
             put(place(batch.keys, *total, key_size), keys)?;
             put(place(batch.values, *total, value_size), values)?;

@@ -21,7 +21,7 @@
 
 use super::{ops, Made, Store, Trie};
 use crate::bindings as b;
-use crate::domain::{arrays, front, per_cpu};
+use crate::domain::arrays;
 use core::ptr;
 use kernel::error::from_err_ptr;
 use kernel::prelude::*;
@@ -175,12 +175,8 @@ unsafe extern "C" fn bailey_on_htab_map_alloc(attr: *mut b::bpf_attr) -> *mut b:
     // SAFETY: promised by the caller.
     match unsafe { store_for(attr) } {
         Some(store) => store.map(),
-        None => {
-            // SAFETY: promised by the caller.
-            let per_cpu = unsafe { per_cpu::create(attr) };
-            // SAFETY: the original, as it would have been called.
-            per_cpu.unwrap_or_else(|| unsafe { b::bailey_k_htab_map_alloc(attr) })
-        }
+        // SAFETY: the original, as it would have been called.
+        None => unsafe { b::bailey_k_htab_map_alloc(attr) },
     }
 }
 
@@ -199,12 +195,8 @@ unsafe extern "C" fn bailey_on_htab_map_free(map: *mut b::bpf_map) {
     match ours {
         // SAFETY: a store that never became a map; the reference is `made`'s.
         Some(store) => unsafe { store.end() },
-        // SAFETY: as above; else the original, as it would have been called.
-        None => unsafe {
-            if !per_cpu::end_if_ours(map) {
-                b::bailey_k_htab_map_free(map);
-            }
-        },
+        // SAFETY: the original, as it would have been called.
+        None => unsafe { b::bailey_k_htab_map_free(map) },
     }
 }
 
@@ -242,10 +234,6 @@ unsafe extern "C" fn bailey_on_security_bpf_map_create(
         // Another BTF came to the same descriptor while the map was made. The kernel frees it now.
         return EINVAL.to_errno();
     }
-    if arrays::is_front(map) {
-        // SAFETY: nobody else knows the map.
-        unsafe { front::take_over(map) };
-    }
     // SAFETY: nobody else knows the map.
     if plain && unsafe { Trie::suits(map) } {
         // SAFETY: as above.
@@ -273,7 +261,7 @@ unsafe extern "C" fn bailey_on_bpf_map_meta_alloc(fd: c_int) -> *mut b::bpf_map 
     }
     // SAFETY: fresh, and known to nobody else.
     unsafe {
-        let Some((kernels, ours)) = ops::for_map(&*meta) else {
+        let Some((kernels, ours)) = ops::for_type((*meta).map_type) else {
             return meta;
         };
         let is_ours = ptr::eq((*meta).ops, ours);

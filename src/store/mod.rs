@@ -8,7 +8,8 @@
 //! ([`crate::pure::store`]), and the keys.
 //!
 //! A hash map whose values hold no fields of the kernel's becomes a store when it
-//! is created ([`create`]), with or without a limit by use ([`recent`]); [`ops`] are
+//! is created ([`create`]), with or without a limit by use ([`recent`]), with one value for
+//! each key or one for each CPU ([`per_cpu`]); [`ops`] are
 //! its operations. To the kernel it is a map of the type that was asked for with
 //! another table of operations. A trie becomes one in the same way ([`trie`]).
 //!
@@ -26,6 +27,7 @@
 mod batch;
 mod create;
 mod ops;
+mod per_cpu;
 mod recent;
 mod seq;
 mod trie;
@@ -76,6 +78,8 @@ pub(crate) struct Store {
     keys: *mut u8,
     key_stride: u32,
     value_stride: u32,
+    /// If each CPU has a row of values: bytes from one to the next. Else 0.
+    each: u64,
     values: *mut u8,
     seed: u32,
     spare_count: u32,
@@ -192,7 +196,10 @@ impl Store {
     fn layout(&self) -> b::bailey_values {
         b::bailey_values {
             start: self.values as u64,
-            len: u64::from(self.element_count) * u64::from(self.value_stride),
+            len: match self.each {
+                0 => u64::from(self.element_count) * u64::from(self.value_stride),
+                each => u64::from(cpus::count()) * each,
+            },
             stride: self.value_stride.into(),
             writable: u32::from(self.map.map_flags & b::BPF_F_RDONLY_PROG == 0),
             pad: 0,
@@ -221,6 +228,7 @@ impl Store {
         let chains = Chains {
             index: self.index,
             value_stride: self.value_stride,
+            each: self.each,
             key_size: self.map.key_size,
             key_stride: self.key_stride,
             elements: self.element_count,
@@ -256,8 +264,17 @@ impl Store {
             .wrapping_add(number as usize * self.key_stride as usize)
     }
 
+    /// The value of element `number`, or this CPU's.
+    #[inline(always)]
     fn value(&self, number: u32) -> *mut u8 {
+        self.value_of(self.this(), number)
+    }
+
+    /// That of CPU `cpu`, which is one that may come, or 0 if there is but one value.
+    #[inline(always)]
+    fn value_of(&self, cpu: u32, number: u32) -> *mut u8 {
         self.values
+            .wrapping_add(cpu as usize * self.each as usize)
             .wrapping_add(number as usize * self.value_stride as usize)
     }
 
@@ -356,9 +373,13 @@ impl Store {
     fn suits(create: &b::bpf_attr__bindgen_ty_1) -> bool {
         let keys = u64::from(create.max_entries);
         let rounded = |size: u32| u64::from(size).next_multiple_of(8);
+        let values = match per_cpu::is_type(create.map_type) {
+            true => cpus::possible().count() as u64,
+            false => 1,
+        };
         let each = (size_of::<Element<AtomicU32>>() + size_of::<AtomicU64>()) as u64
             + rounded(create.key_size)
-            + rounded(create.value_size);
+            + values * rounded(create.value_size);
         ops::for_type(create.map_type).is_some()
             && keys <= MOST
             && (create.map_flags & b::BPF_F_NO_PREALLOC == 0 || keys * each <= most_unasked())
@@ -372,10 +393,12 @@ impl Store {
     unsafe fn create(attr: *mut b::bpf_attr) -> Result<NonNull<Self>> {
         // SAFETY: of the union's members this is the one that is filled.
         let create = unsafe { (*attr).__bindgen_anon_1 };
-        let forgets = create.map_type == b::bpf_map_type_BPF_MAP_TYPE_LRU_HASH;
+        let forgets = recent::is_type(create.map_type);
+        let per_cpu = per_cpu::is_type(create.map_type);
         let apart = create.map_flags & b::BPF_F_NO_COMMON_LRU != 0;
-        // A map that forgets needs no element to replace another with: there is always one.
-        let spares = if forgets { 0 } else { cpus::count() };
+        // A map that forgets needs no element to replace another with: there is always one. The
+        // values of each CPU are written where they are.
+        let spares = if forgets || per_cpu { 0 } else { cpus::count() };
         let mut keys = u64::from(create.max_entries);
         if apart {
             // As many for each CPU, and one at least.
@@ -398,6 +421,9 @@ impl Store {
         this.map.max_entries = keys as u32;
         this.key_stride = create.key_size.next_multiple_of(8);
         this.value_stride = create.value_size.next_multiple_of(8);
+        if per_cpu {
+            this.each = per_cpu::row_len(elements, this.value_stride);
+        }
         this.index = Index::new(elements, this.key_stride, buckets).ok_or(E2BIG)?;
         let bytes = this.index.len.next_multiple_of(PAGE);
         // SAFETY: process context; whole pages.

@@ -4,9 +4,10 @@
 //! Those that programs call may be called with a hash map of the kernel's, too:
 //! one that came into a map of maps ([`super::create`]).
 
+use super::per_cpu::Whose;
 use super::{batch, copy, seq, trie, Made, Store, Trie};
 use crate::bindings as b;
-use crate::domain::front;
+use crate::hw::cpus;
 use crate::pure::rewrite::inline::{Chains, Prefixes};
 use crate::pure::store::uses::Uses;
 use crate::pure::store::{Refusal, Updated, When};
@@ -18,18 +19,18 @@ use kernel::sync::rcu;
 /// pattern for such.
 #[inline(always)]
 pub(super) fn are_of_hash(ops: *const b::bpf_map_ops) -> bool {
-    ptr::eq(ops, &raw const b::bailey_store_ops) || ptr::eq(ops, &raw const b::bailey_lru_store_ops)
+    [
+        &raw const b::bailey_store_ops,
+        &raw const b::bailey_lru_store_ops,
+        &raw const b::bailey_per_cpu_store_ops,
+        &raw const b::bailey_lru_per_cpu_store_ops,
+    ]
+    .contains(&ops)
 }
 
-/// The same of any store, and of a map in front of another.
+/// The same of any store.
 pub(super) fn are_ours(ops: *const b::bpf_map_ops) -> bool {
-    are_of_hash(ops) || ptr::eq(ops, &raw const b::bailey_trie_store_ops) || front::is_front(ops)
-}
-
-/// The kernel's operations for maps like `map`, and ours in their place, if we have such:
-/// those of a store, or of a map in front of another.
-pub(super) fn for_map(map: &b::bpf_map) -> Option<(*const b::bpf_map_ops, *const b::bpf_map_ops)> {
-    for_type(map.map_type).or_else(|| front::for_map(map))
+    are_of_hash(ops) || ptr::eq(ops, &raw const b::bailey_trie_store_ops)
 }
 
 /// Where the values of `map` are, if it is a store.
@@ -122,6 +123,14 @@ pub(super) fn for_type(map_type: u32) -> Option<(*const b::bpf_map_ops, *const b
                 b::bailey_htab_lru_map_ops,
                 &raw const b::bailey_lru_store_ops,
             )),
+            b::bpf_map_type_BPF_MAP_TYPE_PERCPU_HASH => Some((
+                b::bailey_htab_percpu_map_ops,
+                &raw const b::bailey_per_cpu_store_ops,
+            )),
+            b::bpf_map_type_BPF_MAP_TYPE_LRU_PERCPU_HASH => Some((
+                b::bailey_htab_lru_percpu_map_ops,
+                &raw const b::bailey_lru_per_cpu_store_ops,
+            )),
             b::bpf_map_type_BPF_MAP_TYPE_LPM_TRIE if trie::is_known() => {
                 Some((b::bailey_trie_map_ops, &raw const b::bailey_trie_store_ops))
             }
@@ -140,6 +149,8 @@ unsafe fn kernels<'a>(map: *mut b::bpf_map) -> &'a b::bpf_map_ops {
     unsafe {
         match (*map).map_type {
             b::bpf_map_type_BPF_MAP_TYPE_LRU_HASH => &*b::bailey_htab_lru_map_ops,
+            b::bpf_map_type_BPF_MAP_TYPE_PERCPU_HASH => &*b::bailey_htab_percpu_map_ops,
+            b::bpf_map_type_BPF_MAP_TYPE_LRU_PERCPU_HASH => &*b::bailey_htab_lru_percpu_map_ops,
             _ => &*b::bailey_htab_map_ops,
         }
     }
@@ -157,6 +168,14 @@ pub(super) fn init() {
         ops.map_lookup_elem = Some(lookup_recent);
         ops.map_lookup_elem_sys_only = Some(lookup_unmarked);
         b::bailey_lru_store_ops = ops;
+        let mut ops = with_ours(*b::bailey_htab_percpu_map_ops);
+        ops.map_lookup_elem = Some(lookup_this_cpu);
+        ops.map_lookup_percpu_elem = Some(lookup_per_cpu);
+        b::bailey_per_cpu_store_ops = ops;
+        let mut ops = with_ours(*b::bailey_htab_lru_percpu_map_ops);
+        ops.map_lookup_elem = Some(lookup_this_cpu_recent);
+        ops.map_lookup_percpu_elem = Some(lookup_per_cpu);
+        b::bailey_lru_per_cpu_store_ops = ops;
         b::bailey_trie_store_ops = trie::with_ours(*b::bailey_trie_map_ops);
     }
 }
@@ -182,23 +201,104 @@ fn with_ours(mut ops: b::bpf_map_ops) -> b::bpf_map_ops {
     ops
 }
 
+/// Looks a key up in a map whose operations are to be `ours`; `uses`: it is one that forgets,
+/// and the element has been used.
+///
+/// # Safety
+///
+/// Called with a hash map and a key of it, under RCU.
+#[inline(always)]
+unsafe fn look_up(
+    map: *mut b::bpf_map,
+    key: *mut c_void,
+    ours: *const b::bpf_map_ops,
+    uses: bool,
+) -> *mut c_void {
+    // SAFETY: promised by the caller.
+    unsafe {
+        // One comparison: this is what programs call most.
+        if !ptr::eq((*map).ops, ours) {
+            return lookup_by_kernel(map, key);
+        }
+        let store = &*map.cast::<Store>();
+        let Some(number) = store.find(key.cast()) else {
+            return ptr::null_mut();
+        };
+        if uses {
+            store.recent.mark(number);
+        }
+        store.value(number).cast()
+    }
+}
+
 /// `map_lookup_elem`.
 ///
 /// # Safety
 ///
 /// Called by the kernel with a hash map and a key of it, under RCU.
 unsafe extern "C" fn lookup(map: *mut b::bpf_map, key: *mut c_void) -> *mut c_void {
-    // SAFETY: called with a hash map and a key of it.
+    // SAFETY: promised by the caller.
+    unsafe { look_up(map, key, &raw const b::bailey_store_ops, false) }
+}
+
+/// `map_lookup_elem` of maps that forget: the element has been used.
+///
+/// # Safety
+///
+/// As of [`lookup`].
+unsafe extern "C" fn lookup_recent(map: *mut b::bpf_map, key: *mut c_void) -> *mut c_void {
+    // SAFETY: promised by the caller.
+    unsafe { look_up(map, key, &raw const b::bailey_lru_store_ops, true) }
+}
+
+/// `map_lookup_elem` of maps with a value for each CPU.
+///
+/// # Safety
+///
+/// As of [`lookup`].
+unsafe extern "C" fn lookup_this_cpu(map: *mut b::bpf_map, key: *mut c_void) -> *mut c_void {
+    // SAFETY: promised by the caller.
+    unsafe { look_up(map, key, &raw const b::bailey_per_cpu_store_ops, false) }
+}
+
+/// The same of those that forget.
+///
+/// # Safety
+///
+/// As of [`lookup`].
+unsafe extern "C" fn lookup_this_cpu_recent(map: *mut b::bpf_map, key: *mut c_void) -> *mut c_void {
+    // SAFETY: promised by the caller.
+    unsafe { look_up(map, key, &raw const b::bailey_lru_per_cpu_store_ops, true) }
+}
+
+/// `map_lookup_percpu_elem`: another CPU's value.
+///
+/// # Safety
+///
+/// As of [`lookup`].
+unsafe extern "C" fn lookup_per_cpu(
+    map: *mut b::bpf_map,
+    key: *mut c_void,
+    cpu: u32,
+) -> *mut c_void {
+    // SAFETY: promised by the caller; else the kernel's own, called as it would have been.
     unsafe {
-        // One comparison: this is what programs call most.
-        if !ptr::eq((*map).ops, &raw const b::bailey_store_ops) {
-            return lookup_by_kernel(map, key);
+        let Some(store) = Store::of(map) else {
+            return match kernels(map).map_lookup_percpu_elem {
+                Some(lookup) => lookup(map, key, cpu),
+                None => ptr::null_mut(),
+            };
+        };
+        if cpu >= cpus::count() {
+            return ptr::null_mut();
         }
-        let store = &*map.cast::<Store>();
-        match store.find(key.cast()) {
-            Some(number) => store.value(number).cast(),
-            None => ptr::null_mut(),
+        let Some(number) = store.find(key.cast()) else {
+            return ptr::null_mut();
+        };
+        if store.recent.is_kept() {
+            store.recent.mark(number);
         }
+        store.value_of(cpu, number).cast()
     }
 }
 
@@ -229,26 +329,6 @@ unsafe extern "C" fn lookup_unmarked(map: *mut b::bpf_map, key: *mut c_void) -> 
     unsafe {
         let found = Store::of(map).and_then(|store| Some(store.value(store.find(key.cast())?)));
         found.map_or(ptr::null_mut(), <*mut u8>::cast)
-    }
-}
-
-/// `map_lookup_elem` of maps that forget: the element has been used.
-///
-/// # Safety
-///
-/// As of [`lookup`].
-unsafe extern "C" fn lookup_recent(map: *mut b::bpf_map, key: *mut c_void) -> *mut c_void {
-    // SAFETY: promised by the caller; of ours, this is a map's that forgets.
-    unsafe {
-        if !ptr::eq((*map).ops, &raw const b::bailey_lru_store_ops) {
-            return lookup_by_kernel(map, key);
-        }
-        let store = &*map.cast::<Store>();
-        let Some(number) = store.find(key.cast()) else {
-            return ptr::null_mut();
-        };
-        store.recent.mark(number);
-        store.value(number).cast()
     }
 }
 
@@ -433,6 +513,10 @@ impl Store {
     /// `key` and `value` are readable for the map's sizes.
     unsafe fn update(&self, key: *const u8, value: *const u8, flags: u64) -> Result {
         let when = when(flags)?;
+        if self.is_per_cpu() {
+            // SAFETY: promised by the caller.
+            return unsafe { self.amend(key, value, when, Whose::Cpu(self.this())) };
+        }
         let table = self.table();
         // SAFETY: promised by the caller.
         let hash = unsafe { self.hash(key) };
@@ -495,11 +579,11 @@ impl Store {
         }
     }
 
-    /// Deletes a key, and copies its value to `value` before.
+    /// Deletes a key, and copies its value, or that of each CPU, to `value` before.
     ///
     /// # Safety
     ///
-    /// `key` is readable and `value` writable for the map's sizes.
+    /// `key` is readable for the map's `key_size` and `value` writable for what is copied.
     unsafe fn delete(&self, key: *const u8, value: Option<NonNull<u8>>) -> Result {
         let table = self.table();
         // SAFETY: promised by the caller.
@@ -510,7 +594,7 @@ impl Store {
         let number = table.find(hash, is_it).ok_or(ENOENT)?;
         if let Some(value) = value {
             // SAFETY: promised by the caller.
-            unsafe { copy(value.as_ptr(), self.value(number), self.map.value_size) };
+            unsafe { self.read(number, value.as_ptr(), self.whole()) };
         }
         table.remove(hash, number);
         drop(locked);

@@ -26,6 +26,14 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use kernel::error::to_result;
 use kernel::prelude::*;
 
+/// Whether a map of this type makes room.
+pub(super) fn is_type(map_type: u32) -> bool {
+    matches!(
+        map_type,
+        b::bpf_map_type_BPF_MAP_TYPE_LRU_HASH | b::bpf_map_type_BPF_MAP_TYPE_LRU_PERCPU_HASH
+    )
+}
+
 /// An element on the lists, and the hash of its key, which they write.
 #[repr(C)]
 pub(super) struct Node {

@@ -4,9 +4,12 @@
 
 use super::Store;
 use crate::bindings as b;
+use crate::hw::cpus;
 use core::mem::size_of;
 use core::ptr;
 use kernel::prelude::*;
+use kernel::seq_file::SeqFile;
+use kernel::seq_print;
 
 /// Where an iterator is: in which bucket, behind how many elements.
 #[repr(C)]
@@ -14,6 +17,8 @@ struct Walk {
     map: *mut b::bpf_map,
     bucket: u32,
     skip: u32,
+    /// If each CPU has values of its own: the iterator's own room for those of an element.
+    values: KVVec<u8>,
 }
 
 /// Tables of function pointers, which nobody writes.
@@ -55,14 +60,26 @@ pub(super) unsafe extern "C" fn show_elem(
     let _guard = kernel::sync::rcu::read_lock();
     // SAFETY: called by the kernel with a store and a key of it.
     unsafe {
-        let found = Store::of(map).and_then(|store| Some(store.value(store.find(key.cast())?)));
-        let Some(value) = found else {
+        let found = Store::of(map).and_then(|store| Some((store, store.find(key.cast())?)));
+        let Some((store, number)) = found else {
             return;
         };
+        let show_value = |cpu| {
+            let (id, value) = ((*map).btf_value_type_id, store.value_of(cpu, number));
+            b::bailey_k_btf_type_seq_show((*map).btf, id, value.cast(), m);
+            write(m, b"\n");
+        };
         b::bailey_k_btf_type_seq_show((*map).btf, (*map).btf_key_type_id, key, m);
-        write(m, b": ");
-        b::bailey_k_btf_type_seq_show((*map).btf, (*map).btf_value_type_id, value.cast(), m);
-        write(m, b"\n");
+        if !store.is_per_cpu() {
+            write(m, b": ");
+            return show_value(0);
+        }
+        write(m, b": {\n");
+        for cpu in cpus::possible() {
+            seq_print!(SeqFile::from_raw(m.cast()), "\tcpu{cpu}: ");
+            show_value(cpu);
+        }
+        write(m, b"}\n");
     }
 }
 
@@ -75,11 +92,17 @@ unsafe extern "C" fn begin(private: *mut c_void, aux: *mut b::bpf_iter_aux_info)
     // SAFETY: called by the kernel with room for a `Walk` and a map that it holds.
     unsafe {
         let map = (*aux).map;
+        let store = Store::of(map).filter(|store| store.is_per_cpu());
+        let len = store.map_or(0, |store| store.len_of(store.whole()));
+        let Ok(values) = KVVec::from_elem(0, len, GFP_KERNEL) else {
+            return ENOMEM.to_errno();
+        };
         b::bpf_map_inc_with_uref(map);
         private.cast::<Walk>().write(Walk {
             map,
             bucket: 0,
             skip: 0,
+            values,
         });
     }
     0
@@ -91,9 +114,14 @@ unsafe extern "C" fn begin(private: *mut c_void, aux: *mut b::bpf_iter_aux_info)
 ///
 /// Called by the kernel with what `begin` has prepared.
 unsafe extern "C" fn end(private: *mut c_void) {
-    // SAFETY: the reference that `begin` took. If it is the last one, the module may go as soon
-    // as this function has returned.
-    unsafe { b::bailey_k_bpf_map_put_with_uref((*private.cast::<Walk>()).map) };
+    // SAFETY: what `begin` has written, and the reference that it took. If that is the last one, the
+    // module may go as soon as this function has returned.
+    unsafe {
+        let walk = private.cast::<Walk>();
+        let map = (*walk).map;
+        walk.drop_in_place();
+        b::bailey_k_bpf_map_put_with_uref(map);
+    }
 }
 
 /// The next element, by the address of its key; with one, RCU stays locked.
@@ -181,7 +209,7 @@ unsafe extern "C" fn next(m: *mut b::seq_file, v: *mut c_void, pos: *mut b::loff
 unsafe fn run(m: *mut b::seq_file, key: *mut c_void) -> c_int {
     // SAFETY: promised by the caller.
     unsafe {
-        let walk = &*(*m).private.cast::<Walk>();
+        let walk = &mut *(*m).private.cast::<Walk>();
         let mut meta = b::bpf_iter_meta::default();
         meta.__bindgen_anon_1.seq = m;
         let prog = b::bailey_k_bpf_iter_get_info(&mut meta, key.is_null());
@@ -194,7 +222,13 @@ unsafe fn run(m: *mut b::seq_file, key: *mut c_void) -> c_int {
         if let (false, Some(store)) = (key.is_null(), Store::of(walk.map)) {
             let number = (key as usize - store.keys as usize) / store.key_stride.max(1) as usize;
             ctx.__bindgen_anon_3.key = key;
-            ctx.__bindgen_anon_4.value = store.value(number as u32).cast();
+            ctx.__bindgen_anon_4.value = if store.is_per_cpu() {
+                let values = walk.values.as_mut_ptr();
+                store.read(number as u32, values, store.whole());
+                values.cast()
+            } else {
+                store.value(number as u32).cast()
+            };
         }
         b::bailey_k_bpf_iter_run_prog(prog, (&raw mut ctx).cast())
     }

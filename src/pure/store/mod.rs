@@ -180,6 +180,15 @@ pub enum Updated {
     Replaced,
 }
 
+/// What an update in place did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amended {
+    /// The key is new.
+    Added,
+    /// The key was there, and has this element still.
+    Changed(u32),
+}
+
 /// The low half of a bucket's word is its first element, the high half counts
 /// how often the bucket has lost one.
 fn bucket_word(losses: u32, first: u32) -> u64 {
@@ -202,7 +211,7 @@ type Position<'a, W> = (Option<&'a Element<W>>, &'a Element<W>, u32);
 pub struct Table<'a, W, D> {
     /// A power of two.
     buckets: &'a [D],
-    /// As many as there can be keys, and one for each CPU.
+    /// As many as there can be keys, and the spares.
     elements: &'a [Element<W>],
     /// For each CPU the element that takes the place of one that is replaced.
     spares: &'a [W],
@@ -451,6 +460,28 @@ impl<'a, W: Word32, D: Word64> Table<'a, W, D> {
         Ok(Updated::Replaced)
     }
 
+    /// Has `change` write the value of the element that a key has, as others may read it; or, of
+    /// a key that is new, `fill` key and value of the element that `take` yields, before
+    /// anybody finds it. The caller holds the bucket's lock.
+    pub fn amend(
+        &self,
+        hash: u32,
+        when: When,
+        matches: impl Fn(u32) -> bool,
+        take: impl FnOnce() -> Option<u32>,
+        change: impl FnOnce(u32),
+        fill: impl FnOnce(u32),
+    ) -> Result<Amended, Refusal> {
+        let bucket = self.bucket(hash).ok_or(Refusal::Full)?;
+        if let Some((_, _, at)) = self.admit(bucket, hash, when, matches)? {
+            change(at);
+            return Ok(Amended::Changed(at));
+        }
+        let number = take().ok_or(Refusal::Full)?;
+        self.link(bucket, hash, number, &None, fill)?;
+        Ok(Amended::Added)
+    }
+
     /// Takes `number` out of the bucket of `hash`. It stays the caller's until
     /// [`Table::give`]. False if it is not there. The caller holds the bucket's
     /// lock.
@@ -466,7 +497,7 @@ impl<'a, W: Word32, D: Word64> Table<'a, W, D> {
     }
 
     /// Takes a free element. No lock, any context.
-    fn take(&self) -> Option<u32> {
+    pub fn take(&self) -> Option<u32> {
         let mut word = self.free.load();
         loop {
             let number = low(word);

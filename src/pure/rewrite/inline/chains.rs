@@ -51,6 +51,18 @@
 //!     r4 = the keys
 //! ```
 //!
+//! Of a map that has a value for each CPU each CPU has a row of values. Its number comes from
+//! the stub that answers `bpf_get_smp_processor_id()`, which writes R0 alone:
+//!
+//! ```text
+//!     r0 = stride * r0
+//!     r3 = r0
+//!     call the stub
+//!     r0 = bytes from one CPU's row to the next * r0
+//!     r0 += r3
+//!     r0 += values
+//! ```
+//!
 //! It does not begin again itself: the helper does. R2 stays the key's address for that.
 //!
 //! In a map that forgets what was not used for long, what is found is marked, and its number goes to
@@ -91,10 +103,12 @@ pub struct Chains {
     pub at: u64,
     /// How they lie there.
     pub index: Index,
-    /// The domain's address of the first value, and bytes from one to the next.
+    /// The domain's address of the first value.
     pub values: u64,
     /// Bytes from one value to the next.
     pub value_stride: u32,
+    /// If each CPU has a row of values: bytes from one to the next. Else 0.
+    pub each: u64,
     /// Bytes of a key: at most [`LONGEST`].
     pub key_size: u32,
     /// Bytes from one key to the next.
@@ -208,6 +222,7 @@ impl Chains {
             && self.elements > 0
             && fits(self.elements.into())
             && fits(self.value_stride.into())
+            && fits(self.each)
             && fits(self.index.len)
     }
 
@@ -366,12 +381,13 @@ impl Chains {
         let compare = self.compare_len();
         let mark = self.mark();
         let mark_len = mark.map_or(0, |mark| mark.len() as i16);
+        let row_len = if self.each != 0 { 4 } else { 0 };
         let next = [
             Insn::new(
                 class::JMP32 | jmp::JGE | K,
                 REG_0,
                 0,
-                compare + mark_len + 16,
+                compare + mark_len + row_len + 16,
                 self.elements as i32,
             ),
             op(alu::MOV, REG_1, REG_0),
@@ -392,8 +408,17 @@ impl Chains {
         ];
         plain(emit, other)?;
         plain(emit, mark.into_iter().flatten())?;
+        plain(emit, [op_imm(alu::MUL, REG_0, self.value_stride)])?;
+        if self.each != 0 {
+            plain(emit, [op(alu::MOV, REG_3, REG_0)])?;
+            emit(Part::Ask)?;
+            let row = [
+                op_imm(alu::MUL, REG_0, self.each as u32),
+                op(alu::ADD, REG_0, REG_3),
+            ];
+            plain(emit, row)?;
+        }
         let found = [
-            op_imm(alu::MUL, REG_0, self.value_stride),
             values_low,
             values_high,
             op(alu::ADD, REG_0, REG_1),

@@ -109,7 +109,7 @@ impl Inline {
     /// What its [`Part::Ask`] asks for.
     pub const fn asks_for(&self) -> Option<Asked> {
         match self.what {
-            What::Row(_) => Some(Asked::Cpu),
+            What::Row(_) | What::Chains(_) => Some(Asked::Cpu),
             What::Clock(clock) if clock.which.ticks() => Some(Asked::Tsc),
             What::Random(_) => Some(Asked::Tsc),
             _ => None,
