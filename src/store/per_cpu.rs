@@ -184,9 +184,11 @@ impl Store {
         whose: Whose,
     ) -> Result {
         let (table, forgets) = (self.table(), self.recent.is_kept());
-        // SAFETY: promised by the caller, here and below.
+        // SAFETY: promised by the caller.
         let hash = unsafe { self.hash(key) };
+        // SAFETY: promised by the caller.
         let is_it = |number| unsafe { self.is(number, key) };
+        // SAFETY: promised by the caller; the element is this key's, as its bucket is locked.
         let change = |number| unsafe { self.write(number, value, whose, false) };
         // SAFETY: the element is nobody else's, and has room for both.
         let fill = |number| unsafe {
@@ -230,8 +232,9 @@ unsafe extern "C" fn bailey_on_bpf_percpu_hash_copy(
     value: *mut c_void,
     flags: u64,
 ) -> c_int {
-    // SAFETY: promised by the caller; else the original, as it would have been called.
+    // SAFETY: promised by the caller.
     let Some(store) = (unsafe { Store::of(map) }) else {
+        // SAFETY: the original, as it would have been called.
         return unsafe { b::bailey_k_bpf_percpu_hash_copy(map, key, value, flags) };
     };
     let _guard = rcu::read_lock();
@@ -261,8 +264,9 @@ unsafe extern "C" fn bailey_on_bpf_percpu_hash_update(
     value: *mut c_void,
     flags: u64,
 ) -> c_int {
-    // SAFETY: promised by the caller; else the original, as it would have been called.
+    // SAFETY: promised by the caller.
     let Some(store) = (unsafe { Store::of(map) }) else {
+        // SAFETY: the original, as it would have been called.
         return unsafe { b::bailey_k_bpf_percpu_hash_update(map, key, value, flags) };
     };
     let _guard = rcu::read_lock();
