@@ -273,9 +273,19 @@ impl Store {
     /// That of CPU `cpu`, which is one that may come, or 0 if there is but one value.
     #[inline(always)]
     fn value_of(&self, cpu: u32, number: u32) -> *mut u8 {
-        self.values
-            .wrapping_add(cpu as usize * self.each as usize)
-            .wrapping_add(number as usize * self.value_stride as usize)
+        self.value_in(self.row(cpu), number)
+    }
+
+    /// Where the values of CPU `cpu` begin.
+    #[inline(always)]
+    fn row(&self, cpu: u32) -> *mut u8 {
+        self.values.wrapping_add(cpu as usize * self.each as usize)
+    }
+
+    /// The value of element `number` in a [`row`](Self::row).
+    #[inline(always)]
+    fn value_in(&self, row: *mut u8, number: u32) -> *mut u8 {
+        row.wrapping_add(number as usize * self.value_stride as usize)
     }
 
     /// # Safety

@@ -444,7 +444,8 @@ unsafe extern "C" fn for_each(
     let (Some(callback), 0) = (callback, flags) else {
         return EINVAL.to_errno() as c_long;
     };
-    let table = store.table();
+    // A program stays on its CPU.
+    let (table, row) = (store.table(), store.row(store.this()));
     let mut count = 0;
     for bucket in 0..table.bucket_count() {
         let _guard = rcu::read_lock();
@@ -453,7 +454,7 @@ unsafe extern "C" fn for_each(
             // The callback may delete the element.
             at = table.next(number);
             count += 1;
-            let (key, value) = (store.key(number), store.value(number));
+            let (key, value) = (store.key(number), store.value_in(row, number));
             // SAFETY: a callback of a program's, called as the kernel calls it.
             let stop = unsafe { callback(map as u64, key as u64, value as u64, ctx as u64, 0) };
             if stop != 0 {
