@@ -278,6 +278,7 @@ class Gates:
         ("local_on_demand", "one that is per CPU and whose elements come as they are needed"),
         ("local_lru", "one that is per CPU and forgets"),
         ("pieces", "a per-CPU array, not in its first 32 KiB"),
+        ("gaps", "one of values of 72 bytes"),
         ("trie", "a trie of prefixes, IPv4, the fourth node"),
         ("trie_16", "one with keys of 16 bytes, IPv6, the fourth node"),
     ]

@@ -112,6 +112,8 @@ for kind in local local_on_demand local_lru; do
     equal "ten look-ups in a per-CPU hash map cross no gate ($kind)" "0 20" \
         "$(crossings maps/${kind}_10)"
 done
+equal "ten look-ups in a per-CPU array in pieces cross no gate" "0 20" "$(crossings maps/pieces_10)"
+equal "but for values that do not fill them" "100 220" "$(crossings maps/gaps_10)"
 equal "ten look-ups in a trie of IPv4 cross no gate" "0 20" "$(crossings maps/trie_10)"
 equal "ten look-ups in a trie of IPv6 cross no gate" "0 20" "$(crossings maps/trie_16_10)"
 check "the domain can read a trie's index" test "$(column maps index name trie)" -gt 0

@@ -32,6 +32,8 @@ TABLE(local, PERCPU_HASH, 0, 1024, 8);
 TABLE(local_on_demand, PERCPU_HASH, BPF_F_NO_PREALLOC, 1024, 8);
 TABLE(local_lru, LRU_PERCPU_HASH, 0, 1024, 8);
 TABLE(pieces, PERCPU_ARRAY, 0, 4096, 24);
+/* No number of these fills a piece. */
+TABLE(gaps, PERCPU_ARRAY, 0, 4096, 72);
 /* A prefix's length, and an address of IPv4 or of IPv6. */
 TABLE_OF_KEYS(trie, LPM_TRIE, BPF_F_NO_PREALLOC, 4096, 8, 8);
 TABLE_OF_KEYS(trie_16, LPM_TRIE, BPF_F_NO_PREALLOC, 4096, 20, 8);
@@ -122,7 +124,8 @@ LOOK_UPS(lru)
 LOOK_UPS(local)
 LOOK_UPS(local_on_demand)
 LOOK_UPS(local_lru)
-LOOK_UPS_APART(pieces)
+LOOK_UPS(pieces)
+LOOK_UPS_APART(gaps)
 LOOK_UPS_OF(trie, 0, ADDRESS)
 LOOK_UPS_OF(trie_16, 0, ADDRESS_16)
 

@@ -202,7 +202,11 @@ impl Mapped {
     pub(crate) fn row(&self) -> Option<(u64, u64)> {
         let is_array = match self.map_type {
             b::bpf_map_type_BPF_MAP_TYPE_ARRAY => self.pages == 0,
-            b::bpf_map_type_BPF_MAP_TYPE_PERCPU_ARRAY => self.pages != 0 && !self.is_in_pieces(),
+            b::bpf_map_type_BPF_MAP_TYPE_PERCPU_ARRAY => {
+                // SAFETY: the memory is there as long as the map, which the domain holds.
+                let are_row = |pieces: NonNull<Pieces>| unsafe { pieces.as_ref() }.are_row();
+                self.pages != 0 && self.pieces.is_some_and(are_row)
+            }
             _ => false,
         };
         let is_row = is_array && self.is_mapped() && self.table.is_none();

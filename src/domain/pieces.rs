@@ -66,6 +66,11 @@ impl Pieces {
         (at, self.split.values_of(0))
     }
 
+    /// Whether a CPU's values are one behind the other, with nothing between them.
+    pub(crate) fn are_row(&self) -> bool {
+        self.split.is_row()
+    }
+
     /// Bytes of a CPU's values, all pieces.
     pub(crate) fn bytes(&self) -> u64 {
         self.split.pieces() * self.split.piece_bytes()

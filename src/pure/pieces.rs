@@ -25,11 +25,25 @@ impl Split {
         }
         // As even as can be, so that no piece is much emptier than the others.
         let pieces = count.div_ceil(fit);
+        let mut per_piece = count.div_ceil(pieces.max(1));
+        // So many fill pages to their ends.
+        let filling = PAGE >> stride.trailing_zeros().min(PAGE.trailing_zeros());
+        if pieces > 1 && filling <= fit {
+            per_piece = per_piece
+                .next_multiple_of(filling)
+                .min(fit - fit.checked_rem(filling)?);
+        }
         Some(Self {
             count,
             stride,
-            per_piece: count.div_ceil(pieces.max(1)),
+            per_piece,
         })
+    }
+
+    /// Whether all values are in one row, each so many bytes behind the one before, if the pieces
+    /// are put one behind the other.
+    pub fn is_row(&self) -> bool {
+        self.pieces() == 1 || self.per_piece * self.stride == self.piece_bytes()
     }
 
     /// How many pieces there are.
@@ -100,9 +114,12 @@ mod tests {
             };
             prop_assert!(split.piece_bytes() <= most);
             prop_assert_eq!(split.piece_bytes() % PAGE, 0);
-            // No more pieces than are needed.
-            let fit = most / value_size.next_multiple_of(8);
-            prop_assert!(split.pieces() <= count.div_ceil(fit));
+            // No more pieces than are needed, or such as have nothing behind their values.
+            let stride = value_size.next_multiple_of(8);
+            let fit = most / stride;
+            let full = (1..=fit).rev().find(|n| n * stride % PAGE == 0);
+            prop_assert!(split.pieces() <= count.div_ceil(full.unwrap_or(fit)));
+            prop_assert_eq!(split.is_row(), count <= fit || full.is_some());
             let step = split.piece_bytes() + gap * PAGE;
             let starts: Vec<u64> = (0..split.pieces()).map(|n| PAGE + n * step).collect();
             let mut end = 0;
@@ -113,6 +130,7 @@ mod tests {
                 let address = starts[piece as usize] + at;
                 let position = split.position(&starts, address).unwrap();
                 prop_assert!(position >= end);
+                prop_assert!(!split.is_row() || position == index * stride);
                 end = position + value_size;
                 prop_assert_eq!(split.position(&starts, address + value_size - 1), Some(end - 1));
             }
