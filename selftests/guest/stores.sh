@@ -115,6 +115,15 @@ run_on() {
     taskset -c "$1" bpftool prog run pinned "/sys/fs/bpf/progs/$2" data_in /tmp/packet \
         repeat "$3" | grep -q "Return value: 2"
 }
+check "each element of the larger one is counted on CPU 1" run_on 1 counted_all_over 4096
+equal "user space finds each in its place, and no more than was counted" "4096 4106" \
+    "$(bpftool map dump name large | awk '
+        { gsub(",", "") }
+        $1 == "\"key\":" { key = $2 }
+        $1 == "\"cpu\":" { cpu = $2 }
+        $1 == "\"packets\":" { all += $2; counted = $2 }
+        $1 == "\"last\":" && cpu == 1 && counted && $2 == key { right++ }
+        END { print right, all }')"
 check "each key of a per-CPU hash map can be counted on CPU 0" run_on 0 counted_hash 8192
 check "and on CPU 1" run_on 1 counted_hash 8192
 equal "user space finds what each CPU has counted" "2 2 0" \

@@ -98,6 +98,14 @@ SEC("xdp") int counted_large(struct xdp_md *ctx)
 	return count(&large, ctx, 4095);
 }
 
+/* One element after the other, in all pieces. */
+SEC("xdp") int counted_all_over(struct xdp_md *ctx)
+{
+	static __u32 next;
+
+	return count(&large, ctx, __sync_fetch_and_add(&next, 1) % 4096);
+}
+
 /* As many keys as there are, in all pieces. */
 SEC("xdp") int counted_hash(struct xdp_md *ctx)
 {
