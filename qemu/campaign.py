@@ -10,7 +10,9 @@
 # packet reaches, the region, the place in it; or the argument and its value.
 #
 # The control, with confinement off: each access goes to another domain's value, is made
-# in a single step, must have had its effect, and is undone; arguments must be taken.
+# in a single step, must have had its effect, and is undone; arguments must be taken. It
+# begins with the first program there is, and takes each kind of access as often, so that
+# all are among a few hundred.
 #
 # With a folder to keep results in, a file there has a line for each batch, from which
 # a later run goes on and `campaign.py FILE` makes the summary.
@@ -265,8 +267,10 @@ class Campaign(threading.Thread):
     def do_batch(self, first, end):
         size = SHORT if first < SHORT_ONES else BATCH
         dice, reached = random.Random(f"{self.seed}/{first // size * size}"), []
+        number = 0 if self.control and first == 0 else None
         while not reached:
-            self.load(dice)
+            self.load(dice, number)
+            number = None
             verdicts = [self.packet() for _ in range(3)]
             # Some are violations as they are (`kernel_reads`).
             if not any(ran.ended for ran in verdicts):
@@ -277,10 +281,14 @@ class Campaign(threading.Thread):
         self.inject_all([self.plan(n, reached) for n in range(first, end)])
         self.afterwards(verdicts)
 
-    def load(self, dice):
+    def load(self, dice, number=None):
+        """Program `number`, or any, with a packet of any size."""
         while True:
-            number, size = dice.randrange(self.programs), dice.randrange(SIZES)
+            if number is None:
+                number = dice.randrange(self.programs)
+            size = dice.randrange(SIZES)
             if number in self.unfit:
+                number = None
                 continue
             lines = self.ask(f"load {number:x} {size:x}")
             self.program, self.choice = Program(lines), (number, size)
@@ -288,6 +296,7 @@ class Campaign(threading.Thread):
             if self.program.isolated:
                 return
             self.unfit.add(number)
+            number = None
 
     def packet(self):
         return Ran(self.ask("run"))
@@ -403,6 +412,9 @@ class Campaign(threading.Thread):
         accesses = [site for site in reached if site.kind != "argument"]
         calls = [site for site in reached if site.kind == "argument"]
         argument = calls and (not accesses or dice.random() < ARGUMENTS)
+        if self.control and accesses:
+            kind = dice.choice(sorted({site.kind for site in accesses}))
+            accesses = [site for site in accesses if site.kind == kind]
         site = dice.choice(calls if argument else accesses)
         plan = Plan(number, site)
         if argument:
