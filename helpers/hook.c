@@ -107,8 +107,10 @@ static void notrace flushes(unsigned long ip, unsigned long parent_ip,
 					 ftrace_regs_get_argument(fregs, 1));
 }
 
-/* Called whatever else is being traced. */
-#define TOLD (FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_RECURSION | FTRACE_OPS_FL_PERMANENT)
+/*
+ * Without FTRACE_OPS_FL_RECURSION: ftrace leaves none of them out, whoever calls the function. A
+ * store that came to the kernel's own function would be taken for its hash map.
+ */
 #define REDIRECTED (FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_PERMANENT)
 
 static struct hook {
@@ -175,7 +177,10 @@ static int hook(struct ftrace_ops *ops, const char *symbol)
  * The kernel frees pages of an arena behind this flush, of just their addresses. Hooked
  * only as long as a domain sees an arena.
  */
-static struct ftrace_ops flush_ops = { .func = flushes, .flags = TOLD };
+static struct ftrace_ops flush_ops = {
+	.func = flushes,
+	.flags = FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_RECURSION | FTRACE_OPS_FL_PERMANENT,
+};
 
 int bailey_hook_flushes(int on)
 {

@@ -130,6 +130,11 @@ ARGUMENT(in_push_next, {
 	bpf_get_numa_node_id();
 	bpf_map_push_elem(&queue, p, BPF_EXIST);
 })
+/* The same, if the other call has left nothing: there is one node. */
+ARGUMENT(in_push_look, {
+	if (!bpf_get_numa_node_id())
+		bpf_map_push_elem(&queue, p, BPF_EXIST);
+})
 ARGUMENT(in_store_bytes, {
 	bpf_xdp_store_bytes(ctx, 0, p, 8);
 	bpf_xdp_load_bytes(ctx, 0, &got, 8);

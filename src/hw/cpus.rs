@@ -36,10 +36,15 @@ pub(crate) fn count() -> u32 {
     unsafe { b::bailey_cpu_possible() }
 }
 
+/// Whether CPU `cpu` may ever come.
+pub(crate) fn is_possible(cpu: u32) -> bool {
+    // SAFETY: reads the mask of possible CPUs, which never changes, within its length.
+    cpu < count() && unsafe { b::bailey_cpu_is_possible(cpu) } != 0
+}
+
 /// The numbers of the CPUs that may ever come.
 pub(crate) fn possible() -> impl Iterator<Item = u32> {
-    // SAFETY: reads the mask of possible CPUs, which never changes.
-    (0..count()).filter(|&cpu| unsafe { b::bailey_cpu_is_possible(cpu) } != 0)
+    (0..count()).filter(|&cpu| is_possible(cpu))
 }
 
 /// The words of CPU `cpu`.

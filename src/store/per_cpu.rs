@@ -54,11 +54,9 @@ impl Whose {
         if low & b::BPF_F_CPU != 0 {
             let cpu = (flags >> 32) as u32;
             // Checked by the kernel before (`bpf_map_check_op_flags()`, include/linux/bpf.h).
-            let comes = cpus::possible().any(|possible| possible == cpu);
-            return if comes {
-                Ok(Self::Cpu(cpu))
-            } else {
-                Err(ERANGE)
+            return match cpus::is_possible(cpu) {
+                true => Ok(Self::Cpu(cpu)),
+                false => Err(ERANGE),
             };
         }
         Ok(if low & b::BPF_F_ALL_CPUS != 0 {
